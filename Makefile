@@ -1,0 +1,105 @@
+# Millrace. Every target that needs .venv sets it up first; `make` alone lists them.
+#
+# Settings, as `make test JOBS=4` or in the environment:
+#   JOBS               test processes (2)
+#   ARGS               more arguments for the command that a target runs
+#   PYTHON             the Python that .venv is made from
+#   IMAGE_PREFIX, IMAGE_TAG, BASE_IMAGE, DOCKER_BUILD_ARGS, DOCKER     for `make images`
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.NOTPARALLEL:
+
+unexport PYTHONDONTWRITEBYTECODE VIRTUAL_ENV
+BIN := .venv/bin
+JOBS ?= 2
+ARGS ?=
+DOCKER ?= docker
+export IMAGE_PREFIX ?= millrace
+export IMAGE_TAG ?= $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' millrace/version.py)
+# A test that hangs fails, with the stack of every thread.
+PYTEST := python -m pytest --timeout 300
+PARALLEL := -n $(JOBS) --dist worksteal
+CHECKED := bench components millrace pipelines scripts tests
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: setup
+setup: ## make .venv ready; the other targets do this by themselves
+	@scripts/setup.sh
+
+data/flights.csv: | setup
+	@$(BIN)/python -m millrace.pipelines.flights.data $@
+
+# ---- Use it
+
+.PHONY: run
+run: setup data/flights.csv ## run the flights pipeline on 336,776 real rows
+	@$(BIN)/millrace run flights --param data_uri=data/flights.csv $(ARGS)
+
+.PHONY: compile
+compile: setup ## compile the pipelines to pipeline.yaml
+	$(BIN)/millrace compile pipelines/flights
+	$(BIN)/millrace compile pipelines/tabular
+
+# ---- Work on it
+
+.PHONY: test
+test: setup ## run all tests but those in containers, and report coverage
+	$(BIN)/$(PYTEST) $(PARALLEL) -m "not docker" --cov --cov-report=term:skip-covered $(ARGS)
+
+.PHONY: test-quick
+test-quick: setup ## run the tests that take no more than a few seconds each
+	$(BIN)/$(PYTEST) $(PARALLEL) -m "not docker and not slow" $(ARGS)
+
+.PHONY: test-docker
+test-docker: setup ## run the tests of the images, which `make images` built
+	$(BIN)/$(PYTEST) -m docker $(ARGS)
+
+.PHONY: test-current
+test-current: ## run the tests on the current dependency line, in a container
+	python3 scripts/images.py test $(DOCKER_BUILD_ARGS)
+	$(DOCKER) run --rm --network host --user "$$(id -u):$$(id -g)" --volume "$(CURDIR):/src:ro" \
+	  --env HYPOTHESIS_STORAGE_DIRECTORY=/tmp/hypothesis $(IMAGE_PREFIX)-test:$(IMAGE_TAG) \
+	  $(PYTEST) $(PARALLEL) -p no:cacheprovider -m "not docker and not slow" $(ARGS)
+
+.PHONY: lint
+lint: setup ## check style and types
+	$(BIN)/ruff check $(CHECKED)
+	$(BIN)/ruff format --check $(CHECKED)
+	$(BIN)/mypy
+
+.PHONY: format
+format: setup ## put the code into its style
+	$(BIN)/ruff check --fix $(CHECKED)
+	$(BIN)/ruff format $(CHECKED)
+
+.PHONY: docs
+docs: setup ## write the READMEs of the steps from their component.py
+	$(BIN)/python scripts/make_docs.py
+
+.PHONY: bench
+bench: setup data/flights.csv ## measure the flights pipeline; ARGS="--tfx DIR" measures TFX beside it
+	$(BIN)/python bench/bench.py $(ARGS)
+
+.PHONY: constraints
+constraints: setup ## resolve constraints/*.txt anew; ARGS=--upgrade takes the newest versions
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python scripts/constraints.py $(ARGS)
+
+# ---- Containers and Kubernetes
+
+.PHONY: images
+images: ## build the images of the steps
+	python3 scripts/images.py steps $(DOCKER_BUILD_ARGS)
+
+.PHONY: manifests-check
+manifests-check: setup ## build the Kubernetes manifests and validate every object
+	$(BIN)/python scripts/check_manifests.py
+
+.PHONY: clean
+clean: ## remove what was made, except for .venv, data/ and runs
+	rm -rf build dist *.egg-info .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find . -path ./.venv -prune -o -name __pycache__ -type d -print0 | xargs -0 rm -rf

@@ -1,0 +1,82 @@
+"""Evaluator: measures the exported model on raw rows, and blesses it or says why not."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from millrace.artifacts import (
+    HTML,
+    Blessing,
+    ClassificationMetrics,
+    Evaluation,
+    Examples,
+    Input,
+    Metrics,
+    Model,
+    Output,
+)
+from millrace.components.evaluator import bounds, results, slices
+from millrace.components.evaluator import curves as pictures
+from millrace.components.evaluator.measure import measure, overall
+from millrace.components.evaluator.scores import check_comparable
+from millrace.components.evaluator.verdict import judge
+from millrace.data import examples as data
+from millrace.errors import ParameterError
+from millrace.exported import ExportedModel
+
+logger = logging.getLogger(__name__)
+
+
+def run(
+    examples: Input[Examples],
+    model: Input[Model],
+    evaluation: Output[Evaluation],
+    blessing: Output[Blessing],
+    metrics: Output[Metrics],
+    curves: Output[ClassificationMetrics],
+    report: Output[HTML],
+    baseline_model: Input[Model] | None = None,
+    split: str = "eval",
+    slice_columns: list[Any] = [],
+    thresholds: dict[str, Any] = {},
+    min_slice_rows: int = 0,
+) -> None:
+    """Measures the exported model on raw rows, overall and by slice, and blesses it or not."""
+    if min_slice_rows < 0:
+        raise ParameterError(f'"min_slice_rows" must be 0 or more, and is {min_slice_rows}.')
+    specs = slices.specs(slice_columns, data.schema(examples.path, split))
+    exported = ExportedModel(model.path)
+    limits = bounds.parse(thresholds, exported.problem.kind)
+    baseline = ExportedModel(baseline_model.path) if baseline_model else None
+    if baseline:
+        check_comparable(exported.problem, baseline.problem)
+
+    measured = measure(exported, baseline, examples.path, split, specs)
+    total = overall(measured.scores)
+    before = overall(measured.baseline) if measured.baseline else None
+    sliced = [(each, measured.scores.metrics(each.groups)) for each in measured.slicings]
+    unpredicted = measured.rows - len(measured.scores.labels)
+    verdict = judge(
+        limits, total, before, sliced, min_slice_rows, unpredicted, exported.problem.kind
+    )
+    logger.info("%s: %s", _word(verdict.blessed), "; ".join(verdict.reasons))
+
+    drawn = pictures.of(measured.scores)
+    found = results.Results(
+        exported.problem, split, measured.rows, unpredicted, total, before, sliced, drawn, verdict
+    )
+    results.write_json(evaluation.path / "metrics.json", found.as_json())
+    results.write_json(
+        blessing.path / "blessing.json",
+        {"blessed": verdict.blessed, "reasons": verdict.reasons, "metrics": total.metrics},
+    )
+    evaluation.metadata |= {"split": split, "rows": measured.rows}
+    blessing.metadata |= {"blessed": verdict.blessed, "reasons": verdict.reasons}
+    metrics.metadata |= {k: v for k, v in total.metrics.items() if v is not None}
+    curves.metadata |= pictures.for_kfp(drawn)
+    report.path.write_text(results.render(found), encoding="utf-8")
+
+
+def _word(blessed: bool) -> str:
+    return "blessed" if blessed else "not blessed"

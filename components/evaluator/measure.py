@@ -1,0 +1,107 @@
+"""One pass of a model, and of a baseline beside it, over the raw rows of a split."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from millrace.components.evaluator.scores import Collector, Scores, align
+from millrace.components.evaluator.slices import Encoder, Slicing
+from millrace.data import examples
+from millrace.errors import DataError
+from millrace.exported import ExportedModel
+from millrace.features import to_numpy
+from millrace.metrics import METRICS, Array, Groups
+from millrace.problem import Kind
+
+logger = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True)
+class Measured:
+    """The scores of a split's rows.
+
+    Attributes:
+        rows: All rows.
+        scores: The model's.
+        baseline: The baseline's.
+        slicings: The slices of the rows, in the order in which they were asked for.
+    """
+
+    rows: int
+    scores: Scores
+    baseline: Scores | None
+    slicings: list[Slicing]
+
+
+@dataclasses.dataclass(frozen=True)
+class Values:
+    """Metrics of one set of rows.
+
+    Attributes:
+        metrics: Each metric, or None where it is not defined.
+        undefined: Why, for those.
+    """
+
+    metrics: dict[str, float | None]
+    undefined: dict[str, str]
+
+    def as_json(self) -> dict[str, Any]:
+        """Returns both, as `metrics.json` holds them."""
+        return dataclasses.asdict(self)
+
+
+def measure(
+    model: ExportedModel,
+    baseline: ExportedModel | None,
+    root: Path,
+    split: str,
+    specs: list[tuple[str, ...]],
+) -> Measured:
+    """Predicts every row of a split, and keeps labels, predictions and slices.
+
+    Raises:
+        DataError: The split has no rows, or they are not what the model takes.
+    """
+    total = examples.num_rows(root, split)
+    if not total:
+        raise DataError(
+            f'Split "{split}" of the examples has no rows, so there is nothing to measure.'
+        )
+    sliced = list(dict.fromkeys(column for spec in specs for column in spec))
+    extra = sliced + (list(baseline.spec) if baseline else [])
+    ours, slices = Collector(model.problem), Encoder(sliced)
+    theirs = Collector(model.problem)
+    done = 0
+    for rows in model.rows(root, split, extra):
+        ours.add(rows.labels, model.predict(rows.features))
+        slices.add(rows.batch)
+        if baseline:
+            outputs = baseline.predict(to_numpy(rows.batch, baseline.spec))
+            theirs.add(rows.labels, align(outputs, model.problem, baseline.problem))
+        done += rows.batch.num_rows
+        logger.info("predicted %s of %s rows", f"{done:,}", f"{total:,}")
+    slicings = [slices.slicing(spec) for spec in specs]
+    return Measured(done, ours.scores(), theirs.scores() if baseline else None, slicings)
+
+
+def overall(scores: Scores) -> Values:
+    """Returns the metrics of all rows."""
+    return values(scores.metrics(Groups.one(len(scores.finite))), 0, scores.problem.kind)
+
+
+def values(arrays: dict[str, Array], group: int, kind: Kind) -> Values:
+    """Returns the metrics of one group, with the reason for each that is not defined there."""
+    found = {name: float(array[group]) for name, array in arrays.items()}
+    undefined = {
+        name: METRICS[kind][name].undefined if found["example_count"] else "there are no rows"
+        for name, value in found.items()
+        if np.isnan(value)
+    }
+    return Values(
+        {name: None if name in undefined else value for name, value in found.items()}, undefined
+    )

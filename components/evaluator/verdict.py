@@ -1,0 +1,109 @@
+"""The verdict: whether every bound holds, and the reasons in words."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+from millrace.components.evaluator.bounds import (
+    OVERALL,
+    Bound,
+    Check,
+    check_change,
+    check_value,
+    without_baseline,
+)
+from millrace.components.evaluator.measure import Values
+from millrace.components.evaluator.slices import Slicing, label
+from millrace.metrics import METRICS, Array
+from millrace.problem import Kind
+
+# More would not be read; the count of the others is told.
+_REASONS = 20
+
+
+@dataclasses.dataclass(frozen=True)
+class Verdict:
+    """Whether a model may be pushed.
+
+    Attributes:
+        blessed: Whether it may.
+        reasons: Why, in sentences: what failed, or what was reached.
+        checks: Every bound overall, and the slices that a bound fails in or does not apply to.
+        slices_checked: How many slices were held against bounds.
+    """
+
+    blessed: bool
+    reasons: list[str]
+    checks: list[Check]
+    slices_checked: int
+
+
+def judge(
+    bounds: list[Bound],
+    overall: Values,
+    baseline: Values | None,
+    slices: list[tuple[Slicing, dict[str, Array]]],
+    min_slice_rows: int,
+    unpredicted: int,
+    kind: Kind,
+) -> Verdict:
+    """Holds a model against its bounds.
+
+    Args:
+        bounds: The bounds.
+        overall: The metrics of all rows.
+        baseline: The baseline's.
+        slices: The slices with their metrics.
+        min_slice_rows: The rows from which on a slice counts; 0 for none.
+        unpredicted: Rows that got no finite prediction.
+        kind: The kind of problem.
+    """
+    checks = [_check_overall(bound, overall, baseline) for bound in bounds]
+    counted = 0
+    on_value = [bound for bound in bounds if not bound.on_change]
+    for slicing, arrays in slices if min_slice_rows > 0 and on_value else []:
+        large = np.flatnonzero(arrays["example_count"] >= min_slice_rows)
+        counted += len(large)
+        for bound in on_value:
+            checks += _check_slices(bound, slicing, arrays, large, kind)
+    failed = [_sentence(check) for check in checks if check.passed is False]
+    if unpredicted:
+        failed.insert(0, f"{unpredicted:,} rows got a prediction that is not a finite number")
+    if failed:
+        more = [f"and {len(failed) - _REASONS} more"] if len(failed) > _REASONS else []
+        return Verdict(False, failed[:_REASONS] + more, checks, counted)
+    reached = [check.reason for check in checks if check.where == OVERALL]
+    if counted:
+        reached.append(f"{counted:,} slices of at least {min_slice_rows:,} rows keep their bounds")
+    return Verdict(True, reached or ["no thresholds were set"], checks, counted)
+
+
+def _check_overall(bound: Bound, overall: Values, baseline: Values | None) -> Check:
+    value, undefined = overall.metrics[bound.metric], overall.undefined.get(bound.metric, "")
+    if not bound.on_change:
+        return check_value(bound, "overall", value, undefined)
+    if baseline is None:
+        return without_baseline(bound, value)
+    undefined = undefined or baseline.undefined.get(bound.metric, "")
+    return check_change(bound, value, baseline.metrics[bound.metric], undefined)
+
+
+def _check_slices(
+    bound: Bound, slicing: Slicing, arrays: dict[str, Array], large: Array, kind: Kind
+) -> list[Check]:
+    """Returns the checks of slices that fail or whose metric is not defined, largest first."""
+    found = []
+    values = arrays[bound.metric][large]
+    suspect = large[[bool(np.isnan(value)) or not bound.holds(value) for value in values]]
+    for index in suspect[np.argsort(-arrays["example_count"][suspect], kind="stable")]:
+        value = float(arrays[bound.metric][index])
+        where = label(slicing.columns, slicing.values[index])
+        undefined = METRICS[kind][bound.metric].undefined
+        found.append(check_value(bound, where, None if np.isnan(value) else value, undefined))
+    return found
+
+
+def _sentence(check: Check) -> str:
+    return check.reason if check.where == OVERALL else f"{check.where}: {check.reason}"

@@ -1,0 +1,1 @@
+"""ExampleGen: reads a table, splits it, writes examples."""

@@ -1,0 +1,33 @@
+"""The interface of ExampleGen."""
+
+from millrace.dsl import HTML, Examples, Image, Output, step
+
+
+@step(Image.CORE)
+def example_gen(
+    data_uri: str,
+    examples: Output[Examples],
+    report: Output[HTML],
+    query: str = "",
+    splits: dict = {"train": 2, "eval": 1},
+    key_columns: list = [],
+    max_rejected: int = 0,
+):
+    """Reads a CSV or Parquet table, splits its rows by a stable hash and writes them as examples.
+
+    The same row lands in the same split on every run, whatever the order of the rows or the number
+    of files.
+
+    Args:
+        data_uri: The data: a file, a folder or a glob of CSV (also gzipped) or Parquet files. CSV
+            files have a header line; an empty value and NA in them are missing values.
+        examples: The rows, in splits.
+        report: A page with the columns, the splits and what was rejected.
+        query: SQL to select, filter or compute columns from the table "data", such as
+            `SELECT * FROM data WHERE amount > 0`. Empty takes every row and column.
+        splits: Names of the splits and how many parts of the rows each gets.
+        key_columns: Columns whose value decides the split, so that rows that share it stay
+            together. Empty takes the whole row.
+        max_rejected: How many rows of a CSV file may be unreadable before the step fails; such rows
+            are kept aside in `rejected.csv`.
+    """

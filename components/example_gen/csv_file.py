@@ -1,0 +1,156 @@
+"""Looks at CSV files without DuckDB: their header, and how many records they hold.
+
+A CSV file is UTF-8 text (RFC 4180) with a header line; values stand between commas, semicolons,
+tabs or bars, and may be quoted with `"`.
+"""
+
+from __future__ import annotations
+
+import codecs
+import contextlib
+import csv
+import dataclasses
+import gzip
+import io
+import zlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import BinaryIO, cast
+
+from millrace.components.example_gen.parquet_file import check_names, check_same
+from millrace.errors import DataError
+
+DELIMITERS = ",;\t|"
+_BLOCK = 1 << 20
+_LONGEST_VALUE = (1 << 31) - 1
+_UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
+
+
+@dataclasses.dataclass(frozen=True)
+class Header:
+    """The first line of a CSV file."""
+
+    columns: tuple[str, ...]
+    delimiter: str
+
+
+def header(files: Sequence[Path]) -> Header:
+    """Returns the header line that all files share.
+
+    Raises:
+        DataError: A file is not a CSV file with a header, or its header is not that of the first.
+    """
+    first = _header(files[0])
+    for path in files[1:]:
+        other = _header(path)
+        check_same(files[0], first.columns, path, other.columns)
+        if other != first:
+            raise DataError(
+                f"{path} does not have the header line of {files[0]}: the same columns stand in "
+                "another order or between other delimiters. Files that are read together need one "
+                "header."
+            )
+    return first
+
+
+def count_lines(files: Sequence[Path], columns: int) -> int:
+    """Returns the number of lines without the headers: no record is shorter than a line.
+
+    A blank line is a missing value in a file of one column, and nothing in a wider one.
+    """
+    return sum(_count_lines(path, blank=columns == 1) - 1 for path in files)
+
+
+def count_records(files: Sequence[Path], delimiter: str, columns: int) -> int:
+    """Returns the number of records as Python's csv module reads them: a value may span lines."""
+    csv.field_size_limit(_LONGEST_VALUE)
+    records = 0
+    for path in files:
+        with _open(path) as file:
+            text = io.TextIOWrapper(file, encoding="utf-8-sig", errors="replace", newline="")
+            reader = csv.reader(text, delimiter=delimiter)
+            records += sum(1 for record in reader if record or columns == 1) - 1
+    return records
+
+
+def mixes_line_ends(path: Path) -> bool:
+    """Returns whether lines of a file end in different ways."""
+    with _open(path) as file:
+        windows = lines = 0
+        while block := file.read(_BLOCK):
+            windows += block.count(b"\r\n")
+            lines += block.count(b"\n")
+    return 0 < windows < lines
+
+
+def _header(path: Path) -> Header:
+    line = _first_line(path)
+    if not line.strip():
+        raise DataError(f"{path} is empty.")
+    delimiter = _delimiter(line)
+    names = next(csv.reader([line], delimiter=delimiter))
+    for number, name in enumerate(names, 1):
+        if not name.strip():
+            raise DataError(
+                f"{path}: column {number} has no name in the header line. Name it, or leave it out "
+                "(in pandas: to_csv(index=False))."
+            )
+    check_names(path, names)
+    return Header(tuple(names), delimiter)
+
+
+def _first_line(path: Path) -> str:
+    """Returns the text of the first record; a quoted name may span lines."""
+    with _open(path) as file:
+        head = file.read(_BLOCK)
+    if head.startswith(_UTF16_MARKS):
+        raise DataError(f"{path} is UTF-16 text: save it as UTF-8.")
+    if b"\0" in head:
+        raise DataError(f"{path} is not a text file, although its name says CSV.")
+    record = b""
+    for line in head.removeprefix(codecs.BOM_UTF8).splitlines(keepends=True):
+        record += line
+        if record.count(b'"') % 2 == 0:
+            break
+    try:
+        return record.decode().rstrip("\r\n")
+    except UnicodeDecodeError as error:
+        byte = record[error.start]
+        raise DataError(
+            f"{path} is not UTF-8 text: byte 0x{byte:02x} in its first line. Save it as UTF-8."
+        ) from None
+
+
+def _delimiter(line: str) -> str:
+    """Returns the delimiter that splits a header line into most names; a comma if none does."""
+    return max(DELIMITERS, key=lambda character: len(next(csv.reader([line], delimiter=character))))
+
+
+def _count_lines(path: Path, blank: bool) -> int:
+    """Counts lines; those that are blank only if `blank`."""
+    lines, ended = 0, True
+    with _open(path) as file:
+        while block := file.read(_BLOCK):
+            if b"\r" in block:
+                block = block.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+            while not blank and b"\n\n" in block:
+                block = block.replace(b"\n\n", b"\n")
+            if not blank and ended:
+                block = block.removeprefix(b"\n")
+            lines += block.count(b"\n")
+            ended = block.endswith(b"\n") if block else ended
+    return lines if ended else lines + 1
+
+
+@contextlib.contextmanager
+def _open(path: Path) -> Iterator[BinaryIO]:
+    """Opens a file, unpacked; a damaged one is a DataError."""
+    try:
+        if path.name.lower().endswith(".gz"):
+            with gzip.open(path) as packed:
+                yield cast(BinaryIO, packed)
+        else:
+            with path.open("rb") as file:
+                yield file
+    except (OSError, EOFError, zlib.error, csv.Error) as error:
+        raise DataError(f"{path} is damaged: {error}.") from error

@@ -1,0 +1,107 @@
+"""DuckDB, set up to read the given files and nothing else.
+
+A user's query runs in an engine that can open no other file, write none, load no extension and see
+no Python variable; nor can the query change any of that.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+
+from millrace.components.example_gen.source import Format, Source
+
+# DuckDB 2.0 reads a CSV value as text if all that is asked of a typed column is its text, so that
+# 007 in a BIGINT column casts to "007" in one query and to "7" in another.
+_HARMFUL_OPTIMIZERS = {"type_pushdown"}
+NULL_TEXTS = ("", "NA")
+# An eighth of DuckDB's own choice: as fast, and memory no longer grows with a larger file.
+_BUFFER_BYTES = 4 << 20
+# A quarter of what DuckDB would read ahead of us: memory stays flat on a busy machine too.
+_BUFFERED_BYTES = 256 << 10
+
+
+def connect(source: Source, scratch: Path) -> duckdb.DuckDBPyConnection:
+    """Returns a connection that may read the files of a source and no other.
+
+    Args:
+        source: The files.
+        scratch: A folder for what does not fit into memory, such as a large sort.
+    """
+    connection = duckdb.connect(config={"python_enable_replacements": "false"})
+    known = {name for (name,) in connection.execute("FROM duckdb_optimizers()").fetchall()}
+    for setting in (
+        f"disabled_optimizers = {literal(','.join(sorted(_HARMFUL_OPTIMIZERS & known)))}",
+        "TimeZone = 'UTC'",
+        "enable_progress_bar = false",
+        "preserve_insertion_order = true",
+        f"streaming_buffer_size = '{_BUFFERED_BYTES}B'",
+        f"temp_directory = {literal(str(scratch))}",
+        f"allowed_paths = {_list(str(path) for path in source.files)}",
+        "enable_external_access = false",
+    ):
+        connection.execute(f"SET {setting}")
+    return connection
+
+
+def lock(connection: duckdb.DuckDBPyConnection) -> None:
+    """Keeps every later statement from changing a setting."""
+    connection.execute("SET lock_configuration = true")
+
+
+def scan(source: Source, types: Mapping[str, str] | None = None, rejects: str = "") -> str:
+    """Returns the SQL that reads a source.
+
+    Args:
+        source: What to read.
+        types: The DuckDB type of each column of CSV files; text if not given.
+        rejects: Options of `read_csv` that say what becomes of a line that cannot be read.
+    """
+    files = _list(str(path) for path in source.files)
+    if source.format is Format.PARQUET:
+        union = f"union_by_name = {not source.same_types}"
+        return f"read_parquet({files}, {union}, hive_partitioning = false)"
+    columns = ", ".join(
+        f"{literal(name)}: {literal((types or {}).get(name, 'VARCHAR'))}" for name in source.columns
+    )
+    return (
+        f"read_csv({files}, columns = {{{columns}}}, delim = {literal(source.delimiter)}, "
+        f"quote = '\"', escape = '\"', nullstr = {_list(NULL_TEXTS)}, header = true, "
+        f"auto_detect = false, hive_partitioning = false, buffer_size = {_BUFFER_BYTES}{rejects})"
+    )
+
+
+def stream(
+    connection: duckdb.DuckDBPyConnection, query: str, batch_rows: int
+) -> Iterator[pa.RecordBatch]:
+    """Yields the result of a query as it is computed."""
+    relation = connection.sql(query)
+    reader = getattr(relation, "to_arrow_reader", None) or relation.fetch_arrow_reader
+    yield from reader(batch_rows)
+
+
+def identifier(name: str) -> str:
+    """Returns a column's name as SQL."""
+    escaped = name.replace('"', '""')
+    return f'"{escaped}"'
+
+
+def literal(text: str) -> str:
+    """Returns a text as SQL."""
+    escaped = text.replace("'", "''")
+    return f"'{escaped}'"
+
+
+def message(error: Exception) -> str:
+    """Returns what DuckDB says in one line, without the query and lists of candidates."""
+    lines = re.split(r"\n\s*\n|\n\s*(?:LINE \d|Candidate|Possible)", str(error))[0]
+    text = re.sub(r"^(\w+ )*Error: ", "", " ".join(lines.split()))
+    return text if text.endswith((".", "?", "!")) else text + "."
+
+
+def _list(texts: Iterable[str]) -> str:
+    return f"[{', '.join(literal(text) for text in texts)}]"

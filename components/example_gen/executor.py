@@ -1,0 +1,83 @@
+"""ExampleGen: DuckDB reads and filters a table in a stream, and every row goes to its split."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from millrace.artifacts import HTML, Examples, Output
+from millrace.components.example_gen import (
+    engine,
+    rejected,
+    rows,
+    source,
+    summary,
+    table,
+    writing,
+)
+from millrace.components.example_gen import query as queries
+from millrace.components.example_gen.parameters import check as check_parameters
+from millrace.errors import DataError
+
+logger = logging.getLogger(__name__)
+
+
+def run(
+    data_uri: str,
+    examples: Output[Examples],
+    report: Output[HTML],
+    query: str = "",
+    splits: dict[str, float] = {"train": 2, "eval": 1},
+    key_columns: list[str] = [],
+    max_rejected: int = 0,
+) -> None:
+    """Reads a CSV or Parquet table, splits its rows by a stable hash and writes them."""
+    check_parameters(splits, max_rejected)
+    # By name: shares are dealt in order, and a mapping's order does not survive every backend.
+    names = sorted(splits)
+    found = source.find(data_uri)
+    logger.info("reading %d %s file(s)", len(found.files), found.format.value)
+    shutil.rmtree(examples.path, ignore_errors=True)
+    examples.path.mkdir(parents=True)
+    with (
+        tempfile.TemporaryDirectory(prefix="millrace-") as scratch,
+        engine.connect(found, Path(scratch)) as connection,
+    ):
+        read = table.create(connection, found, max_rejected)
+        engine.lock(connection)
+        sql = queries.checked(connection, query)
+        types = queries.types(connection, sql)
+        shares = [splits[name] for name in names]
+        batches = rows.stream(connection, sql, types, key_columns, shares)
+        written = writing.write(batches, examples.path, names)
+    logger.info("%d rows read, %d rejected: %s", read.rows, len(read.rejected), written)
+    if read.rejected:
+        rejected.write(read.rejected, examples.path)
+    _check_rows(written, read, query)
+    examples.metadata |= {
+        "splits": names,
+        "rows": sum(written.values()),
+        "split_rows": written,
+        "columns": len(types),
+        "source_rows": read.rows,
+        "rejected": len(read.rejected),
+    }
+    parameters = {"data_uri": data_uri, "query": query, "key_columns": key_columns}
+    html = summary.render(examples.path, found, read, types, written, parameters)
+    report.path.write_text(html, encoding="utf-8")
+
+
+def _check_rows(written: Mapping[str, int], read: table.Table, query: str) -> None:
+    total = sum(written.values())
+    if query and not total:
+        raise DataError(f'"query" keeps none of the {read.rows:,} rows.')
+    for split, count in written.items():
+        if not count:
+            raise DataError(
+                f'Split "{split}" gets none of the {total:,} rows: give it more parts, or add rows.'
+            )
+    if not query and total != read.rows:
+        raise DataError(f"{read.rows:,} rows were read, but {total:,} written.")

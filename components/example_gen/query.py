@@ -1,0 +1,96 @@
+"""The user's SQL: checked before it runs, and run over the view `data`."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import duckdb
+
+from millrace.components.example_gen import engine
+from millrace.errors import DataError, ParameterError
+
+TABLE = "data"
+# Operators that hand rows on in the order of the source, whatever the number of threads.
+_STREAMING = {
+    "PROJECTION",
+    "FILTER",
+    "READ_CSV",
+    "READ_PARQUET",
+    "PARQUET_SCAN",
+    "UNNEST",
+    "EMPTY_RESULT",
+}
+
+
+def checked(connection: duckdb.DuckDBPyConnection, query: str) -> str:
+    """Returns a query without the semicolon at its end; an empty one takes everything.
+
+    Raises:
+        ParameterError: It is not exactly one SELECT that DuckDB understands.
+    """
+    if not query.strip():
+        return f"FROM {TABLE}"
+    try:
+        statements = connection.extract_statements(query)
+    except duckdb.Error as error:
+        raise _unusable(error) from error
+    if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
+        kinds = ", ".join(statement.type.name for statement in statements) or "nothing"
+        raise ParameterError(
+            f'"query" must be one SELECT over the table "{TABLE}", and is {kinds}: {_short(query)}'
+        )
+    return str(statements[0].query).strip().rstrip(";")
+
+
+def types(connection: duckdb.DuckDBPyConnection, query: str) -> dict[str, str]:
+    """Returns the DuckDB type of each column of a query.
+
+    Raises:
+        ParameterError: DuckDB cannot run the query, or two of its columns share a name.
+    """
+    try:
+        described = connection.execute(f"DESCRIBE {query}").fetchall()
+    except duckdb.PermissionException as error:
+        raise ParameterError(
+            f'"query" may read the table "{TABLE}" and nothing else: {engine.message(error)}'
+        ) from error
+    except duckdb.Error as error:
+        raise _unusable(error) from error
+    seen: set[str] = set()
+    for name, *_ in described:
+        if name.lower() in seen:
+            raise ParameterError(
+                f'"query" returns more than one column "{name}" (SQL takes no notice of case): '
+                "rename one of them with AS."
+            )
+        seen.add(name.lower())
+    return {name: kind for name, kind, *_ in described}
+
+
+def keeps_order(connection: duckdb.DuckDBPyConnection, query: str) -> bool:
+    """Returns whether a query hands on the rows in the order of the source."""
+    (_, plan), *_ = connection.execute(f"EXPLAIN (FORMAT json) {query}").fetchall()
+    return all(operator in _STREAMING for operator in _operators(json.loads(plan)))
+
+
+def failure(error: Exception) -> DataError:
+    """Returns what to tell the user of an error while the rows were read."""
+    return DataError(f"The rows cannot be read: {engine.message(error)}")
+
+
+def _operators(nodes: list[dict[str, Any]]) -> list[str]:
+    return [
+        name
+        for node in nodes
+        for name in [node["name"].strip(), *_operators(node.get("children", []))]
+    ]
+
+
+def _unusable(error: Exception) -> ParameterError:
+    return ParameterError(f'"query" cannot be run: {engine.message(error)}')
+
+
+def _short(query: str) -> str:
+    text = " ".join(query.split())
+    return text if len(text) <= 80 else f"{text[:79]}…"

@@ -1,0 +1,92 @@
+"""The lines of CSV files that cannot be read: each is kept, or ends the step."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+import duckdb
+
+from millrace.errors import DataError
+
+FILE = "rejected.csv"
+# A line may have an error for each of its values.
+_ERRORS_PER_LINE = 8
+
+
+@dataclasses.dataclass(frozen=True, order=True)
+class RejectedLine:
+    """A line that cannot be read."""
+
+    file: str
+    line: int
+    reason: str
+    text: str
+
+
+def options(max_rejected: int) -> str:
+    """Returns the options of `read_csv` that put rejected lines aside, more than are allowed."""
+    limit = _ERRORS_PER_LINE * (max_rejected + 1)
+    return f", store_rejects = true, rejects_limit = {limit}"
+
+
+SKIP = ", ignore_errors = true"
+
+
+def collect(connection: duckdb.DuckDBPyConnection) -> list[RejectedLine]:
+    """Returns the lines that DuckDB has put aside, each once, in the order of files and lines."""
+    exists = "SELECT count(*) FROM duckdb_tables() WHERE table_name = 'reject_errors'"
+    if connection.execute(exists).fetchone() == (0,):
+        return []
+    found = connection.execute(
+        "SELECT DISTINCT ON (file_path, line) file_path, line, error_type, error_message, csv_line "
+        "FROM reject_errors JOIN reject_scans USING (scan_id, file_id) "
+        "ORDER BY file_path, line, column_idx, error_type"
+    ).fetchall()
+    return [
+        RejectedLine(file, line, _reason(kind, message), text or "")
+        for file, line, kind, message, text in found
+    ]
+
+
+def check(lines: Sequence[RejectedLine], total: int, read: int, max_rejected: int) -> None:
+    """Raises DataError if more lines were rejected than may be.
+
+    Args:
+        lines: Some of the rejected lines, the first of them at least.
+        total: How many were rejected.
+        read: How many could be read.
+        max_rejected: How many may be rejected.
+    """
+    if total <= max_rejected:
+        return
+    first = lines[0]
+    raise DataError(
+        f"{first.file}, line {first.line}: {first.reason}. {total:,} of {read + total:,} rows "
+        f'cannot be read, and "max_rejected" allows {max_rejected:,}: mend the file, or raise it '
+        f"to keep such rows aside in {FILE}."
+    )
+
+
+def write(lines: Sequence[RejectedLine], folder: Path) -> None:
+    """Writes `rejected.csv`; files are named without their folder, to be the same anywhere."""
+    with (folder / FILE).open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["file", "line", "reason", "text"])
+        writer.writerows(
+            [Path(line.file).name, line.line, line.reason, line.text] for line in lines
+        )
+
+
+def _reason(kind: str, message: str) -> str:
+    """Returns DuckDB's reason in the words of this step."""
+    if kind in ("MISSING COLUMNS", "TOO MANY COLUMNS"):
+        expected, found = message.removeprefix("Expected Number of Columns: ").split(" Found: ")
+        return f"{found} values where the header has {expected}"
+    if kind in ("INVALID UNICODE", "INVALID ENCODING"):
+        return "not UTF-8 text"
+    if kind == "UNQUOTED VALUE":
+        return "a quote that is not closed, or text after it"
+    return message.split("\n")[0].rstrip(".")

@@ -1,0 +1,67 @@
+"""The rows of the user's query as examples hold them, each with the split that its key names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+import duckdb
+import pyarrow as pa
+
+from millrace.components.example_gen import canonical, engine, query
+from millrace.data import examples as data
+from millrace.errors import ParameterError, nearest
+
+
+def stream(
+    connection: duckdb.DuckDBPyConnection,
+    sql: str,
+    types: Mapping[str, str],
+    key_columns: Sequence[str],
+    shares: Sequence[float],
+) -> Iterator[pa.RecordBatch]:
+    """Yields the rows; after their own columns, one for each split tells whether the row is in it.
+
+    Args:
+        connection: DuckDB, with the table of the source.
+        sql: The user's query.
+        types: The DuckDB types of its columns.
+        key_columns: The columns that decide the split; all of them if empty.
+        shares: How many parts of the rows each split gets.
+
+    Raises:
+        ParameterError: A key column is not among the columns.
+        DataError: A column is of a type that examples cannot hold, or DuckDB fails.
+    """
+    held = {name: canonical.held(name, kind) for name, kind in types.items()}
+    for name in key_columns:
+        if name not in held:
+            raise ParameterError(
+                f'"key_columns" names "{name}", which is not a column.{nearest(name, held)}'
+            )
+    values = ", ".join(
+        f"{canonical.value(name, kind)} AS {engine.identifier(name)}"
+        for name, kind in types.items()
+    )
+    names = ", ".join(engine.identifier(name) for name in held)
+    row_key = canonical.key(list(held), held)
+    key = canonical.key(key_columns, held) if key_columns else row_key
+    key_name = _new_name(held)
+    splits = ", ".join(canonical.membership(key_name, shares))
+    # What a join or a GROUP BY returns comes in another order on every run.
+    order = "" if query.keeps_order(connection, sql) else f" ORDER BY {row_key}"
+    inner = f"SELECT *, {key} AS {key_name} FROM (SELECT {values} FROM ({sql}\n))"
+    try:
+        yield from engine.stream(
+            connection, f"SELECT {names}, {splits} FROM ({inner}){order}", data.BATCH_ROWS
+        )
+    except duckdb.Error as error:
+        raise query.failure(error) from error
+
+
+def _new_name(names: Iterable[str]) -> str:
+    """Returns a name that no column has; SQL takes no notice of case."""
+    taken = {name.lower() for name in names}
+    name = "key"
+    while name in taken:
+        name += "_"
+    return name

@@ -1,0 +1,153 @@
+"""Finds the files that `data_uri` names, and looks at each before anything is read from it.
+
+A folder stands for the data files directly in it, a glob for every file it matches; files whose
+name begins with "." or "_" (such as Spark's `_SUCCESS`) are passed over. Files are read in the
+order of their paths.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import glob
+from collections.abc import Iterable
+from pathlib import Path
+
+from millrace.components.example_gen import csv_file, parquet_file
+from millrace.errors import DataError, ParameterError, nearest
+
+_GLOB_CHARACTERS = "*?["
+
+
+class Format(str, enum.Enum):
+    """The formats that can be read."""
+
+    CSV = "CSV"
+    PARQUET = "Parquet"
+
+
+_SUFFIXES = {
+    ".csv": Format.CSV,
+    ".csv.gz": Format.CSV,
+    ".parquet": Format.PARQUET,
+    ".pq": Format.PARQUET,
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """Files of one format with the same columns.
+
+    Attributes:
+        files: In the order in which they are read.
+        format: What they are.
+        columns: Their columns, in order.
+        delimiter: What stands between the values of a CSV file.
+        same_types: Whether every Parquet file gives each column the same type.
+    """
+
+    files: tuple[Path, ...]
+    format: Format
+    columns: tuple[str, ...]
+    delimiter: str = ","
+    same_types: bool = True
+
+
+def find(data_uri: str) -> Source:
+    """Returns the files that a path, folder or glob names.
+
+    Raises:
+        ParameterError: `data_uri` is empty, or of a kind that cannot be read.
+        DataError: Nothing is there, or what is there cannot be used together.
+    """
+    files = _files(data_uri)
+    for path in files:
+        _check_readable(path)
+    if _format(data_uri, files) is Format.PARQUET:
+        columns, same_types = parquet_file.columns(files)
+        return Source(files, Format.PARQUET, columns, same_types=same_types)
+    header = csv_file.header(files)
+    return Source(files, Format.CSV, header.columns, header.delimiter)
+
+
+def _files(data_uri: str) -> tuple[Path, ...]:
+    local = data_uri.removeprefix("file://")
+    if not local.strip():
+        raise ParameterError('"data_uri" is empty: give a CSV or Parquet file, a folder or a glob.')
+    if "://" in local:
+        raise ParameterError(f'Cannot read "{data_uri}": copy the data to a path on this machine.')
+    path = Path(local).expanduser()
+    if path.is_dir():
+        return _of_folder(path)
+    if path.exists():
+        return (path,)
+    if any(character in local for character in _GLOB_CHARACTERS):
+        found = _data_files(Path(name) for name in glob.glob(str(path), recursive=True))  # noqa: PTH207
+        if not found:
+            raise DataError(f'No file matches "{data_uri}"; the current folder is {Path.cwd()}.')
+        return found
+    raise DataError(f'There is no file or folder "{data_uri}".{_nearest_file(path)}')
+
+
+def _of_folder(folder: Path) -> tuple[Path, ...]:
+    try:
+        found = _data_files(folder.iterdir())
+    except PermissionError:
+        raise DataError(f"Cannot read the folder {folder}: permission denied.") from None
+    files = tuple(path for path in found if _suffix(path) is not None)
+    if not files:
+        others = ", ".join(path.name for path in found[:5])
+        raise DataError(
+            f"The folder {folder} holds no {' or '.join(_SUFFIXES)} file"
+            + (f", but {others}." if others else "; it is empty.")
+        )
+    return files
+
+
+def _data_files(paths: Iterable[Path]) -> tuple[Path, ...]:
+    return tuple(sorted(path for path in paths if path.is_file() and path.name[0] not in "._"))
+
+
+def _nearest_file(path: Path) -> str:
+    if not path.parent.is_dir():
+        return f" There is no folder {path.parent} either."
+    try:
+        return nearest(path.name, [other.name for other in path.parent.iterdir()])
+    except PermissionError:
+        return ""
+
+
+def _suffix(path: Path) -> Format | None:
+    name = path.name.lower()
+    return next((kind for suffix, kind in _SUFFIXES.items() if name.endswith(suffix)), None)
+
+
+def _format(data_uri: str, files: tuple[Path, ...]) -> Format:
+    """Returns the format that the names of all files tell."""
+    by_format: dict[Format | None, Path] = {}
+    for path in files:
+        by_format.setdefault(_suffix(path), path)
+    if None in by_format:
+        raise DataError(
+            f"Cannot tell the format of {by_format[None]}: "
+            f"a name must end in {', '.join(_SUFFIXES)}."
+        )
+    if len(by_format) > 1:
+        first, second = sorted(path.name for path in by_format.values() if path is not None)
+        raise DataError(
+            f'"{data_uri}" mixes formats, such as {first} and {second}: name files of one format, '
+            'with a glob such as "data/*.csv".'
+        )
+    (kind,) = by_format
+    assert kind is not None
+    return kind
+
+
+def _check_readable(path: Path) -> None:
+    try:
+        with path.open("rb") as file:
+            empty = not file.read(1)
+    except OSError as error:
+        raise DataError(f"Cannot read {path}: {(error.strerror or str(error)).lower()}.") from None
+    if empty:
+        raise DataError(f"{path} is empty.")

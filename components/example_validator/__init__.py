@@ -1,0 +1,1 @@
+"""ExampleValidator: holds the statistics against the schema."""

@@ -1,0 +1,183 @@
+"""Puts a model at its destination as the next version, at once or not at all.
+
+    <destination>/1795254028/saved_model.pb, variables/, assets/   what TensorFlow Serving loads
+                             model.tflite                          what a device loads
+                             push.json                             why
+
+A version is a folder named by a whole number: the time in seconds, or more if that is taken. On a
+file system it is written under another name and renamed, so that a version is there with all its
+files or not at all. An object store cannot rename: there a number is claimed first, and
+saved_model.pb, without which no server takes a folder for a version, is written last.
+"""
+
+from __future__ import annotations
+
+import abc
+import contextlib
+import errno
+import os
+import shutil
+import time
+import uuid
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import fsspec
+
+from millrace import digest
+from millrace.errors import ParameterError
+
+_UNFINISHED = ".millrace-unfinished-"
+_CLAIMS = ".millrace-claims"
+_LAST = "saved_model.pb"
+# What a killed push left behind goes with the first push a day later.
+_STALE_SECONDS = 24 * 3600.0
+
+
+def open_destination(uri: str) -> Destination:
+    """Returns the destination at a path or URI, and makes the folder if there is none.
+
+    Raises:
+        ParameterError: It cannot be used or written to.
+    """
+    try:
+        files, root = fsspec.core.url_to_fs(uri)
+        local = isinstance(files, fsspec.implementations.local.LocalFileSystem)
+        return _Folder(Path(root)) if local else _Store(files, root.rstrip("/"), uri.rstrip("/"))
+    except (OSError, ValueError, ImportError) as error:
+        raise ParameterError(
+            f'push_destination: "{uri}" cannot be written to: {_describe(error)}'
+        ) from error
+
+
+class Destination(abc.ABC):
+    """A folder whose numbered folders are the versions of a model."""
+
+    @abc.abstractmethod
+    def push(self, folder: Path, extra: Mapping[str, bytes]) -> tuple[int, str]:
+        """Writes a folder and some more files as the next version.
+
+        Returns:
+            The version, and where it is.
+
+        Raises:
+            ParameterError: It cannot be written.
+        """
+
+
+class _Folder(Destination):
+    """A folder of this machine's file system."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        root.mkdir(parents=True, exist_ok=True)
+        self._stage().rmdir()
+
+    def push(self, folder: Path, extra: Mapping[str, bytes]) -> tuple[int, str]:
+        self._remove_stale()
+        staged = self._stage()
+        try:
+            shutil.copytree(folder, staged, dirs_exist_ok=True)
+            for name, content in extra.items():
+                (staged / name).write_bytes(content)
+            for path in digest.files(staged):
+                _sync(path)
+            version = self._publish(staged)
+        except OSError as error:
+            raise ParameterError(
+                f"push_destination: {self._root} cannot be written to: {_describe(error)}"
+            ) from error
+        finally:
+            shutil.rmtree(staged, ignore_errors=True)  # a published one is no longer there
+        return version, str(self._root / str(version))
+
+    def _stage(self) -> Path:
+        path = self._root / f"{_UNFINISHED}{uuid.uuid4().hex}"
+        path.mkdir()
+        return path
+
+    def _publish(self, staged: Path) -> int:
+        while True:
+            version = _next(path.name for path in self._root.iterdir())
+            try:
+                staged.rename(self._root / str(version))
+            except OSError as error:
+                if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                    raise
+                continue  # another push took it
+            _sync(self._root)
+            return version
+
+    def _remove_stale(self) -> None:
+        for path in self._root.glob(f"{_UNFINISHED}*"):
+            with contextlib.suppress(OSError):
+                if time.time() - path.stat().st_mtime > _STALE_SECONDS:
+                    shutil.rmtree(path)
+
+
+class _Store(Destination):
+    """A folder of an object store that fsspec can write to."""
+
+    def __init__(self, files: Any, root: str, uri: str) -> None:
+        self._files, self._root, self._uri = files, root, uri
+        files.makedirs(f"{root}/{_CLAIMS}", exist_ok=True)
+
+    def push(self, folder: Path, extra: Mapping[str, bytes]) -> tuple[int, str]:
+        contents: dict[str, Path | bytes] = {
+            path.relative_to(folder).as_posix(): path for path in digest.files(folder)
+        }
+        contents |= extra
+        try:
+            version = self._claim()
+            for name in sorted(contents, key=lambda name: name == _LAST):
+                self._write(f"{self._root}/{version}/{name}", contents[name])
+        except OSError as error:
+            raise ParameterError(
+                f"push_destination: {self._uri} cannot be written to: {_describe(error)}"
+            ) from error
+        return version, f"{self._uri}/{version}"
+
+    def _claim(self) -> int:
+        while True:
+            taken = [*self._names(self._root), *self._names(f"{self._root}/{_CLAIMS}")]
+            version = _next(taken)
+            with (
+                contextlib.suppress(FileExistsError),  # another push took it
+                self._files.open(f"{self._root}/{_CLAIMS}/{version}", "xb") as claim,
+            ):
+                claim.write(uuid.uuid4().bytes)
+                return version
+
+    def _names(self, folder: str) -> list[str]:
+        self._files.invalidate_cache(folder)
+        with contextlib.suppress(FileNotFoundError):
+            return [name.rsplit("/", 1)[-1] for name in self._files.ls(folder, detail=False)]
+        return []
+
+    def _write(self, target: str, content: Path | bytes) -> None:
+        if isinstance(content, bytes):
+            self._files.pipe_file(target, content)
+        else:
+            self._files.put_file(str(content), target)
+
+
+def _next(names: Iterable[str]) -> int:
+    """Returns the version after those that folders are named by."""
+    last = max((int(name) for name in names if name.isdecimal()), default=0)
+    return max(int(time.time()), last + 1)
+
+
+def _sync(path: Path) -> None:
+    """Waits until a file, or a folder's list of names, is on the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _describe(error: Exception) -> str:
+    reason = getattr(error, "strerror", None) or str(error)
+    where = getattr(error, "filename", None)
+    return f"{reason} ({where})" if where else str(reason)

@@ -1,0 +1,167 @@
+"""TFLite files from inside: which tensors are weights, and small changes to the bytes."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, TypeAlias
+
+import flatbuffers
+import numpy as np
+from ai_edge_litert import schema_py_generated as schema
+
+Model: TypeAlias = Any  # schema.ModelT; generated code has no types for mypy
+
+# The operations of a network that have weights.
+_OP = schema.BuiltinOperator
+GATHER = "GATHER"
+OPERATIONS = {
+    _OP.FULLY_CONNECTED: "FULLY_CONNECTED",
+    _OP.CONV_2D: "CONV_2D",
+    _OP.DEPTHWISE_CONV_2D: "DEPTHWISE_CONV_2D",
+    _OP.BATCH_MATMUL: "BATCH_MATMUL",
+    _OP.GATHER: GATHER,
+    _OP.EMBEDDING_LOOKUP: "EMBEDDING_LOOKUP",
+}
+_TABLES = (GATHER, "EMBEDDING_LOOKUP")
+# Smaller weights are left alone: what is saved would not pay for the operation that is added.
+MIN_ELEMENTS = 256
+_FILE_IDENTIFIER = b"TFL3"
+_ALIGNMENT = 16
+
+
+@dataclasses.dataclass(frozen=True)
+class Weight:
+    """A float32 constant that an operation of the network multiplies by or picks rows of.
+
+    Attributes:
+        operation: One of `OPERATIONS`.
+        tensor: The index of the constant.
+        elements: How many numbers it holds.
+        output: The name of what the operation computes.
+        seen: The name of every float32 tensor that the operation takes or gives, by index.
+    """
+
+    operation: str
+    tensor: int
+    elements: int
+    output: str
+    seen: dict[int, str]
+
+    @property
+    def is_table(self) -> bool:
+        """Whether it is an embedding, of which rows are picked."""
+        return self.operation in _TABLES
+
+
+def read(content: bytes) -> Model:
+    """Unpacks a .tflite file."""
+    return schema.ModelT.InitFromPackedBuf(content, 0)
+
+
+def weights(model: Model) -> list[Weight]:
+    """Returns the weights of the network in the main graph, those of preprocessing left out."""
+    graph, found = model.subgraphs[0], []
+    for operation in graph.operators:
+        name = OPERATIONS.get(_code(model.operatorCodes[operation.opcodeIndex]), "")
+        if not name:
+            continue
+        index = int(operation.inputs[0 if name == GATHER else 1])
+        data = model.buffers[graph.tensors[index].buffer].data
+        seen = {
+            int(each): graph.tensors[each].name.decode()
+            for each in (*operation.inputs, *operation.outputs)
+            if each >= 0 and graph.tensors[each].type == schema.TensorType.FLOAT32
+        }
+        if index in seen and data is not None and len(data):
+            output = graph.tensors[operation.outputs[0]].name.decode()
+            found.append(Weight(name, index, len(data) // 4, output, seen))
+    return found
+
+
+def halve_weights(content: bytes) -> bytes:
+    """Returns the file with the network's weights as float16, turned to float32 when it is loaded.
+
+    TensorFlow's own conversion to float16 also rounds what preprocessing computes with, such as a
+    mean of 1,341 minutes or the limits of buckets.
+    """
+    model = read(content)
+    graph = model.subgraphs[0]
+    chosen = {each.tensor for each in weights(model) if each.elements >= MIN_ELEMENTS}
+    casts = []
+    for index in sorted(chosen):
+        whole = graph.tensors[index]
+        numbers = np.frombuffer(bytes(model.buffers[whole.buffer].data), np.float32)
+        half = schema.TensorT()
+        half.name, half.shape = whole.name + b"_float16", whole.shape
+        half.type, half.buffer = schema.TensorType.FLOAT16, len(model.buffers)
+        model.buffers.append(schema.BufferT())
+        model.buffers[-1].data = numbers.astype(np.float16).view(np.uint8)
+        graph.tensors.append(half)
+        whole.buffer = 0  # by the format, the empty buffer
+        casts.append(_dequantize(model, len(graph.tensors) - 1, index))
+    graph.operators[:0] = casts
+    return _pack(model)
+
+
+def number_tables(content: bytes) -> bytes:
+    """Returns the file with its lookup tables numbered from 1 in their order.
+
+    The converter makes a table's number from a random name, so no two files would be the same.
+    """
+    result = bytearray(content)
+    numbers: dict[int, int] = {}
+    model = schema.Model.GetRootAs(result, 0)
+    for graph in map(model.Subgraphs, range(model.SubgraphsLength())):
+        for operation in map(graph.Operators, range(graph.OperatorsLength())):
+            if operation.BuiltinOptionsType() != schema.BuiltinOptions.HashtableOptions:
+                continue
+            table = operation.BuiltinOptions()
+            options = schema.HashtableOptions()
+            options.Init(table.Bytes, table.Pos)
+            number = numbers.setdefault(options.TableId(), len(numbers) + 1)
+            at = table.Pos + table.Offset(4)
+            result[at : at + 4] = number.to_bytes(4, "little")
+    return bytes(result)
+
+
+def _code(operator_code: Any) -> int:
+    # Codes up to 127 stand in the older of the two fields in files of some converters.
+    return int(max(operator_code.builtinCode, operator_code.deprecatedBuiltinCode))
+
+
+def _dequantize(model: Model, source: int, target: int) -> Any:
+    """Returns an operation that turns a float16 tensor into a float32 one."""
+    codes = [_code(each) for each in model.operatorCodes]
+    if _OP.DEQUANTIZE not in codes:
+        code = schema.OperatorCodeT()
+        code.builtinCode = code.deprecatedBuiltinCode = _OP.DEQUANTIZE
+        code.version = 3  # the first that takes float16
+        model.operatorCodes.append(code)
+        codes.append(_OP.DEQUANTIZE)
+    operation = schema.OperatorT()
+    operation.opcodeIndex = codes.index(_OP.DEQUANTIZE)
+    operation.inputs, operation.outputs = [source], [target]
+    return operation
+
+
+class _AlignedBuffer(schema.BufferT):  # type: ignore[misc]
+    """A buffer that begins at a multiple of 16 bytes, as the format demands."""
+
+    def Pack(self, builder: Any) -> int:  # noqa: N802
+        builder.Prep(_ALIGNMENT, len(self.data))
+        offset: int = super().Pack(builder)
+        return offset
+
+
+def _pack(model: Model) -> bytes:
+    used = {tensor.buffer for graph in model.subgraphs for tensor in graph.tensors}
+    used |= {each.buffer for each in model.metadata or []}
+    for index, buffer in enumerate(model.buffers):
+        if index not in used:
+            buffer.data = None
+        elif buffer.data is not None and len(buffer.data):
+            model.buffers[index] = aligned = _AlignedBuffer()
+            aligned.data = buffer.data
+    builder = flatbuffers.Builder(1 << 20)
+    builder.Finish(model.Pack(builder), file_identifier=_FILE_IDENTIFIER)
+    return bytes(builder.Output())

@@ -1,0 +1,108 @@
+"""The policy: which candidates may be pushed, and which of them is."""
+
+from __future__ import annotations
+
+import dataclasses
+from decimal import ROUND_CEILING, Context
+
+from millrace.components.pusher.candidates import Candidate, describe
+from millrace.errors import ParameterError, PolicyError, nearest
+
+SMALLEST, FASTEST, BEST = "smallest", "fastest", "best"
+POLICIES = (SMALLEST, FASTEST, BEST)
+
+
+@dataclasses.dataclass(frozen=True)
+class Policy:
+    """How a candidate is picked.
+
+    Attributes:
+        name: smallest, fastest or best.
+        max_metric_loss: How much worse than the SavedModel's its metric may be.
+        max_bytes: How large its file may be; 0 for any size.
+    """
+
+    name: str
+    max_metric_loss: float
+    max_bytes: int
+
+    def __post_init__(self) -> None:
+        if self.name not in POLICIES:
+            raise ParameterError(
+                f'policy: there is no "{self.name}".{nearest(self.name, POLICIES)} '
+                f"There are {', '.join(POLICIES)}."
+            )
+        if not self.max_metric_loss >= 0:
+            raise ParameterError(
+                f'"max_metric_loss" must be 0 or more, and is {self.max_metric_loss}.'
+            )
+        if self.max_bytes < 0:
+            raise ParameterError(f'"max_bytes" must be 0 or more, and is {self.max_bytes}.')
+
+    def objection(self, candidate: Candidate) -> str:
+        """Returns why a candidate may not be pushed, or nothing if it may."""
+        if candidate.failure:
+            return candidate.failure
+        reasons = []
+        if candidate.loss > self.max_metric_loss:
+            reasons.append(f"loses {candidate.loss:.3g}, more than {self.max_metric_loss:g}")
+        if self.max_bytes and len(candidate.content) > self.max_bytes:
+            reasons.append(
+                f"is {len(candidate.content):,} bytes large, more than {self.max_bytes:,}"
+            )
+        return " and ".join(reasons)
+
+    def choose(self, candidates: list[Candidate], metric: str) -> Candidate:
+        """Returns the candidate to push.
+
+        Raises:
+            PolicyError: There is none that may be.
+        """
+        fit = [each for each in candidates if not self.objection(each)]
+        if not fit:
+            raise PolicyError(self._refusal(candidates, metric))
+        if self.name == FASTEST:
+            return min(fit, key=lambda each: (each.latency_us, len(each.content)))
+        if self.name == BEST:
+            return min(fit, key=lambda each: (each.loss, len(each.content)))
+        return min(fit, key=lambda each: (len(each.content), each.loss))
+
+    def reason(self, chosen: Candidate, candidates: list[Candidate]) -> str:
+        """Returns in a sentence why a candidate was picked."""
+        fit = sum(not self.objection(each) for each in candidates)
+        if fit == 1:
+            return f"{chosen.name} is the only candidate that keeps the limits."
+        measure = {
+            SMALLEST: f"{len(chosen.content):,} bytes",
+            FASTEST: f"{chosen.latency_us:.3g} µs for a row",
+            BEST: f"a loss of {chosen.loss:.2g} against the SavedModel",
+        }[self.name]
+        return (
+            f"{chosen.name} is the {self.name} of {fit} candidates that keep the limits: {measure}."
+        )
+
+    def _refusal(self, candidates: list[Candidate], metric: str) -> str:
+        limits = f"max_metric_loss={self.max_metric_loss:g}"
+        if self.max_bytes:
+            limits += f" and max_bytes={self.max_bytes}"
+        found = [f"{describe(each, metric)}{self._needs(each)}" for each in candidates]
+        return (
+            f"No candidate keeps {limits}, so there is nothing to push: {'; '.join(found)}. "
+            "Relax a limit as told, or allow other candidates."
+        )
+
+    def _needs(self, candidate: Candidate) -> str:
+        """Returns the limits that would let a candidate through."""
+        if candidate.failure:
+            return ""
+        needs = []
+        if candidate.loss > self.max_metric_loss:
+            needs.append(f"max_metric_loss={_round_up(candidate.loss)}")
+        if self.max_bytes and len(candidate.content) > self.max_bytes:
+            needs.append(f"max_bytes={len(candidate.content)}")
+        return f" - needs {' and '.join(needs)}"
+
+
+def _round_up(value: float) -> str:
+    """Returns a number of three significant digits that is not less."""
+    return f"{Context(prec=3, rounding=ROUND_CEILING).create_decimal_from_float(value):g}"

@@ -1,0 +1,103 @@
+"""The raw rows that candidates are measured on, and the SavedModel's predictions for them."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from millrace import metrics
+from millrace.data import examples
+from millrace.errors import DataError, ModelError
+from millrace.exported import ExportedModel
+from millrace.metrics import HEADLINE, Array, Groups
+from millrace.problem import Kind, Problem
+
+
+@dataclasses.dataclass(frozen=True)
+class Sample:
+    """Rows that the SavedModel has predicted.
+
+    Attributes:
+        problem: What is predicted.
+        features: The rows, as `raw_features` takes them.
+        labels: The index of each row's class, or its value.
+        outputs: The SavedModel's predictions, of shape [rows, width].
+        metric: What the quality is measured by.
+        quality: The SavedModel's.
+    """
+
+    problem: Problem
+    features: dict[str, Array]
+    labels: Array
+    outputs: Array
+    metric: str
+    quality: float
+
+    def loss(self, quality: float) -> float:
+        """Returns how much worse than the SavedModel's a quality is; an error, relative to it."""
+        if self.problem.kind is not Kind.REGRESSION:
+            return self.quality - quality
+        least = 1e-9 * float(np.abs(self.labels).max(initial=1))
+        return (quality - self.quality) / max(self.quality, least)
+
+
+def take(model: ExportedModel, root: Path, split: str, max_rows: int) -> Sample:
+    """Takes rows evenly from all over a split, and has the SavedModel predict them.
+
+    Raises:
+        DataError: The split has no rows.
+        ModelError: A prediction is not a finite number.
+    """
+    features, labels, outputs = [], [], []
+    for batch in _evenly(model, root, split, max_rows):
+        rows = model.take(batch, split)
+        features.append(rows.features)
+        labels.append(rows.labels)
+        outputs.append(model.predict(rows.features))
+    if not labels:
+        raise DataError(f'Split "{split}" of the examples has no rows to measure on.')
+    predicted, label = np.concatenate(outputs), np.concatenate(labels)
+    broken = len(predicted) - int(np.isfinite(predicted).all(axis=1).sum())
+    if broken:
+        raise ModelError(
+            f"The model gives {broken} of {len(predicted)} rows no finite prediction, so that no "
+            "candidate can be compared with it. Look for NaN or infinite values in the examples."
+        )
+    joined = {name: np.concatenate([part[name] for part in features]) for name in features[0]}
+    metric = _metric(model.problem, label)
+    quality = measure(metric, model.problem, label, predicted)
+    return Sample(model.problem, joined, label, predicted, metric, quality)
+
+
+def measure(metric: str, problem: Problem, labels: Array, outputs: Array) -> float:
+    """Returns a metric of predictions of shape [rows, width]."""
+    if problem.kind is Kind.MULTICLASS:
+        return float(np.mean(outputs.argmax(axis=1) == labels))
+    groups = Groups.one(len(labels))
+    if problem.kind is Kind.BINARY:
+        return float(metrics.binary(labels, outputs[:, 0], groups)[metric][0])
+    return float(metrics.regression(labels, outputs[:, 0], groups)[metric][0])
+
+
+def _metric(problem: Problem, labels: Array) -> str:
+    """Returns the headline metric; of rows of one class, which have no AUC, the accuracy."""
+    one_class = problem.kind is Kind.BINARY and labels.min() == labels.max()
+    return "binary_accuracy" if one_class else HEADLINE[problem.kind]
+
+
+def _evenly(model: ExportedModel, root: Path, split: str, max_rows: int) -> list[pa.RecordBatch]:
+    """Returns `max_rows` rows of a split, or all if there are fewer, as far apart as can be."""
+    total = examples.num_rows(root, split)
+    size = min(total, max_rows)
+    wanted = np.arange(size) * total // max(size, 1)
+    chosen, begin = [], 0
+    for batch in examples.read(root, split, model.columns(root, split)):
+        end = begin + batch.num_rows
+        here = wanted[(wanted >= begin) & (wanted < end)] - begin
+        if len(here):
+            chosen.append(batch.take(pa.array(here)))
+        begin = end
+    return chosen

@@ -1,0 +1,1 @@
+"""SchemaGen: infers the schema of the examples, or imports one."""

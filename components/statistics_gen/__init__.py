@@ -1,0 +1,1 @@
+"""StatisticsGen: describes every split of the examples."""

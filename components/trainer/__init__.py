@@ -1,0 +1,1 @@
+"""Trainer: trains a model and exports it with its transform inside."""

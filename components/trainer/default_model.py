@@ -1,0 +1,156 @@
+"""The model of those who write none: embeddings and dense layers over the transformed features."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import tensorflow as tf
+import tf_keras
+from tensorflow_metadata.proto.v0 import schema_pb2
+
+from millrace.components.trainer.fn_args import FnArgs
+from millrace.components.trainer.rows import is_sparse
+from millrace.errors import ModuleError
+from millrace.features import input_names
+from millrace.problem import Kind
+
+HIDDEN = (128, 64)
+DROPOUT = 0.2
+LEARNING_RATE = 2e-3
+WIDEST_EMBEDDING = 32
+EMB_L2 = 0
+EMB_DROP = 0
+POW = 0.5
+MUL = 1.6
+_STEPS_PER_EXECUTION = 10
+
+
+def build_model(fn_args: FnArgs) -> tf_keras.Model:
+    """Returns a compiled model for the transformed features.
+
+    A feature that the transformed schema gives a range of whole numbers from 0 is a category and is
+    embedded; every other is a number. The output starts from what the labels are on average.
+
+    Raises:
+        ModuleError: A feature is text, or sparse.
+    """
+    layers = tf_keras.layers
+    sizes, rows = _categories(fn_args), fn_args.rows("train").number
+    names = input_names(fn_args.features)
+    inputs, parts = {}, []
+    for name, spec in sorted(fn_args.features.items()):
+        if not isinstance(spec, tf.io.FixedLenFeature):
+            raise is_sparse(name)
+        width = int(np.prod(spec.shape, dtype=np.int64))
+        inputs[name] = layers.Input((width,), name=names[name], dtype=spec.dtype)
+        if name in sizes:
+            width = embedding_width(sizes[name], rows)
+            embedding = layers.Embedding(sizes[name], width, name=f"{names[name]}_embedding")
+            parts.append(layers.Flatten()(embedding(inputs[name])))
+        elif spec.dtype == tf.float32:
+            parts.append(inputs[name])
+        else:
+            parts.append(tf.cast(inputs[name], tf.float32))
+    hidden = layers.Concatenate()(parts) if len(parts) > 1 else parts[0]
+    for units in HIDDEN:
+        hidden = layers.Dense(units, activation="relu")(hidden)
+        hidden = layers.Dropout(DROPOUT)(hidden)
+    output, loss, metrics = _head(hidden, fn_args)
+    model = tf_keras.Model(inputs, output)
+    model.compile(
+        tf_keras.optimizers.Adam(LEARNING_RATE),
+        loss,
+        metrics=metrics,
+        steps_per_execution=_STEPS_PER_EXECUTION,
+    )
+    return model
+
+
+def embedding_width(size: int, rows: int) -> int:
+    """Returns how many numbers stand for each of so many categories.
+
+    It grows with their number, and not beyond what the rows of each can teach.
+    """
+    return max(2, min(WIDEST_EMBEDDING, round(1.6 * size**0.5), rows // (4 * size)))
+
+
+def _categories(fn_args: FnArgs) -> dict[str, int]:
+    """Returns how many values each feature that is a category has."""
+    sizes = {}
+    for feature in fn_args.transform_graph.transformed_metadata.schema.feature:
+        if feature.name not in fn_args.features:
+            continue
+        if feature.type == schema_pb2.BYTES:
+            raise ModuleError(
+                f'The feature "{feature.name}" is text, which the default model cannot learn from:'
+                " look it up in a vocabulary in preprocessing_fn, or bring a model of your own."
+            )
+        known = feature.HasField("int_domain") and feature.int_domain.HasField("max")
+        if known and feature.int_domain.min == 0 and feature.int_domain.is_categorical:
+            sizes[feature.name] = int(feature.int_domain.max) + 1
+    return sizes
+
+
+def _head(hidden: tf.Tensor, fn_args: FnArgs) -> tuple[tf.Tensor, Any, list[Any]]:
+    """Returns the output, the loss and the metrics for a kind of problem."""
+    layers, metrics = tf_keras.layers, tf_keras.metrics
+    problem = fn_args.problem
+    counts, mean, deviation = _labels(fn_args.train_files, problem.label)
+    if problem.kind is Kind.REGRESSION:
+        # The network works in standard deviations, and the output in the label's own unit.
+        output = layers.Rescaling(deviation, offset=mean)(layers.Dense(1)(hidden))
+        return output, SquaredError(deviation), [
+            metrics.RootMeanSquaredError(name="rmse"),
+            metrics.MeanAbsoluteError(name="mae"),
+        ]  # fmt: skip
+    shares = [counts.get(index, 0) / sum(counts.values()) for index in range(len(problem.classes))]
+    if problem.kind is Kind.BINARY:
+        start = tf_keras.initializers.Constant(math.log(shares[1] / shares[0]))
+        output = layers.Dense(1, activation="sigmoid", bias_initializer=start)(hidden)
+        return output, "binary_crossentropy", [
+            metrics.AUC(name="auc"),
+            metrics.BinaryAccuracy(name="accuracy"),
+        ]  # fmt: skip
+    start = tf_keras.initializers.Constant(np.log(shares))
+    output = layers.Dense(len(shares), activation="softmax", bias_initializer=start)(hidden)
+    accuracy = metrics.SparseCategoricalAccuracy(name="accuracy")
+    return output, "sparse_categorical_crossentropy", [accuracy]
+
+
+class SquaredError(tf_keras.losses.Loss):  # type: ignore[misc]
+    """The mean squared error in units of the label's variance: 1 is as good as the mean."""
+
+    def __init__(self, deviation: float, name: str = "squared_error") -> None:
+        super().__init__(name=name)
+        self._deviation = deviation
+
+    def call(self, y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
+        """Returns the error of each row."""
+        error = (tf.cast(y_true, y_pred.dtype) - y_pred) / self._deviation
+        return tf.reduce_mean(tf.square(error), axis=-1)
+
+
+def _labels(files: Iterable[str], label: str) -> tuple[dict[int, int], float, float]:
+    """Returns how often each label occurs, if they are whole numbers; their mean and deviation."""
+    counts: dict[int, int] = {}
+    rows, total, squares = 0, 0.0, 0.0
+    for path in files:
+        for batch in pq.ParquetFile(path).iter_batches(columns=[label]):
+            values = batch.column(0)
+            if values.type == pa.int64():
+                for item in pc.value_counts(values).to_pylist():
+                    counts[item["values"]] = counts.get(item["values"], 0) + item["counts"]
+            numbers = values.to_numpy().astype(np.float64)
+            rows, total, squares = (
+                rows + len(numbers),
+                total + float(numbers.sum()),
+                squares + float(np.square(numbers).sum()),
+            )
+    mean = total / rows
+    return counts, mean, math.sqrt(max(squares / rows - mean * mean, 0.0)) or 1.0

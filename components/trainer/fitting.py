@@ -1,0 +1,210 @@
+"""Trains a Keras model: for so many steps, or for as long as it helps."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+import tf_keras
+
+from millrace.components.trainer import export
+from millrace.components.trainer.fn_args import FnArgs
+from millrace.components.trainer.rows import Rows
+from millrace.errors import ModelError
+
+logger = logging.getLogger(__name__)
+
+TRAIN, EVAL = "train", "eval"
+POINTS = 20  # of the training curve, when the number of steps is given
+CHECKS = 4  # of which so many on the eval split too
+ROUND = (10, 500)  # fewest and most steps between two looks at the eval split, when it is not
+ROUNDS = 100
+PATIENCE = 8  # rounds without a better loss, after which training stops
+SLOWER_AFTER = 3  # rounds without a better loss, after which steps get shorter
+SLOWER = 0.3
+LARGE = 100  # a feature beyond is named when training diverges
+CHECK_STEPS = 200  # the most batches of a look at the eval split
+
+
+@dataclasses.dataclass
+class Curves:
+    """What was measured during training: (step, value) by metric, on each split.
+
+    Attributes:
+        train: Means over the steps since the point before.
+        eval: Values at the step.
+        best_step: The step that the model was taken from.
+        steps: How many were made.
+    """
+
+    train: dict[str, list[tuple[int, float]]] = dataclasses.field(default_factory=dict)
+    eval: dict[str, list[tuple[int, float]]] = dataclasses.field(default_factory=dict)
+    best_step: int = 0
+    steps: int = 0
+
+    def add(self, split: str, step: int, values: Mapping[str, float]) -> None:
+        """Adds a point to the curves of a split, in place of one at the same step."""
+        curves = self.train if split == TRAIN else self.eval
+        for name, value in values.items():
+            kept = [point for point in curves.get(name, []) if point[0] != step]
+            curves[name] = sorted([*kept, (step, float(value))])
+
+    def at_best(self) -> dict[str, float]:
+        """Returns what was measured where the model was taken from, by split and metric."""
+        return {
+            f"{split}_{name}": value
+            for split, curves in ((TRAIN, self.train), (EVAL, self.eval))
+            for name, points in curves.items()
+            for step, value in points
+            if step == self.best_step
+        }
+
+    @classmethod
+    def of_history(cls, history: Mapping[str, Sequence[float]], steps: int) -> Curves:
+        """Makes curves of what Keras returns: a list for each metric, `val_` for the eval split."""
+        curves = cls(best_step=steps, steps=steps)
+        for name, values in history.items():
+            split = curves.eval if name.startswith("val_") else curves.train
+            split[name.removeprefix("val_")] = [
+                (round(steps * number / len(values)), float(value))
+                for number, value in enumerate(values, start=1)
+            ]
+        return curves
+
+
+def fit(model: tf_keras.Model, fn_args: FnArgs, steps: int) -> Curves:
+    """Trains a compiled model.
+
+    Args:
+        model: The model; it ends with the weights to keep.
+        fn_args: The data.
+        steps: How many batches to train on. With 0, training goes in rounds until the loss on the
+            eval split stops falling, and ends with the weights that had the lowest.
+
+    Raises:
+        ModelError: The loss is no longer a finite number.
+    """
+    features = export.inputs(model, fn_args.features)
+    batches = fn_args.train_dataset(features)
+    rows = fn_args.rows(EVAL, features)
+    check = _evaluation(rows, fn_args, min(fn_args.eval_steps, CHECK_STEPS))
+    if steps:
+        watch = _Watch(fn_args, check, max(1, steps // POINTS), -(-steps // CHECKS), steps)
+        round_, rounds = steps, 1
+    else:
+        epoch = fn_args.rows(TRAIN, features).steps(fn_args.batch_size)
+        round_, rounds = min(max(epoch, ROUND[0]), ROUND[1]), ROUNDS
+        watch = _Patience(fn_args, check, round_, round_, round_ * rounds)
+    if hasattr(model.optimizer, "build"):  # else the first step would be traced twice
+        model.optimizer.build(model.trainable_variables)
+    model.fit(batches, steps_per_epoch=round_, epochs=rounds, callbacks=[watch], verbose=0)
+    watch.finish()
+    if fn_args.eval_steps > CHECK_STEPS:
+        final = model.evaluate(
+            _evaluation(rows, fn_args, fn_args.eval_steps), return_dict=True, verbose=0
+        )
+        watch.curves.add(EVAL, watch.curves.best_step, final)
+    return watch.curves
+
+
+def _evaluation(rows: Rows, fn_args: FnArgs, steps: int) -> tf.data.Dataset:
+    """Returns so many batches of the eval split: a sample if they are not all, always the same."""
+    part = steps < rows.steps(fn_args.batch_size)
+    return rows.dataset(fn_args.batch_size, shuffle=part, repeat=False, steps=steps)
+
+
+class _Watch(tf_keras.callbacks.Callback):  # type: ignore[misc]
+    """Takes note of losses and metrics as training goes on."""
+
+    def __init__(
+        self, fn_args: FnArgs, check: tf.data.Dataset, point: int, check_every: int, steps: int
+    ) -> None:
+        super().__init__()
+        self.curves = Curves()
+        self._fn_args = fn_args
+        self._check = check
+        self._point = point
+        self._check_every = check_every
+        self._steps = steps
+        self._before = 0  # steps of earlier epochs
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        """Takes note of a point of the curve when it is due."""
+        logs = {name: float(value) for name, value in (logs or {}).items()}
+        last, step = self.curves.steps, self._before + batch + 1
+        self.curves.steps = step
+        if not math.isfinite(logs.get("loss", 0.0)):
+            raise ModelError(_diverged(step, self._fn_args))
+        if step // self._point > last // self._point or step == self._steps:
+            self.curves.add(TRAIN, step, logs)
+            self.model.reset_metrics()
+        if step // self._check_every > last // self._check_every or step == self._steps:
+            self.check()
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Counts on from the steps that were made."""
+        self._before = self.curves.steps
+
+    def check(self) -> dict[str, float]:
+        """Evaluates the model as it is."""
+        measured: dict[str, float] = self.model.evaluate(self._check, return_dict=True, verbose=0)
+        self.model.reset_metrics()
+        self.curves.add(EVAL, self.curves.steps, measured)
+        values = ", ".join(f"{name} {value:.4f}" for name, value in measured.items())
+        logger.info("step %d of %d: %s on the eval split", self.curves.steps, self._steps, values)
+        return measured
+
+    def finish(self) -> None:
+        """Ends the curves."""
+        self.curves.best_step = self.curves.steps
+
+
+class _Patience(_Watch):
+    """Stops when the loss on the eval split no longer falls, and goes back to its lowest."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self._lowest = math.inf
+        self._weights: list[np.ndarray] = []
+        self._waited = 0
+        self._best_step = 0
+
+    def check(self) -> dict[str, float]:
+        """Evaluates the model, and decides whether to go on, and with steps of which length."""
+        measured = super().check()
+        if measured["loss"] < self._lowest:
+            self._lowest, self._waited = measured["loss"], 0
+            self._weights, self._best_step = self.model.get_weights(), self.curves.steps
+            return measured
+        self._waited += 1
+        rate = self.model.optimizer.learning_rate
+        if self._waited % SLOWER_AFTER == 0 and hasattr(rate, "assign"):
+            rate.assign(rate * SLOWER)
+        self.model.stop_training = self._waited >= PATIENCE
+        return measured
+
+    def finish(self) -> None:
+        """Takes the weights that had the lowest loss."""
+        self.model.set_weights(self._weights)
+        self.curves.best_step = self._best_step
+
+
+def _diverged(step: int, fn_args: FnArgs) -> str:
+    """Says that the loss is not finite, and which features may be the cause."""
+    features, _ = next(iter(fn_args.train_dataset()))
+    numbers = {
+        name: values.numpy() for name, values in features.items() if values.dtype.is_floating
+    }
+    broken = [name for name, values in numbers.items() if not np.isfinite(values).all()]
+    large = [name for name, values in numbers.items() if np.abs(values).max() > LARGE]
+    hint = "Lower the learning rate."
+    if broken:
+        hint = f"These features hold NaN or infinite values: {', '.join(broken)}."
+    elif large:
+        hint = f"Scale these features, which hold large values: {', '.join(large)}."
+    return f"The loss is no longer a finite number at step {step}. {hint}"

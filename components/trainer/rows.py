@@ -1,0 +1,214 @@
+"""Transformed rows as batches for Keras: shuffled over the whole split, in bounded memory.
+
+A split that fits into `MEMORY` is held as arrays, and every epoch takes a new permutation of its
+rows. A larger one is read in row groups of random order, each time as many as fit, and permuted
+within those.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import itertools
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import tensorflow as tf
+
+from millrace.errors import ModuleError
+
+Arrays = dict[str, np.ndarray]
+Group = tuple[Path, int]
+
+# Bytes of arrays. Reading them takes as much again for a moment.
+MEMORY = 96 << 20
+_BATCHES_AT_ONCE = 64  # that cross from Python to TensorFlow
+_TEXT_BYTES = 80  # a short bytes object and the reference to it
+_DTYPES = {pa.float32(): tf.float32, pa.int64(): tf.int64}
+
+
+@dataclasses.dataclass(frozen=True)
+class Rows:
+    """The transformed rows of a split.
+
+    Attributes:
+        files: Its shards.
+        label: The column to predict.
+        features: The columns to predict it from.
+        seed: Makes the order repeatable.
+        memory: The most bytes of arrays to hold.
+    """
+
+    files: Sequence[Path]
+    label: str
+    features: Sequence[str]
+    seed: int
+    memory: int = MEMORY
+
+    @functools.cached_property
+    def number(self) -> int:
+        """The number of rows."""
+        return sum(pq.read_metadata(path).num_rows for path in self.files)
+
+    def steps(self, batch_size: int) -> int:
+        """Returns how many batches hold all rows."""
+        return -(-self.number // batch_size)
+
+    def dataset(
+        self, batch_size: int, shuffle: bool = True, repeat: bool = True, steps: int | None = None
+    ) -> tf.data.Dataset:
+        """Returns batches of `(features, label)`, every tensor with two dimensions or more.
+
+        Args:
+            batch_size: Rows in a batch; the last of an epoch is dropped if it is smaller and the
+                rows repeat.
+            shuffle: Whether to draw the rows in a random order, a new one every epoch.
+            repeat: Whether to begin again at the end.
+            steps: The most batches of an epoch.
+        """
+        size = min(batch_size, self.number) if repeat else batch_size
+        chunks = functools.partial(self._chunks, size, shuffle, repeat, steps)
+        batches = tf.data.Dataset.from_generator(chunks, output_signature=self._signature).flat_map(
+            lambda *arrays: tf.data.Dataset.from_tensor_slices(arrays)
+        )
+        if not repeat:
+            number = self.steps(size) if steps is None else min(steps, self.steps(size))
+            batches = batches.apply(tf.data.experimental.assert_cardinality(number))
+        return batches.prefetch(8)
+
+    @functools.cached_property
+    def _schema(self) -> pa.Schema:
+        schema = pq.read_schema(self.files[0])
+        return pa.schema([schema.field(name) for name in (*self.features, self.label)])
+
+    @functools.cached_property
+    def _signature(self) -> tuple[dict[str, tf.TensorSpec], tf.TensorSpec]:
+        specs = {field.name: _spec(field) for field in self._schema}
+        return specs, specs.pop(self.label)
+
+    @functools.cached_property
+    def _groups(self) -> list[tuple[Group, int]]:
+        """Every row group, and its number of rows."""
+        return [
+            ((path, group), metadata.row_group(group).num_rows)
+            for path in self.files
+            for metadata in [pq.read_metadata(path)]
+            for group in range(metadata.num_row_groups)
+        ]
+
+    @functools.cached_property
+    def _rows_at_once(self) -> int:
+        return max(1, self.memory // sum(_width(field.type) for field in self._schema))
+
+    @functools.cached_property
+    def _all(self) -> Arrays:
+        return self._read([group for group, _ in self._groups])
+
+    def _chunks(
+        self, size: int, shuffle: bool, repeat: bool, steps: int | None
+    ) -> Iterator[tuple[Arrays, np.ndarray]]:
+        """Yields some batches at a time, as arrays of shape [batches, rows, …]."""
+        for epoch in itertools.count() if repeat else range(1):
+            random = np.random.default_rng([self.seed, epoch]) if shuffle else None
+            left = self.steps(size) if steps is None else steps
+            for chunk in self._epoch(size, random, drop=repeat):
+                if left > 0:
+                    chunk = {name: values[:left] for name, values in chunk.items()}
+                    left -= len(chunk[self.label])
+                    yield chunk, chunk.pop(self.label)
+
+    def _epoch(self, size: int, random: np.random.Generator | None, drop: bool) -> Iterator[Arrays]:
+        """Yields chunks of one pass over the rows; a smaller batch at the end may be dropped."""
+        rest: Arrays = {}
+        for arrays, order in self._portions(random):
+            if rest:  # complete the batch that was begun
+                wanted = size - len(rest[self.label])
+                rest = _join(rest, _take(arrays, order[:wanted]))
+                order = order[wanted:]
+                if len(rest[self.label]) < size:
+                    continue
+                yield {name: values[np.newaxis] for name, values in rest.items()}
+            whole = len(order) // size * size
+            for start in range(0, whole, size * _BATCHES_AT_ONCE):
+                end = min(start + size * _BATCHES_AT_ONCE, whole)
+                yield _take(arrays, order[start:end].reshape(-1, size))
+            rest = _take(arrays, order[whole:]) if whole < len(order) else {}
+        if rest and not drop:
+            yield {name: values[np.newaxis] for name, values in rest.items()}
+
+    def _portions(self, random: np.random.Generator | None) -> Iterator[tuple[Arrays, np.ndarray]]:
+        """Yields rows in arrays, with the order to take them in."""
+        if self.number <= self._rows_at_once:
+            yield self._all, _order(self.number, random)
+            return
+        groups = list(self._groups)
+        if random is not None:
+            groups = [groups[position] for position in random.permutation(len(groups))]
+        for portion in _portions(groups, self._rows_at_once):
+            arrays = self._read(portion)
+            yield arrays, _order(len(arrays[self.label]), random)
+
+    def _read(self, groups: Sequence[Group]) -> Arrays:
+        names = self._schema.names
+        tables = [pq.ParquetFile(path).read_row_group(group, names) for path, group in groups]
+        table = pa.concat_tables(tables)
+        return {name: _array(table.column(name)) for name in names}
+
+
+def _portions(groups: Sequence[tuple[Group, int]], rows: int) -> Iterator[list[Group]]:
+    """Yields runs of row groups of about so many rows."""
+    portion: list[Group] = []
+    held = 0
+    for group, number in groups:
+        if portion and held + number > rows:
+            yield portion
+            portion, held = [], 0
+        portion.append(group)
+        held += number
+    yield portion
+
+
+def _order(number: int, random: np.random.Generator | None) -> np.ndarray:
+    return np.arange(number) if random is None else random.permutation(number)
+
+
+def is_sparse(feature: str) -> ModuleError:
+    """Returns the error for a feature that has no fixed number of values."""
+    return ModuleError(
+        f'The feature "{feature}" is sparse. Training takes dense features: make it dense in'
+        " preprocessing_fn, for example with tf.sparse.to_dense."
+    )
+
+
+def _take(arrays: Arrays, index: np.ndarray) -> Arrays:
+    return {name: values[index] for name, values in arrays.items()}
+
+
+def _join(first: Arrays, second: Arrays) -> Arrays:
+    return {name: np.concatenate([values, second[name]]) for name, values in first.items()}
+
+
+def _spec(field: pa.Field) -> tf.TensorSpec:
+    kind, width = field.type, 1
+    if pa.types.is_fixed_size_list(kind):
+        kind, width = kind.value_type, kind.list_size
+    elif pa.types.is_list(kind):
+        raise is_sparse(field.name)
+    return tf.TensorSpec([None, None, width], _DTYPES.get(kind, tf.string))
+
+
+def _width(kind: pa.DataType) -> int:
+    if pa.types.is_fixed_size_list(kind):
+        return int(kind.list_size) * _width(kind.value_type)
+    return kind.bit_width // 8 if pa.types.is_primitive(kind) else _TEXT_BYTES
+
+
+def _array(column: pa.ChunkedArray) -> np.ndarray:
+    width = 1
+    if pa.types.is_fixed_size_list(column.type):
+        width = column.type.list_size
+        column = pa.chunked_array([chunk.flatten() for chunk in column.chunks])
+    return column.to_numpy().reshape(-1, width)

@@ -1,0 +1,1 @@
+"""Transform: features from raw columns, the same at training and at serving."""

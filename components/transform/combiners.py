@@ -1,0 +1,120 @@
+"""What TFT's combiners mean to the interpreter: means, extremes, quantiles, also by key."""
+
+from __future__ import annotations
+
+import collections
+import functools
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from tensorflow_transform.beam import analyzer_impls
+
+from millrace.components.transform.interpreter import (
+    Columns,
+    Interpreter,
+    Later,
+    Reading,
+    each,
+    means,
+)
+
+
+@means("CacheableCombineAccumulate")
+def _accumulate(interpreter: Interpreter, operation: Any, columns: Columns) -> Later:
+    combiner = operation.combiner
+    accumulated = columns.fold(combiner.create_accumulator, combiner.add_input)
+    return functools.cache(lambda: [combiner.compact(accumulated())])
+
+
+@means("PackedCombineAccumulate")
+def _accumulate_packed(interpreter: Interpreter, operation: Any, reading: Reading) -> Later:
+    accumulated = {
+        packed.label: _accumulate(interpreter, packed, Columns(reading, packed.keys))
+        for packed in operation.combiners
+    }
+    return functools.cache(
+        lambda: [{label: collection()[0] for label, collection in accumulated.items()}]
+    )
+
+
+@means("CacheableCombineMerge")
+def _merge(interpreter: Interpreter, operation: Any, collection: Later) -> Later:
+    combiner = operation.combiner
+    return functools.cache(
+        lambda: [combiner.extract_output(combiner.merge_accumulators(collection()))]
+    )
+
+
+@means("PackedCombineMerge")
+def _merge_packed(interpreter: Interpreter, operation: Any, collection: Later) -> Later:
+    def merge() -> list[dict[str, Any]]:
+        accumulators = collections.defaultdict(list)
+        for label, accumulator in collection():
+            accumulators[label].append(accumulator)
+        return [
+            {
+                packed.label: packed.combiner.extract_output(
+                    packed.combiner.merge_accumulators(accumulators[packed.label])
+                )
+                for packed in operation.combiners
+            }
+        ]
+
+    return functools.cache(merge)
+
+
+@means("CacheableCombinePerKeyAccumulate")
+def _accumulate_by_key(interpreter: Interpreter, operation: Any, columns: Columns) -> Later:
+    combiner = operation.combiner
+
+    def add(states: dict[Any, Any], batch: tuple[np.ndarray, ...]) -> dict[Any, Any]:
+        for key, values in analyzer_impls._split_inputs_by_key(batch):
+            state = states[key] if key in states else combiner.create_accumulator()
+            states[key] = combiner.add_input(state, values)
+        return states
+
+    accumulated = columns.fold(dict, add)
+    return functools.cache(
+        lambda: [(key, combiner.compact(state)) for key, state in accumulated().items()]
+    )
+
+
+@means("CacheableCombinePerKeyMerge")
+def _merge_by_key(interpreter: Interpreter, operation: Any, collection: Later) -> Later:
+    combiner = operation.combiner
+    return each(
+        collection,
+        lambda item: (item[0], combiner.extract_output(combiner.merge_accumulators([item[1]]))),
+    )
+
+
+@means("CacheableCombinePerKeyFormatKeys")
+def _format_keys(interpreter: Interpreter, operation: Any, collection: Later) -> tuple[Later, ...]:
+    dtypes = [info.dtype for info in operation.combiner.output_tensor_infos()]
+    tagged = functools.cache(
+        lambda: [
+            output.value for output in analyzer_impls._merge_outputs_by_key(collection(), dtypes)
+        ]
+    )
+    return tuple(
+        functools.cache(lambda position=position: [tagged()[position]])  # type: ignore[misc]
+        for position in range(operation.num_outputs)
+    )
+
+
+@means("CacheableCombinePerKeyFormatLarge")
+def _format_large(interpreter: Interpreter, operation: Any, collection: Later) -> Later:
+    text = tf.compat.as_str_any
+    return each(collection, lambda item: (",".join(text(value) for value in item[1]), item[0]))
+
+
+@means("ScaleAndFlattenPerKeyBucketBouandaries")
+def _flatten_boundaries(
+    interpreter: Interpreter, operation: Any, collection: Later
+) -> tuple[Later, ...]:
+    joined = functools.cache(lambda: analyzer_impls._join_boundary_rows(collection()[0]))
+    return tuple(
+        functools.cache(lambda position=position: [joined()[position]])  # type: ignore[misc]
+        for position in range(operation.num_outputs)
+    )

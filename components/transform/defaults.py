@@ -1,0 +1,274 @@
+"""The transform of those who write none, made from the schema and a profile of the columns.
+
+    number      z-score, held within ±10; a missing, NaN or infinite value becomes the mean, and a
+                feature of its own says so
+    level       an integer of few different values: a number, and a category too
+    category    index in a vocabulary; rare and unseen values share one index, and missing has one
+    left out    constant and empty columns, identifiers, free text, dates and lists
+
+Only operations that TFLite has are used, but for the vocabulary's table, which Pusher rewrites.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from typing import Any
+
+import tensorflow as tf
+import tensorflow_transform as tft
+from tensorflow_metadata.proto.v0 import schema_pb2
+
+from millrace.components.transform import engine
+from millrace.components.transform.profile import Column
+from millrace.features import active_features, input_names, single_valued
+from millrace.problem import Kind, Problem
+
+NUMBER, LEVEL, CATEGORY, LEFT_OUT = "number", "level", "category", "left out"
+VOCABULARY = 10_000  # the most tokens that a vocabulary keeps
+RARE = 3  # in a column of more than `COMMON` values, one seen less often counts as unseen
+COMMON = 100
+CLIP = 10.0  # standard deviations
+_UNIQUE = 0.9  # of values that are different: more is an identifier
+_FREE_TEXT_SPACES = 3.0
+_IDENTIFIER = re.compile(
+    r"(?:^|[^A-Za-z])(?i:id|uuid|guid|rowid|index|key)$|[a-z](?:Id|ID|Uuid|UUID|Index|Key)$"
+)
+_LARGEST = 3.4e38  # about the largest float32 that is finite
+_TINY = 1e-30
+
+
+@dataclasses.dataclass(frozen=True)
+class Choice:
+    """What becomes of a column.
+
+    Attributes:
+        column: The raw column.
+        kind: number, level, category or left out.
+        reason: Why, in a few words.
+        outputs: The features made of it.
+    """
+
+    column: Column
+    kind: str
+    reason: str
+    outputs: tuple[str, ...] = ()
+    missing: bool = False
+
+
+def choose(columns: Iterable[Column], optional: set[str], label: str) -> list[Choice]:
+    """Decides what becomes of every column.
+
+    Args:
+        columns: The columns.
+        optional: Those that may be missing in a row.
+        label: The label, whose name no feature may take.
+    """
+    choices = [_choose(column, column.name in optional) for column in columns]
+    names = input_names([choice.column.name for choice in choices])
+    taken = {label}
+    named = []
+    for choice in choices:
+        outputs = tuple(
+            _unused(names[choice.column.name] + suffix, taken) for suffix in _suffixes(choice)
+        )
+        named.append(dataclasses.replace(choice, outputs=outputs))
+    return named
+
+
+def unfit(schema: schema_pb2.Schema, columns: Container[str], label: str) -> list[Choice]:
+    """Returns the features of a schema that nothing can be made of without looking at the rows.
+
+    Args:
+        schema: The schema.
+        columns: What the examples have.
+        label: The label, which is none of them.
+    """
+    active = {feature.name for feature in active_features(schema)}
+    choices = []
+    for feature in schema.feature:
+        if feature.name not in active:
+            stage = schema_pb2.LifecycleStage.Name(feature.lifecycle_stage).lower()
+            reason = f"the schema marks it as {stage}"
+            if feature.lifecycle_stage == schema_pb2.PLANNED:
+                reason += ", as it does a column without values"
+        elif feature.name not in columns:
+            reason = "the examples do not have it"
+        elif not single_valued(feature):
+            reason = "it holds lists"
+        else:
+            continue
+        if feature.name != label:
+            choices.append(Choice(Column(feature.name, feature.type, 0, 0, 0), LEFT_OUT, reason))
+    return choices
+
+
+def preprocessing_fn(
+    choices: Iterable[Choice], problem: Problem
+) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    """Returns the function that makes the chosen features, and the label."""
+    choices = list(choices)
+    numeric = [choice for choice in choices if choice.kind in (NUMBER, LEVEL)]
+
+    def transform(inputs: dict[str, Any]) -> dict[str, Any]:
+        outputs: dict[str, Any] = {problem.label: _label(inputs[problem.label], problem)}
+        if numeric:
+            outputs.update(_numbers(numeric, inputs))
+        for choice in choices:
+            value = inputs[choice.column.name]
+            if choice.kind == LEVEL:
+                outputs[choice.outputs[1]] = _level(value, choice.column.levels)
+            elif choice.kind == CATEGORY:
+                outputs[choice.outputs[0]] = _category(value, choice)
+        return outputs
+
+    return transform
+
+
+def sources(choices: Iterable[Choice], label: str) -> dict[str, list[str]]:
+    """Returns the raw column that each feature is computed from."""
+    made = {output: [choice.column.name] for choice in choices for output in choice.outputs}
+    return {**made, label: [label]}
+
+
+# --- Choosing ---
+
+
+def _choose(column: Column, optional: bool) -> Choice:
+    missing = optional or column.present < column.rows
+    kind, reason = _text(column) if column.type == schema_pb2.BYTES else _numeric(column)
+    if column.present == 0:
+        kind, reason = LEFT_OUT, "it has no values"
+    elif column.distinct == 1 and column.present == column.rows:
+        kind, reason = LEFT_OUT, f"it is {column.example} in every row"
+    return Choice(column, kind, reason, missing=missing)
+
+
+def _numeric(column: Column) -> tuple[str, str]:
+    if column.type == schema_pb2.FLOAT:
+        return NUMBER, "decimal numbers"
+    if column.distinct >= _UNIQUE * column.present and (
+        _IDENTIFIER.search(column.name) or column.high - column.low < 1.1 * column.present
+    ):
+        return LEFT_OUT, "it looks like an identifier: nearly every row has a number of its own"
+    if column.levels:
+        return LEVEL, f"whole numbers, of which there are {len(column.levels)}"
+    return NUMBER, "whole numbers"
+
+
+def _text(column: Column) -> tuple[str, str]:
+    if column.dates:
+        return LEFT_OUT, "it looks like a date: compute its parts with a query"
+    unique = column.distinct >= _UNIQUE * column.present
+    if column.spaces >= _FREE_TEXT_SPACES and column.distinct > COMMON:
+        return LEFT_OUT, f"it looks like free text: {column.characters:.0f} characters on average"
+    if unique and column.present > 2 * COMMON:
+        return LEFT_OUT, "it looks like an identifier: nearly every row has a text of its own"
+    if column.distinct > VOCABULARY:
+        return (
+            CATEGORY,
+            f"text; the {VOCABULARY:,} most frequent of about {column.distinct:,} values",
+        )
+    return CATEGORY, "text"
+
+
+def _suffixes(choice: Choice) -> tuple[str, ...]:
+    if choice.kind == LEFT_OUT:
+        return ()
+    if choice.kind == CATEGORY:
+        return ("",)
+    level = ("_level",) if choice.kind == LEVEL else ()
+    return ("", *level, *(("_missing",) if choice.missing else ()))
+
+
+def _unused(name: str, taken: set[str]) -> str:
+    while name in taken:
+        name += "_"
+    taken.add(name)
+    return name
+
+
+# --- Tracing ---
+
+
+def _numbers(choices: Sequence[Choice], inputs: Mapping[str, Any]) -> dict[str, tf.Tensor]:
+    """Returns the z-scores of all columns, and where they are missing.
+
+    They are computed as one matrix: tracing a pair of analyzers for each of some hundred columns
+    would take minutes.
+    """
+    numbers = tf.concat([_number(inputs[choice.column.name]) for choice in choices], axis=1)
+    present = tf.abs(numbers) <= _LARGEST  # false for NaN, too
+    # TFT leaves NaN and infinite values out of both.
+    mean = tft.mean(numbers, reduce_instance_dims=False)
+    variance = tft.var(numbers, reduce_instance_dims=False)
+    scale = tf.where(variance > 0.0, tf.math.rsqrt(tf.maximum(variance, _TINY)), 1.0)
+    scores = tf.clip_by_value((tf.where(present, numbers, mean) - mean) * scale, -CLIP, CLIP)
+    outputs = dict(zip((choice.outputs[0] for choice in choices), _columns(scores), strict=True))
+    missing = _columns(1.0 - tf.cast(present, tf.float32))
+    for choice, column in zip(choices, missing, strict=True):
+        if choice.missing:
+            outputs[choice.outputs[-1]] = column
+    return outputs
+
+
+def _columns(matrix: tf.Tensor) -> list[tf.Tensor]:
+    return tf.split(matrix, matrix.shape[1], axis=1)
+
+
+def _number(value: Any) -> tf.Tensor:
+    """Returns a column as float32 of shape [rows, 1], NaN where it is missing."""
+    if isinstance(value, tf.SparseTensor):
+        return _densify(value.indices, tf.cast(value.values, tf.float32), value, float("nan"))
+    return tf.reshape(tf.cast(value, tf.float32), [-1, 1])
+
+
+def _level(value: Any, levels: tuple[int, ...]) -> tf.Tensor:
+    """Returns the index of an integer among its levels, or the one after the last for any other."""
+    if isinstance(value, tf.SparseTensor):
+        value = _densify(value.indices, value.values, value, tf.int64.min)
+    same = tf.cast(tf.equal(value, tf.constant([levels], tf.int64)), tf.int64)
+    seen = tf.reduce_sum(same, axis=1, keepdims=True)
+    index = tf.reduce_sum(same * tf.range(len(levels), dtype=tf.int64), axis=1, keepdims=True)
+    index += (1 - seen) * len(levels)
+    engine.set_range(index, len(levels))
+    return index
+
+
+def _category(value: Any, choice: Choice) -> tf.Tensor:
+    many = choice.column.distinct > COMMON
+    name = f"{choice.outputs[0]}_vocabulary"
+    index = tft.compute_and_apply_vocabulary(
+        value,
+        top_k=VOCABULARY if many else None,
+        frequency_threshold=RARE if many else None,
+        num_oov_buckets=1,
+        vocab_filename=name,
+    )
+    size = tft.experimental.get_vocabulary_size_by_name(name)
+    if isinstance(index, tf.SparseTensor):
+        # TFLite's SparseToDense takes no text, so the index is made dense, and not the text.
+        index = _densify(index.indices, index.values + 1, index, 0)
+        size += 1
+    engine.set_range(index, size)
+    return index
+
+
+def _densify(
+    indices: tf.Tensor, values: tf.Tensor, like: tf.SparseTensor, default: Any
+) -> tf.Tensor:
+    shape = tf.stack([like.dense_shape[0], tf.constant(1, tf.int64)])
+    dense = tf.sparse.to_dense(tf.SparseTensor(indices, values, shape), default)
+    return tf.reshape(dense, [-1, 1])
+
+
+def _label(value: Any, problem: Problem) -> tf.Tensor:
+    if isinstance(value, tf.SparseTensor):
+        default = "" if value.dtype == tf.string else 0
+        value = _densify(value.indices, value.values, value, default)
+    value = tf.reshape(value, [-1, 1])
+    if problem.kind is Kind.REGRESSION:
+        return tf.cast(value, tf.float32)
+    classes = tf.constant([problem.classes], value.dtype)
+    return tf.argmax(tf.cast(tf.equal(value, classes), tf.int32), axis=1)[:, tf.newaxis]

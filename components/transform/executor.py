@@ -1,0 +1,246 @@
+"""The work of Transform: learn a transform from some splits, and apply it to all."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import itertools
+import json
+import logging
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import tensorflow as tf
+import tensorflow_transform as tft
+from tensorflow_metadata.proto.v0 import schema_pb2
+from tensorflow_transform.tf_metadata import dataset_metadata, metadata_io
+
+from millrace import modules
+from millrace import problem as problems
+from millrace.artifacts import HTML, Examples, Input, Output, Schema, TransformGraph
+from millrace.components.transform import defaults, engine, on_beam, preprocessing, profile, story
+from millrace.components.transform.features import Features
+from millrace.components.transform.inputs import RawInputs
+from millrace.data import examples as data
+from millrace.data import schemas
+from millrace.errors import DataError, ModuleError, ParameterError, nearest
+from millrace.features import SOURCES_FILE, active_features
+from millrace.problem import Kind, Problem
+from millrace.report import page
+
+logger = logging.getLogger(__name__)
+
+
+def run(
+    examples: Input[Examples],
+    schema: Input[Schema],
+    label: str,
+    transform_graph: Output[TransformGraph],
+    transformed_examples: Output[Examples],
+    report: Output[HTML],
+    module_file: str = "",
+    problem: str = "auto",
+    analyze_splits: list[str] = ["train"],
+    custom_config: dict[str, Any] = {},
+) -> None:
+    """Runs the step; `component.py` says what each argument is."""
+    raw_schema = schemas.load(schema.path)
+    _check(examples.path, raw_schema, label, analyze_splits)
+    posed = problems.infer(examples.path, label, problem)
+    logger.info('"%s" poses a %s problem', posed.label, posed.kind.value)
+    inputs = RawInputs(raw_schema)
+    splits = {
+        name: Split(examples.path, name, inputs.present(data.schema(examples.path, name)))
+        for name in data.splits(examples.path)
+    }
+    choices = [] if module_file else _choose(examples.path, analyze_splits, raw_schema, label)
+    function = (
+        preprocessing.load(module_file, label, custom_config)
+        if module_file
+        else defaults.preprocessing_fn(choices, posed)
+    )
+
+    started = time.perf_counter()
+    learn_from = [splits[name] for name in analyze_splits]
+    with _on_data(module_file):
+        analysis = _analyze(function, inputs, learn_from, transform_graph.path)
+    sources = analysis.sources if module_file else defaults.sources(choices, label)
+    _refuse_leaks(sources, label, module_file)
+    _save(transform_graph.path, raw_schema, posed, sources)
+    analyzed = time.perf_counter()
+    logger.info("analyzed %s in %.1f s", ", ".join(analyze_splits), analyzed - started)
+
+    gallery = story.Gallery(tft.TFTransformOutput(str(transform_graph.path)), posed)
+    with _on_data(module_file):
+        rows = {
+            name: _transform(
+                analysis.transform, split, gallery, module_file, transformed_examples.path
+            )
+            for name, split in splits.items()
+        }
+
+    transform_graph.metadata |= {
+        "problem": posed.kind.value,
+        "label": label,
+        "features": gallery.number,
+        "engine": analysis.engine,
+    }
+    transformed_examples.metadata |= {
+        "splits": list(rows),
+        "split_rows": rows,
+        "rows": sum(rows.values()),
+        "features": gallery.number,
+    }
+    report.path.write_text(
+        page.render(
+            Path(__file__).with_name("report.html.j2"),
+            problem=posed,
+            rows=rows,
+            analyze_splits=analyze_splits,
+            module_file=module_file,
+            classes=gallery.classes(),
+            features=gallery.rows(sources),
+            left_out=[choice for choice in choices if choice.kind == defaults.LEFT_OUT],
+            seconds=[analyzed - started, time.perf_counter() - analyzed],
+            engine=analysis.engine,
+        ),
+        encoding="utf-8",
+    )
+
+
+def _on_data(module_file: str) -> contextlib.AbstractContextManager[None]:
+    """Tells errors that the module's traced function meets on rows."""
+    if not module_file:
+        return contextlib.nullcontext()
+    return modules.calling(module_file, "preprocessing_fn", (tf.errors.OpError,))
+
+
+@dataclasses.dataclass(frozen=True)
+class Split:
+    """The raw rows of a split, without the columns that the schema does not have."""
+
+    root: Path
+    name: str
+    columns: Sequence[str]
+
+    def read(self) -> Iterator[pa.RecordBatch]:
+        """Yields the rows."""
+        return data.read(self.root, self.name, self.columns)
+
+
+def _check(root: Path, schema: schema_pb2.Schema, label: str, analyze_splits: list[str]) -> None:
+    known = data.splits(root)
+    if not known:
+        raise DataError(f"There are no examples at {root}.")
+    if not analyze_splits:
+        raise ParameterError(f"analyze_splits must name a split to learn from: {', '.join(known)}.")
+    for split in analyze_splits:
+        if split not in known:
+            raise ParameterError(
+                f'analyze_splits names "{split}", and the examples have {", ".join(known)}.'
+                f"{nearest(str(split), known)}"
+            )
+    columns = [feature.name for feature in active_features(schema)]
+    if label not in columns:
+        raise ParameterError(
+            f'The schema has no feature "{label}" to predict.{nearest(label, columns)}'
+        )
+
+
+def _choose(
+    root: Path, splits: Sequence[str], schema: schema_pb2.Schema, label: str
+) -> list[defaults.Choice]:
+    optional = {
+        feature.name for feature in active_features(schema) if not feature.HasField("shape")
+    }
+    choices = [
+        *defaults.choose(profile.columns(root, splits, schema, label), optional, label),
+        *defaults.unfit(schema, data.schema(root, splits[0]).names, label),
+    ]
+    if all(choice.kind == defaults.LEFT_OUT for choice in choices):
+        reasons = "; ".join(f'"{choice.column.name}": {choice.reason}' for choice in choices)
+        raise DataError(
+            f"No column is left to learn from. {reasons or 'There is none but the label.'}."
+            " Write a preprocessing_fn that makes features of them."
+        )
+    for choice in choices:
+        if choice.kind == defaults.LEFT_OUT:
+            logger.info('left out "%s": %s', choice.column.name, choice.reason)
+    return choices
+
+
+def _analyze(
+    function: engine.PreprocessingFn, inputs: RawInputs, splits: Sequence[Split], folder: Path
+) -> engine.Analysis:
+    """Learns the transform and writes TFT's output folder: here or, if need be, with Beam."""
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        return engine.analyze(
+            function, inputs, lambda: itertools.chain(*(split.read() for split in splits)), folder
+        )
+    except engine.Unsupported as reason:
+        logger.info("the analysis runs on Beam, because of %s", reason)
+        files = [path for split in splits for path in data.shards(split.root, split.name)]
+        on_beam.analyze(function, inputs.schema, files, folder)
+        return engine.load(folder, inputs)
+
+
+def _transform(
+    transform: engine.Transform, split: Split, gallery: story.Gallery, module_file: str, root: Path
+) -> int:
+    """Writes the features of a split, shows them to the gallery, and returns their rows."""
+    features = Features(gallery.spec)
+    label = gallery.problem.label
+    with data.SplitWriter(root, split.name, features.schema) as writer:
+        for raw in split.read():
+            batch = features.batch(transform(raw), raw.num_rows)
+            _check_label(batch.column(label), gallery.problem, module_file)
+            gallery.look(split.name, batch)
+            writer.write(batch)
+    logger.info("transformed %s rows of %s", f"{writer.rows:,}", split.name)
+    return writer.rows
+
+
+def _save(
+    folder: Path,
+    schema: schema_pb2.Schema,
+    posed: Problem,
+    sources: Mapping[str, Sequence[str]],
+) -> None:
+    raw = folder / tft.TFTransformOutput.RAW_METADATA_DIR
+    metadata_io.write_metadata(dataset_metadata.DatasetMetadata(schema), str(raw))
+    posed.save(folder)
+    text = json.dumps(sources, ensure_ascii=False, indent=1)
+    (folder / SOURCES_FILE).write_text(text + "\n", encoding="utf-8")
+
+
+def _refuse_leaks(sources: Mapping[str, Sequence[str]], label: str, module_file: str) -> None:
+    for feature, columns in sources.items():
+        if feature != label and label in columns:
+            raise ModuleError(
+                f'preprocessing_fn of {module_file} computes "{feature}" from the label "{label}",'
+                " which is not known when the model is asked to predict it."
+            )
+
+
+def _check_label(values: pa.Array, posed: Problem, module_file: str) -> None:
+    """Holds a transformed label to what the trainer takes: the index of a class, or a number."""
+    finite = values.cast(pa.float64())
+    if not pc.all(pc.is_finite(finite)).as_py():
+        raise ModuleError(
+            f'preprocessing_fn of {module_file} returns the label "{posed.label}" with missing or'
+            " infinite values."
+        )
+    if posed.kind is Kind.REGRESSION:
+        return
+    extremes = pc.min_max(finite).as_py()
+    if extremes["min"] < 0 or extremes["max"] > len(posed.classes) - 1:
+        raise ModuleError(
+            f'preprocessing_fn of {module_file} returns the label "{posed.label}" from'
+            f" {extremes['min']:g} to {extremes['max']:g}: return the index of the class, from 0 to"
+            f" {len(posed.classes) - 1}."
+        )

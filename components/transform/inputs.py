@@ -1,0 +1,101 @@
+"""Raw rows as the tensors that `preprocessing_fn` takes, exactly as TFX gives them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pyarrow as pa
+import tensorflow as tf
+from tensorflow_metadata.proto.v0 import schema_pb2
+from tfx_bsl.tfxio.tensor_adapter import TensorAdapter, TensorAdapterConfig
+from tfx_bsl.tfxio.tensor_representation_util import InferTensorRepresentationsFromMixedSchema
+
+from millrace.data.lists import to_list
+from millrace.errors import DataError
+from millrace.features import active_features
+
+_VALUES = {
+    schema_pb2.FLOAT: pa.float32(),
+    schema_pb2.INT: pa.int64(),
+    schema_pb2.BYTES: pa.binary(),
+}
+
+
+class RawInputs:
+    """Turns batches of raw rows into tensors by the schema.
+
+    A required feature becomes a dense tensor of its shape, an optional one a `tf.SparseTensor`.
+
+    Attributes:
+        schema: The schema.
+        config: What TFX's own readers need to do the same.
+        specs: The type of each tensor.
+    """
+
+    def __init__(self, schema: schema_pb2.Schema) -> None:
+        self.schema = schema
+        self._features = active_features(schema)
+        if not self._features:
+            raise DataError("The schema has no feature in use, so there is nothing to transform.")
+        self._arrow_schema = pa.schema(
+            [pa.field(feature.name, pa.list_(_VALUES[feature.type])) for feature in self._features]
+        )
+        self.config = TensorAdapterConfig(
+            self._arrow_schema, InferTensorRepresentationsFromMixedSchema(schema)
+        )
+        self._adapter = TensorAdapter(self.config)
+        self.specs: dict[str, tf.TypeSpec] = self._adapter.OriginalTypeSpecs()
+
+    def present(self, schema: pa.Schema) -> list[str]:
+        """Returns the columns to read of examples of an Arrow schema.
+
+        Raises:
+            DataError: One is text and the schema says a number, or the other way round.
+        """
+        types = {feature.name: feature.type for feature in self._features}
+        for field in schema:
+            value = field.type.value_type if pa.types.is_list(field.type) else field.type
+            number = pa.types.is_integer(value) or pa.types.is_floating(value)
+            text = types.get(field.name, schema_pb2.BYTES) == schema_pb2.BYTES
+            if field.name in types and not pa.types.is_null(value) and number == text:
+                said = schema_pb2.FeatureType.Name(types[field.name])
+                raise DataError(f'"{field.name}" is {value}, and the schema says {said}.')
+        return [name for name in schema.names if name in types]
+
+    def tensors(self, batch: pa.RecordBatch) -> dict[str, Any]:
+        """Returns a batch as eager tensors by feature."""
+        tensors: dict[str, Any] = self._adapter.ToBatchTensors(self.lists(batch))
+        return tensors
+
+    def lists(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        """Returns a batch with a list in each cell, as TFX's readers lay it out.
+
+        Raises:
+            DataError: A column does not agree with the schema.
+        """
+        columns = [self._column(batch, feature) for feature in self._features]
+        return pa.RecordBatch.from_arrays(columns, schema=self._arrow_schema)
+
+    def _column(self, batch: pa.RecordBatch, feature: schema_pb2.Feature) -> pa.Array:
+        index = batch.schema.get_field_index(feature.name)
+        kind = _VALUES[feature.type]
+        required = feature.HasField("shape")
+        if index < 0 and required:
+            raise DataError(
+                f'The examples lack the column "{feature.name}", which the schema requires.'
+            )
+        values = batch.column(index) if index >= 0 else pa.nulls(batch.num_rows, kind)
+        if required and values.null_count:
+            raise DataError(
+                f'"{feature.name}" is missing in {values.null_count} of {batch.num_rows} rows, and'
+                " the schema requires it in every row."
+            )
+        try:
+            if pa.types.is_list(values.type) or pa.types.is_large_list(values.type):
+                return values.cast(pa.list_(kind))
+            return to_list(values.cast(kind))
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+            name = schema_pb2.FeatureType.Name(feature.type)
+            raise DataError(
+                f'"{feature.name}" is {values.type}, and the schema says {name}: {error}'
+            ) from error

@@ -1,0 +1,198 @@
+"""Interprets TensorFlow Transform's analysis graph over a stream of batches.
+
+What Beam calls a PCollection is here
+- a `Reading` of the data, or some `Columns` of it: a stream of batches that is read once for all
+  who want it;
+- after accumulation, a `Later` list: it is computed when first asked for.
+Nothing is computed while the graph is visited, so all accumulators of a phase are known when its
+reading begins. What the operations mean is registered here, in `combiners` and in `vocabularies`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from tensorflow_transform import nodes
+
+Later = Callable[[], Any]
+
+
+class Unsupported(Exception):  # noqa: N818 - a verdict: it is Beam's turn
+    """The analysis needs something that only Beam can do."""
+
+
+@dataclasses.dataclass
+class Phase:
+    """A state of the TensorFlow graph.
+
+    Attributes:
+        learned: What earlier phases learned, by the name of the tensor that it replaces.
+        outputs: The tensors that this phase computes.
+    """
+
+    learned: dict[str, tf.Tensor]
+    outputs: Mapping[str, tf.Tensor]
+
+
+class Reading:
+    """One reading of the data, from which every accumulator of a phase is filled."""
+
+    def __init__(
+        self, run: Callable[[Phase], Iterable[Mapping[str, np.ndarray]]], phase: Later
+    ) -> None:
+        self._run = run
+        self._phase = phase
+        self._folds: list[tuple[Callable[[], Any], Callable[[Any, Any], Any]]] = []
+        self._results = functools.cache(self._read)
+
+    def fold(self, start: Callable[[], Any], add: Callable[[Any, Any], Any]) -> Later:
+        """Registers an accumulator.
+
+        `start()` makes it, and `add(accumulator, tensors)` folds a batch into it.
+        """
+        position = len(self._folds)
+        self._folds.append((start, add))
+        return lambda: self._results()[position]
+
+    def _read(self) -> list[Any]:
+        accumulators = [start() for start, _ in self._folds]
+        for tensors in self._run(self._phase()):
+            for position, (_, add) in enumerate(self._folds):
+                accumulators[position] = add(accumulators[position], tensors)
+        return accumulators
+
+
+@dataclasses.dataclass
+class Columns:
+    """Some tensors of a reading."""
+
+    reading: Reading
+    keys: tuple[str, ...]
+
+    def fold(self, start: Callable[[], Any], add: Callable[[Any, Any], Any]) -> Later:
+        """Registers an accumulator, see `Reading.fold`; `add` gets a tuple of these tensors."""
+        return self.reading.fold(
+            start, lambda state, tensors: add(state, tuple(tensors[key] for key in self.keys))
+        )
+
+
+class Interpreter(nodes.Visitor):  # type: ignore[misc]
+    """Gives each operation of the graph its meaning: for the root, a `Later` last `Phase`."""
+
+    def __init__(
+        self,
+        run: Callable[[Phase], Iterable[Mapping[str, np.ndarray]]],
+        graph: tf.Graph,
+        folder: Path,
+    ) -> None:
+        """Prepares for one graph.
+
+        Args:
+            run: Computes a phase's outputs, batch by batch.
+            graph: The trace that the graph of operations was made from.
+            folder: Gets the vocabularies' files.
+        """
+        self.run = run
+        self.graph = graph
+        self.folder = folder
+
+    def validate_value(self, value: Any) -> None:
+        """Accepts whatever `visit` returns."""
+
+    def visit(self, operation: Any, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+        """Returns the outputs of an operation.
+
+        Raises:
+            Unsupported: It is not known here.
+        """
+        name = type(operation).__name__
+        if name not in _MEANINGS:
+            raise Unsupported(f"the analyzer {name} ({operation.label})")
+        outputs = _MEANINGS[name](self, operation, *inputs)
+        return outputs if isinstance(outputs, tuple) else (outputs,)
+
+
+_MEANINGS: dict[str, Callable[..., Any]] = {}
+
+
+def means(*names: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Registers the meaning of operations.
+
+    The function takes the interpreter, the operation and the values of its inputs.
+    """
+
+    def register(function: Callable[..., Any]) -> Callable[..., Any]:
+        _MEANINGS.update(dict.fromkeys(names, function))
+        return function
+
+    return register
+
+
+def each(collection: Later, function: Callable[[Any], Any]) -> Later:
+    """Returns a list of what a function makes of each item."""
+    return functools.cache(lambda: [function(item) for item in collection()])
+
+
+# --- The data and the TensorFlow graph ---
+
+
+@means("ExtractInputForSavedModel")
+def _data(interpreter: Interpreter, operation: Any) -> None:
+    """The one data set; `Interpreter.run` reads it."""
+
+
+@means("CreateSavedModel")
+def _phase(interpreter: Interpreter, operation: Any, *bindings: Later) -> Later:
+    return functools.cache(
+        lambda: Phase(dict(binding() for binding in bindings), operation.output_signature)
+    )
+
+
+@means("CreateTensorBinding")
+def _binding(interpreter: Interpreter, operation: Any, collection: Later) -> Later:
+    def bind() -> tuple[str, tf.Tensor]:
+        (value,) = collection()
+        return operation.tensor_name, tf.constant(value, tf.dtypes.as_dtype(operation.dtype_enum))
+
+    return functools.cache(bind)
+
+
+@means("ApplySavedModel")
+def _apply(interpreter: Interpreter, operation: Any, phase: Later, data: None) -> Reading:
+    return Reading(interpreter.run, phase)
+
+
+@means("ExtractFromDict")
+def _extract(interpreter: Interpreter, operation: Any, source: Reading | Later) -> Columns | Later:
+    if isinstance(source, Reading):
+        return Columns(source, operation.keys)
+    return each(source, lambda item: item[operation.keys])
+
+
+@means("Flatten")
+def _flatten(interpreter: Interpreter, operation: Any, *inputs: Later) -> Later:
+    return functools.cache(lambda: [item for collection in inputs for item in collection()])
+
+
+@means("FlattenLists")
+def _flatten_lists(interpreter: Interpreter, operation: Any, collection: Later) -> Later:
+    return functools.cache(lambda: [item for items in collection() for item in items])
+
+
+@means("AddKey")
+def _add_key(interpreter: Interpreter, operation: Any, collection: Later) -> Later:
+    return each(collection, lambda item: (operation.key, item))
+
+
+@means("ExtractOutputs", "ExtractCombineMergeOutputs", "ExtractPackedCombineMergeOutputs")
+def _outputs(interpreter: Interpreter, operation: Any, collection: Later) -> tuple[Later, ...]:
+    return tuple(
+        each(collection, lambda item, position=position: item[position])  # type: ignore[misc]
+        for position in range(operation.num_outputs)
+    )

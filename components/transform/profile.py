@@ -1,0 +1,174 @@
+"""What a default transform must know of each column, in one pass over the raw rows."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+from tensorflow_metadata.proto.v0 import schema_pb2
+
+from millrace.data import examples
+from millrace.features import active_features, single_valued
+
+LEVELS = 32  # an integer column with at most so many values is also offered as a category
+_DATE = re.compile(r"\d{4}-\d{2}-\d{2}([T ].*)?")
+_DATES_SEEN = 100  # texts of which all must look like dates
+
+
+@dataclasses.dataclass(frozen=True)
+class Column:
+    """A raw column as the rows to learn from show it.
+
+    Attributes:
+        name: Its name.
+        type: The schema's type: INT, FLOAT or BYTES.
+        rows: All rows.
+        present: Rows with a value; for numbers, a finite one.
+        distinct: How many different values it has: exact for few, within some percent for many.
+        example: A value, as text.
+        low: The smallest number.
+        high: The largest number.
+        characters: The mean length of a text in bytes.
+        spaces: The mean number of spaces in a text.
+        dates: Whether its texts are dates.
+        levels: The values of an integer column that has few, else nothing.
+    """
+
+    name: str
+    type: int
+    rows: int
+    present: int
+    distinct: int
+    example: str = ""
+    low: float = 0.0
+    high: float = 0.0
+    characters: float = 0.0
+    spaces: float = 0.0
+    dates: bool = False
+    levels: tuple[int, ...] = ()
+
+
+def columns(
+    root: Path, splits: Sequence[str], schema: schema_pb2.Schema, label: str
+) -> list[Column]:
+    """Describes every feature of the schema but the label that holds one value a row."""
+    known = set(examples.schema(root, splits[0]).names)
+    features = [
+        feature
+        for feature in active_features(schema)
+        if feature.name != label and feature.name in known and single_valued(feature)
+    ]
+    looks = [_Text() if feature.type == schema_pb2.BYTES else _Number() for feature in features]
+    names = [feature.name for feature in features]
+    rows = 0
+    for batch in _batches(root, splits, names):
+        rows += batch.num_rows
+        for name, look in zip(names, looks, strict=True):
+            look.at(batch.column(batch.schema.get_field_index(name)))
+    return [look.column(feature, rows) for feature, look in zip(features, looks, strict=True)]
+
+
+def _batches(root: Path, splits: Sequence[str], names: list[str]) -> Iterable[pa.RecordBatch]:
+    for split in splits:
+        yield from examples.read(root, split, names)
+
+
+class _Distinct:
+    """Estimates how many different values there are, from the smallest hashes of them.
+
+    Source: Bar-Yossef et al., Counting Distinct Elements in a Data Stream, 2002.
+    """
+
+    KEPT = 2048
+
+    def __init__(self) -> None:
+        self._smallest = np.empty(0, np.uint64)
+
+    def add(self, values: np.ndarray) -> None:
+        hashes = np.unique(pd.util.hash_array(values, categorize=False))
+        self._smallest = np.union1d(self._smallest, hashes[: self.KEPT])[: self.KEPT]
+
+    def number(self) -> int:
+        if len(self._smallest) < self.KEPT:
+            return len(self._smallest)
+        return round((self.KEPT - 1) * 2.0**64 / float(self._smallest[-1]))
+
+
+class _Number:
+    """A column of numbers, looked at batch by batch."""
+
+    def __init__(self) -> None:
+        self._present = 0
+        self._low, self._high = np.inf, -np.inf
+        self._distinct = _Distinct()
+        self._levels: set[int] | None = set()
+
+    def at(self, values: pa.Array) -> None:
+        numbers = values.drop_null().to_numpy(zero_copy_only=False)
+        if numbers.dtype.kind == "f":
+            numbers = numbers[np.isfinite(numbers)]
+        if not len(numbers):
+            return
+        self._present += len(numbers)
+        self._low = min(self._low, float(numbers.min()))
+        self._high = max(self._high, float(numbers.max()))
+        self._distinct.add(numbers)
+        if self._levels is not None:
+            # A column with few values in all has few in this batch.
+            few = numbers.dtype.kind == "i" and self._distinct.number() <= LEVELS
+            self._levels = self._levels | set(np.unique(numbers).tolist()) if few else None
+
+    def column(self, feature: schema_pb2.Feature, rows: int) -> Column:
+        levels = tuple(sorted(self._levels or ())) if feature.type == schema_pb2.INT else ()
+        return Column(
+            feature.name,
+            feature.type,
+            rows,
+            self._present,
+            self._distinct.number(),
+            example=f"{self._low:g}",
+            low=self._low,
+            high=self._high,
+            levels=levels if len(levels) > 2 else (),
+        )
+
+
+class _Text:
+    """A column of text, looked at batch by batch."""
+
+    def __init__(self) -> None:
+        self._present = self._bytes = self._spaces = 0
+        self._distinct = _Distinct()
+        self._seen: list[str] = []
+
+    def at(self, values: pa.Array) -> None:
+        texts = values.drop_null().cast(pa.binary())
+        if not len(texts):
+            return
+        self._present += len(texts)
+        self._bytes += pc.sum(pc.binary_length(texts)).as_py()
+        self._spaces += pc.sum(pc.count_substring(texts, " ")).as_py()
+        different = texts.dictionary_encode().dictionary
+        self._distinct.add(different.to_numpy(zero_copy_only=False))
+        wanted = _DATES_SEEN - len(self._seen)
+        self._seen += [text.decode(errors="replace") for text in texts[:wanted].to_pylist()]
+
+    def column(self, feature: schema_pb2.Feature, rows: int) -> Column:
+        number = max(self._present, 1)
+        return Column(
+            feature.name,
+            feature.type,
+            rows,
+            self._present,
+            self._distinct.number(),
+            example=next(iter(self._seen), ""),
+            characters=self._bytes / number,
+            spaces=self._spaces / number,
+            dates=bool(self._seen) and all(_DATE.fullmatch(text) for text in self._seen),
+        )

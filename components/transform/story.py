@@ -1,0 +1,175 @@
+"""What the report shows of each feature: where it comes from, and what it looks like."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import tensorflow_transform as tft
+from tensorflow_metadata.proto.v0 import schema_pb2
+
+from millrace.problem import Kind, Problem
+
+_BARS = 24
+_SAMPLE = 4096  # values of a feature that are kept for its picture
+_TOKENS = 4
+_WIDTH, _HEIGHT = 120, 22
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """A feature, as a row of the report's table.
+
+    Attributes:
+        name: The feature.
+        sources: The raw columns that it is computed from.
+        kind: What it is, in a few words.
+        path: The outline of its picture, as an SVG path: a histogram, or frequencies.
+        range: Its least, mean and greatest value; None where it has none.
+        remark: Values of a category, most frequent first.
+    """
+
+    name: str
+    sources: Sequence[str]
+    kind: str
+    path: str
+    range: tuple[float | None, float | None, float | None]
+    remark: str
+
+
+@dataclasses.dataclass
+class _Seen:
+    """What was seen of a feature: extremes and mean of all rows, and a sample of them."""
+
+    low: float = np.inf
+    high: float = -np.inf
+    total: float = 0.0
+    number: int = 0
+    sample: np.ndarray = dataclasses.field(default_factory=lambda: np.empty(0))
+    stride: int = 1
+
+    def look(self, values: np.ndarray) -> None:
+        finite = values[np.isfinite(values)] if values.dtype.kind == "f" else values
+        if not len(finite):
+            return
+        self.low = min(self.low, float(finite.min()))
+        self.high = max(self.high, float(finite.max()))
+        self.total += float(finite.sum(dtype=np.float64))
+        self.number += len(finite)
+        self.sample = np.concatenate([self.sample, finite[:: self.stride]])
+        while len(self.sample) > _SAMPLE:
+            self.sample, self.stride = self.sample[::2], 2 * self.stride
+
+
+class Gallery:
+    """Looks at transformed batches as they pass, and tells of them at the end.
+
+    Attributes:
+        spec: The features, as TensorFlow's feature specs.
+        problem: What is predicted from them.
+    """
+
+    def __init__(self, output: tft.TFTransformOutput, problem: Problem) -> None:
+        self.spec = output.transformed_feature_spec()
+        self.problem = problem
+        self._output = output
+        self._sizes = _sizes(output.transformed_metadata.schema)
+        self._seen: dict[str, _Seen] = {}
+        self._kinds: dict[str, str] = {}
+        self._labels: dict[str, collections.Counter[int]] = {}
+
+    @property
+    def number(self) -> int:
+        """How many features there are, without the label."""
+        return len(self.spec) - 1
+
+    def look(self, split: str, batch: pa.RecordBatch) -> None:
+        """Takes note of a batch."""
+        for field, column in zip(batch.schema, batch.columns, strict=True):
+            self._kinds[field.name] = _kind(field.type)
+            nested = pa.types.is_list(field.type) or pa.types.is_fixed_size_list(field.type)
+            values = column.flatten() if nested else column
+            if not pa.types.is_binary(values.type):
+                seen = self._seen.setdefault(field.name, _Seen())
+                seen.look(values.to_numpy(zero_copy_only=False))
+        if self.problem.kind is not Kind.REGRESSION:
+            position = batch.schema.get_field_index(self.problem.label)
+            counted = self._labels.setdefault(split, collections.Counter())
+            for item in pc.value_counts(batch.column(position)).to_pylist():
+                counted[int(item["values"])] += item["counts"]
+
+    def classes(self) -> list[tuple[str, dict[str, int]]]:
+        """Returns the rows of each class in each split."""
+        return [
+            (str(value), {split: counted[index] for split, counted in self._labels.items()})
+            for index, value in enumerate(self.problem.classes)
+        ]
+
+    def rows(self, sources: Mapping[str, Sequence[str]]) -> list[Row]:
+        """Returns a row for each feature, and the label's last."""
+        names = sorted(name for name in self.spec if name != self.problem.label)
+        return [self._row(name, sources.get(name, ())) for name in [*names, self.problem.label]]
+
+    def _row(self, name: str, sources: Sequence[str]) -> Row:
+        seen, size = self._seen.get(name, _Seen()), self._sizes.get(name)
+        kind, remark = self._kinds[name], ""
+        if name == self.problem.label:
+            kind = "label"
+        elif size is not None:
+            kind, remark = f"category of {size:,}", self._tokens(name, sources)
+        limits: tuple[float | None, float | None, float | None] = (None, None, None)
+        if seen.number:
+            mean = None if size is not None else seen.total / seen.number
+            limits = seen.low, mean, seen.high
+        return Row(name, sources, kind, _outline(_bars(seen.sample, size)), limits, remark)
+
+    def _tokens(self, name: str, sources: Sequence[str]) -> str:
+        """Returns the first tokens of the vocabulary that a category seems to stand for."""
+        for vocabulary in (f"{name}_vocabulary", name, *sources):
+            if self._output.vocabulary_file_by_name(vocabulary):
+                tokens = self._output.vocabulary_by_name(vocabulary)
+                shown = ", ".join(token.decode(errors="replace") for token in tokens[:_TOKENS])
+                return shown + (", …" if len(tokens) > _TOKENS else "")
+        return ""
+
+
+def _sizes(schema: schema_pb2.Schema) -> dict[str, int]:
+    """Returns how many values each category has."""
+    return {
+        feature.name: int(feature.int_domain.max) + 1
+        for feature in schema.feature
+        if feature.int_domain.is_categorical and feature.int_domain.HasField("max")
+    }
+
+
+def _bars(sample: np.ndarray, size: int | None) -> np.ndarray:
+    """Returns a histogram, or the frequencies of a category's values in falling order."""
+    if size is None:
+        return np.histogram(sample, _BARS)[0]
+    counts: np.ndarray = np.sort(np.unique(sample, return_counts=True)[1])[::-1]
+    return counts[:_BARS]
+
+
+def _outline(counts: np.ndarray) -> str:
+    width = _WIDTH / max(len(counts), _BARS)
+    heights = _HEIGHT * counts / max(counts.max(initial=0), 1)
+    bars = (
+        f"M{position * width:.1f} {_HEIGHT}v-{height:.1f}h{width - 0.8:.1f}v{height:.1f}z"
+        for position, height in enumerate(heights)
+        if height
+    )
+    return "".join(bars)
+
+
+def _kind(type_: pa.DataType) -> str:
+    names: dict[Any, str] = {pa.float32(): "number", pa.int64(): "whole number"}
+    if pa.types.is_fixed_size_list(type_):
+        return f"{type_.list_size} × {_kind(type_.value_type)}"
+    if pa.types.is_list(type_):
+        return f"list of {_kind(type_.value_type)}"
+    return names.get(type_, "text")

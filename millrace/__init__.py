@@ -1,0 +1,1 @@
+"""Millrace carries data from its source to a model in production."""

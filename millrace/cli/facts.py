@@ -1,0 +1,82 @@
+"""The few numbers that say what a task came to, picked from the metadata of what it made."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from millrace.runner.result import TaskResult
+
+_MOST = 4
+# What people look at first. Steps of others say what they like: of them every number is shown.
+_FIRST = (
+    "blessed",
+    "chosen",
+    "model_bytes",
+    "anomalies",
+    "warnings",
+    "problem",
+    "rows",
+    "auc",
+    "eval_auc",
+    "accuracy",
+    "eval_accuracy",
+    "rmse",
+    "eval_rmse",
+    "eval_loss",
+    "columns",
+    "features",
+    "rejected",
+)
+_NEVER = frozenset({"digest", "bytes", "seed"})
+
+
+def of(task: TaskResult) -> str:
+    """Returns the facts of a task on one line, such as `rows 327,346 · columns 12`."""
+    found: dict[str, Any] = {}
+    for record in task.artifacts.values():
+        for name, value in record.metadata.items():
+            found.setdefault(name, value)
+    found |= task.parameters
+    names = [name for name in _FIRST if _is_short(found.get(name))] or sorted(
+        name for name, value in found.items() if _is_number(value) and name not in _NEVER
+    )
+    return " · ".join(_fact(name, found[name]) for name in names[:_MOST])
+
+
+def _fact(name: str, value: Any) -> str:
+    if name.endswith("_bytes"):
+        return f"{name.removesuffix('_bytes').replace('_', ' ')} {size(value)}"
+    return f"{name.replace('_', ' ')} {number(value)}"
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _is_short(value: Any) -> bool:
+    return isinstance(value, (bool, int, float)) or (isinstance(value, str) and 0 < len(value) < 30)
+
+
+def number(value: Any) -> str:
+    """Returns a value as people read it."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float) and not value.is_integer():
+        return f"{value:.4g}"
+    return f"{value:,.0f}" if isinstance(value, (int, float)) else str(value)
+
+
+def seconds(value: float) -> str:
+    """Returns a duration as people read it."""
+    if value >= 100:
+        return f"{int(value) // 60}:{int(value) % 60:02d} min"
+    return f"{value:.1f} s" if value >= 0.1 else f"{value * 1000:.0f} ms"
+
+
+def size(value: float) -> str:
+    """Returns a number of bytes as people read it."""
+    for unit in ("B", "KB", "MB"):
+        if value < 1000:
+            return f"{value:.0f} {unit}"
+        value /= 1000
+    return f"{value:.2f} GB"

@@ -1,0 +1,191 @@
+"""`millrace lineage`: where artifacts came from, and whether they are still what was recorded."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from millrace.cli import output
+from millrace.errors import StoreError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from rich.console import Console
+
+    from millrace.lineage.find import Found
+    from millrace.lineage.nodes import ArtifactRecord
+    from millrace.lineage.provenance import Graph
+    from millrace.lineage.store import Store
+    from millrace.lineage.verify import Finding
+
+_MODELS = ("system.Model", "system.PushedModel")
+
+
+def show(artifact: str, root: Path, store: str | None, downstream: bool, as_json: bool) -> None:
+    """Prints everything that an artifact was made from, or that was made from it, as a tree.
+
+    Raises:
+        StoreError: There is no such artifact, or the lineage store cannot be read.
+    """
+    from millrace.lineage import find, provenance
+
+    with output.store_of(root, store) as opened:
+        found = find.find(opened, artifact)
+        graph = provenance.upstream(opened, _ids(found)[:1])
+        if (
+            downstream := downstream or not graph.tasks
+        ):  # nothing is upstream of what came from outside
+            graph = provenance.downstream(opened, _ids(found), found.readers)
+    if as_json:
+        output.as_json(_document(found, graph, downstream))
+        return
+    console = output.console()
+    if downstream:
+        _print_descendants(console, found, graph)
+    elif found.artifact is not None:
+        from millrace.cli import trees
+
+        console.print(trees.made_of(graph, found.artifact.id or 0))
+    if found.others:
+        ids = ", ".join(f"#{other.id}" for other in found.others)
+        console.print(f"also of that content or at that place: {ids}", style="dim")
+
+
+def verify(what: str | None, root: Path, store: str | None, as_json: bool) -> int:
+    """Recomputes digests, prints what is not as it was recorded, and returns the exit code.
+
+    Raises:
+        StoreError: There is no such run or artifact, or the lineage store cannot be read.
+    """
+    from millrace.lineage import verify as auditor
+
+    with output.store_of(root, store) as opened:
+        artifacts = _chosen(opened, what)
+    with _watched(artifacts, not as_json) as told:
+        findings = auditor.verify(artifacts, told)
+    if as_json:
+        output.as_json(
+            {
+                "ok": all(finding.verdict.good for finding in findings),
+                "counts": dict(Counter(finding.verdict.value for finding in findings)),
+                "findings": [finding.to_json() for finding in findings],
+            }
+        )
+    else:
+        _report(findings)
+    return 0 if all(finding.verdict.good for finding in findings) else 1
+
+
+def _ids(found: Found) -> list[int]:
+    """Returns the artifact that was meant, and those of the same content or place."""
+    artifacts = (found.artifact, *found.others) if found.artifact else ()
+    return [artifact.id or 0 for artifact in artifacts]
+
+
+def _document(found: Found, graph: Graph, downstream: bool) -> dict[str, Any]:
+    return {
+        "artifact": found.artifact.to_json() if found.artifact else None,
+        "uri": found.artifact.uri if found.artifact else found.uri,
+        "direction": "downstream" if downstream else "upstream",
+        "others": [other.id for other in found.others],
+        **graph.to_json(),
+    }
+
+
+def _print_descendants(console: Console, found: Found, graph: Graph) -> None:
+    from rich.text import Text
+
+    from millrace.cli import trees
+
+    if found.artifact is not None:
+        readers = [task for number in _ids(found) for task in graph.readers(number)]
+        tasks = list({task.id: task for task in readers}.values())
+        title = trees.title(found.artifact)
+        title.append(f"\n{found.artifact.uri}", "dim")
+    else:
+        tasks = [graph.tasks[number] for number in found.readers if number in graph.tasks]
+        title = Text(found.uri, "bold").append("\ndata from outside: tasks were given it", "dim")
+    if not tasks:
+        console.print(title)
+        console.print("No task has read it.", style="yellow")
+        return
+    console.print(trees.made_from(graph, title, tasks))
+    models = [record for record in graph.artifacts.values() if record.schema_title in _MODELS]
+    console.print()
+    console.print(f"{_counted(len(models), 'model')} made from it", style="dim")
+    for model in sorted(models, key=lambda record: record.id or 0):
+        console.print(trees.title(model).append(f"\n  {model.uri}", "dim"))
+
+
+def _chosen(store: Store, what: str | None) -> list[ArtifactRecord]:
+    """Returns the artifacts of a run, or one artifact, or all that are to be there."""
+    from millrace.lineage import find, query
+    from millrace.lineage import verify as auditor
+
+    if what is None:
+        return auditor.live_artifacts(store)
+    if what == query.LATEST or query.run_ids(store, what):
+        tasks = query.tasks(store, query.find_run(store, what))
+        sides = [side for task in tasks for side in (task.inputs, task.outputs)]
+        records = [record for side in sides for ports in side.values() for record in ports]
+        return list({record.id: record for record in records}.values())
+    found = find.find(store, what)
+    if found.artifact is None:
+        raise StoreError(
+            f"{found.uri} is data from outside, of which lineage has no digest: tasks were given "
+            "it as a parameter."
+        )
+    return [found.artifact]
+
+
+@contextmanager
+def _watched(
+    artifacts: Iterable[ArtifactRecord], is_shown: bool
+) -> Iterator[Callable[[Finding], None]]:
+    """Shows on a terminal how far the audit is, in bytes."""
+    if not is_shown or not sys.stderr.isatty():
+        yield lambda _: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn
+
+    total = sum(_bytes(artifact) for artifact in artifacts)
+    columns = ("verifying", BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        bar = progress.add_task("", total=total)
+        yield lambda finding: progress.advance(bar, _bytes(finding.artifact))
+
+
+def _bytes(artifact: ArtifactRecord) -> int:
+    return int(artifact.metadata.get("bytes") or 0) if artifact.metadata.get("digest") else 0
+
+
+def _report(findings: list[Finding]) -> None:
+    from rich.text import Text
+
+    console = output.console()
+    for finding in findings:
+        if finding.verdict in ("ok", "not checked"):
+            continue
+        artifact = finding.artifact
+        text = Text(overflow="fold")
+        text.append(finding.verdict.value, "yellow" if finding.verdict.good else "bold red")
+        text.append(f"  {artifact.name}  {artifact.schema_title} #{artifact.id}\n  {artifact.uri}")
+        for line in (finding.reason, *finding.files):
+            text.append(f"\n  {line}")
+        console.print(text)
+    counts = Counter(finding.verdict.value for finding in findings)
+    reasons = Counter(finding.reason for finding in findings if finding.verdict == "not checked")
+    told = [f"{count} {verdict}" for verdict, count in counts.most_common()]
+    console.print(f"{_counted(len(findings), 'artifact')}: {', '.join(told) or 'none recorded'}")
+    for reason, count in reasons.items():
+        console.print(f"  {count} not checked: {reason}", style="dim")
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"

@@ -1,0 +1,244 @@
+"""The command `millrace`: what it accepts. Each command's work is imported when it runs."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from millrace import images
+from millrace.errors import MillraceError
+from millrace.version import __version__
+
+_HELP = "From a table to a validated, evaluated, quantised model in production, with its lineage."
+_SETTINGS = {"help_option_names": ["-h", "--help"]}
+
+
+class _Commands(TyperGroup):
+    """Lists the commands in the order in which people need them."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return ["run", "runs", "lineage", "steps", "new", "compile"]
+
+
+app = typer.Typer(cls=_Commands, no_args_is_help=True, add_completion=False)
+
+Root = Annotated[
+    Path,
+    typer.Option(
+        "--root",
+        envvar="MILLRACE_ROOT",
+        help="The folder that keeps runs, artifacts and lineage.",
+    ),
+]
+Store = Annotated[
+    str | None,
+    typer.Option(
+        envvar="MILLRACE_LINEAGE_STORE",
+        help="The lineage store, if it is not SQLite within the root: mysql://, postgresql://, grpc://.",
+    ),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+DEFAULT_ROOT = Path(".millrace")
+
+
+class _RunGroup(TyperGroup):
+    """Makes `millrace run PIPELINE` short for `millrace run start PIPELINE`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if not args or args[0] not in self.commands:
+            args = ["start", *args]
+        return super().parse_args(ctx, args)
+
+
+run_app = typer.Typer(cls=_RunGroup, help="Run a pipeline, or show a run.")
+lineage_app = typer.Typer(help="Show where an artifact came from, and check what is recorded.")
+app.add_typer(run_app, name="run")
+app.add_typer(lineage_app, name="lineage")
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback(help=_HELP, context_settings=_SETTINGS)
+def root_command(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", help="Show the version and exit.", callback=_print_version, is_eager=True
+        ),
+    ] = False,
+) -> None:
+    """Handles the options that stand before a command."""
+
+
+@run_app.command("start", no_args_is_help=True, context_settings=_SETTINGS)
+def start(
+    pipeline: Annotated[
+        str,
+        typer.Argument(help="A pipeline's name, its folder, its pipeline.py or a compiled YAML."),
+    ],
+    param: Annotated[
+        list[str] | None,
+        typer.Option("--param", "-p", metavar="NAME=VALUE", help="A parameter; may be repeated."),
+    ] = None,
+    params: Annotated[Path | None, typer.Option(help="A JSON or YAML file of parameters.")] = None,
+    root: Root = DEFAULT_ROOT,
+    store: Store = None,
+    runner: Annotated[
+        str, typer.Option(help="Where steps run: process, on this machine; or docker.")
+    ] = "process",
+    docker_network: Annotated[
+        str,
+        typer.Option(
+            envvar="MILLRACE_DOCKER_NETWORK", help="The network of containers, if not Docker's own."
+        ),
+    ] = "",
+    no_cache: Annotated[bool, typer.Option("--no-cache", help="Run every task anew.")] = False,
+    memory: Annotated[
+        bool, typer.Option("--memory", help="Measure the memory of all processes together.")
+    ] = False,
+    parameters: Annotated[
+        bool, typer.Option("--parameters", help="List the pipeline's parameters, and run nothing.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Runs a pipeline on this machine; `millrace run show RUN` shows a run that was made."""
+    from millrace.cli import run
+
+    if parameters:
+        run.list_parameters(pipeline, as_json)
+        return
+    code = run.start(
+        pipeline,
+        param or [],
+        params_file=params,
+        root=root,
+        store=store,
+        runner=runner,
+        docker_network=docker_network,
+        use_cache=not no_cache,
+        measure_memory=memory,
+        as_json=as_json,
+    )
+    raise typer.Exit(code)
+
+
+@run_app.command("show", context_settings=_SETTINGS)
+def show_run(
+    run: Annotated[str, typer.Argument(help="A run's id, or the beginning of one.")],
+    root: Root = DEFAULT_ROOT,
+    store: Store = None,
+    as_json: Json = False,
+) -> None:
+    """Shows the tasks of a run, what they made and where it lies."""
+    from millrace.cli import runs
+
+    runs.show_run(run, root, store, as_json)
+
+
+@app.command("runs", context_settings=_SETTINGS)
+def list_runs(
+    root: Root = DEFAULT_ROOT,
+    store: Store = None,
+    limit: Annotated[int, typer.Option(help="How many runs to list, the newest first.")] = 20,
+    as_json: Json = False,
+) -> None:
+    """Lists the runs that were made."""
+    from millrace.cli import runs
+
+    runs.list_runs(root, store, limit, as_json)
+
+
+@lineage_app.command("show", context_settings=_SETTINGS)
+def show_lineage(
+    artifact: Annotated[
+        str,
+        typer.Argument(help="An artifact: its id, path, digest or RUN/TASK/OUTPUT."),
+    ],
+    root: Root = DEFAULT_ROOT,
+    store: Store = None,
+    downstream: Annotated[
+        bool, typer.Option("--downstream", help="What was made from it, not what it was made from.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Shows everything that an artifact was made from, as a tree."""
+    from millrace.cli import lineage
+
+    lineage.show(artifact, root, store, downstream, as_json)
+
+
+@lineage_app.command("verify", context_settings=_SETTINGS)
+def verify_lineage(
+    what: Annotated[
+        str | None, typer.Argument(help="A run or an artifact; everything if left out.")
+    ] = None,
+    root: Root = DEFAULT_ROOT,
+    store: Store = None,
+    as_json: Json = False,
+) -> None:
+    """Recomputes digests, and tells what was altered or is missing since it was recorded."""
+    from millrace.cli import lineage
+
+    raise typer.Exit(lineage.verify(what, root, store, as_json))
+
+
+@app.command("compile", context_settings=_SETTINGS)
+def compile_pipeline(
+    pipeline: Annotated[Path, typer.Argument(help="A pipeline.py, or the folder that holds it.")],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Where to write the YAML.")
+    ] = None,
+    image_prefix: Annotated[
+        str, typer.Option(help="What the names of the images begin with, such as a registry.")
+    ] = images.PREFIX,
+    image_tag: Annotated[str, typer.Option(help="The tag of the images.")] = __version__,
+) -> None:
+    """Compiles a pipeline to the YAML that KFP and `millrace run` take."""
+    from millrace import compiler
+
+    typer.echo(compiler.compile_file(pipeline, output, image_prefix, image_tag))
+
+
+@app.command("steps", context_settings=_SETTINGS)
+def list_steps(
+    step: Annotated[str | None, typer.Argument(help="A step, to see its whole interface.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Lists the steps, or shows the inputs, outputs and parameters of one."""
+    from millrace.cli import steps
+
+    steps.show(step, as_json)
+
+
+@app.command("new", context_settings=_SETTINGS)
+def new(
+    name: Annotated[str, typer.Argument(help="The name of the pipeline and of its folder.")],
+    folder: Annotated[
+        Path | None, typer.Option("--in", help="The folder to make it in; this one if left out.")
+    ] = None,
+) -> None:
+    """Makes a pipeline of your own from a template; it runs as created."""
+    from millrace.cli import new as template
+
+    template.create(name, folder or Path())
+
+
+def main() -> None:
+    """Runs the command line; a user's mistake ends with one line and exit code 1."""
+    try:
+        app()
+    except MillraceError as error:
+        typer.secho(f"error: {error}", fg="red", err=True)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,118 @@
+"""How the commands that only look print: in colours on a terminal, as plain text elsewhere."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from millrace.cli import facts
+from millrace.cli.progress import STYLES
+from millrace.runner.result import State
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from millrace.lineage.nodes import ArtifactRecord
+    from millrace.lineage.store import Store
+
+_PIPED = 200  # columns where nobody watches: nothing is folded that a program may read
+_DIGITS = 12  # of a digest that is shown
+_LONGEST = 160  # characters of a parameter's value
+
+
+def store_of(root: Path, store: str | None) -> Store:
+    """Opens the lineage store of a root for reading.
+
+    Raises:
+        StoreError: There is none, or it cannot be read.
+    """
+    from millrace.lineage import address
+    from millrace.lineage.store import Store as Opened
+
+    return Opened.open(address.of_root(root, store), create=False)
+
+
+def console() -> Console:
+    """Returns what prints to standard output."""
+    from rich.console import Console
+
+    width = None if sys.stdout.isatty() else _PIPED
+    return Console(width=width, highlight=False, emoji=False, markup=False)
+
+
+def table(content: Table) -> Text:
+    """Returns a table without the spaces that rich puts behind its last column."""
+    from rich.text import Text
+
+    shown = console()
+    with shown.capture() as captured:
+        shown.print(content)
+    lines = captured.get().splitlines()
+    return Text("\n").join(Text.from_ansi(line.rstrip()) for line in lines)
+
+
+def as_json(value: Any) -> None:
+    """Prints a JSON document."""
+    sys.stdout.write(json.dumps(value, ensure_ascii=False, indent=1) + "\n")
+
+
+def state(name: str) -> Text:
+    """Returns a state in its colour."""
+    from rich.text import Text
+
+    known = name in State.__members__
+    return Text(name.lower(), style=STYLES[State(name)] if known else "")
+
+
+def seconds(value: float | None) -> str:
+    """Returns a duration, empty if there is none."""
+    return "" if value is None else facts.seconds(value)
+
+
+def when(value: datetime | None, short: bool = False) -> str:
+    """Returns a time in this machine's zone; short without seconds, and the year if it is this."""
+    if value is None:
+        return ""
+    local = value.astimezone()
+    if not short:
+        return f"{local:%Y-%m-%d %H:%M:%S}"
+    this_year = local.year == datetime.now().astimezone().year
+    return f"{local:%d %b %H:%M}" if this_year else f"{local:%Y-%m-%d}"
+
+
+def digest(artifact: ArtifactRecord) -> str:
+    """Returns the beginning of an artifact's digest."""
+    return str(artifact.metadata.get("digest") or "")[:_DIGITS]
+
+
+def size(artifact: ArtifactRecord) -> str:
+    """Returns the bytes of an artifact that has a digest: a metric may have that name too."""
+    value = artifact.metadata.get("bytes") if artifact.metadata.get("digest") else None
+    return facts.size(value) if isinstance(value, (int, float)) else ""
+
+
+def rows(artifact: ArtifactRecord) -> str:
+    """Returns the rows of an artifact that has some."""
+    value = artifact.metadata.get("rows")
+    return f"{value:,.0f}" if isinstance(value, (int, float)) else ""
+
+
+def parameters(values: Mapping[str, Any], longest: int = _LONGEST) -> list[str]:
+    """Returns parameters as `name=value`, cut if they are long, without those that are empty."""
+    return [
+        f"{name}={_value(value, longest)}"
+        for name, value in sorted(values.items())
+        if value not in (None, "", [], {})
+    ]
+
+
+def _value(value: Any, longest: int) -> str:
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    text = " ".join(text.split())
+    return text if len(text) <= longest else text[: longest - 1] + "…"

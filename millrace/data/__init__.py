@@ -1,0 +1,1 @@
+"""Examples on disk and in memory: Parquet shards in splits, as Arrow record batches."""

@@ -1,0 +1,106 @@
+"""What a component.py needs: KFP's twins of the artifact types, and `step`, which makes components.
+
+@step(Image.DATA)
+def schema_gen(statistics: Input[Statistics], schema: Output[Schema]):
+    \"\"\"Infers a schema from statistics.\"\"\"
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+from kfp import dsl
+from kfp.dsl import Input, Output, OutputPath
+
+from millrace import artifacts, images
+from millrace.images import Image
+
+__all__ = [
+    "HTML",
+    "Anomalies",
+    "Artifact",
+    "Blessing",
+    "ClassificationMetrics",
+    "Dataset",
+    "Evaluation",
+    "Examples",
+    "Image",
+    "Input",
+    "Markdown",
+    "Metrics",
+    "Model",
+    "Output",
+    "OutputPath",
+    "PushedModel",
+    "Schema",
+    "Statistics",
+    "TransformGraph",
+    "sized",
+    "step",
+]
+
+Artifact, Dataset, Model = dsl.Artifact, dsl.Dataset, dsl.Model
+Metrics, ClassificationMetrics = dsl.Metrics, dsl.ClassificationMetrics
+HTML, Markdown = dsl.HTML, dsl.Markdown
+
+
+def _twin(kind: type[artifacts.Artifact]) -> Any:
+    """Makes KFP's class of an artifact type: its compiler takes subclasses of its own only."""
+    body = {
+        "__doc__": kind.__doc__,
+        "schema_title": kind.schema_title,
+        "schema_version": kind.schema_version,
+    }
+    return type(kind.__name__, (dsl.Artifact,), body)
+
+
+Examples = _twin(artifacts.Examples)
+Statistics = _twin(artifacts.Statistics)
+Schema = _twin(artifacts.Schema)
+Anomalies = _twin(artifacts.Anomalies)
+TransformGraph = _twin(artifacts.TransformGraph)
+Evaluation = _twin(artifacts.Evaluation)
+Blessing = _twin(artifacts.Blessing)
+PushedModel = _twin(artifacts.PushedModel)
+
+
+def step(image: Image) -> Callable[[Callable[..., None]], Any]:
+    """Turns a signature with a docstring and no body into the container component of that name.
+
+    The container runs `python -m millrace.entrypoint <name>`, which calls the step's `executor.run`
+    with what the backend puts in place of `{{$}}`.
+    """
+
+    def decorate(signature: Callable[..., None]) -> Any:
+        @functools.wraps(signature)
+        def container(*_: Any, **__: Any) -> dsl.ContainerSpec:
+            return dsl.ContainerSpec(
+                image=images.name(image),
+                command=[*images.COMMAND, signature.__name__],
+                args=["--executor_input", "{{$}}"],
+            )
+
+        return dsl.container_component(container)
+
+    return decorate
+
+
+def sized(
+    task: dsl.PipelineTask, name: str, cpu: str = "1", memory: str = "2G"
+) -> dsl.PipelineTask:
+    """Names a task, asks for what it needs, and has it tried twice more if its machine fails.
+
+    Args:
+        task: The task.
+        name: What the KFP UI and the terminal show.
+        cpu: Cores to ask for, such as `500m` or `2`.
+        memory: Memory to ask for, such as `2G`.
+
+    Returns:
+        The same task.
+    """
+    task.set_display_name(name).set_cpu_request(cpu).set_memory_request(memory)
+    task.set_retry(num_retries=2, backoff_duration="10s", backoff_factor=2.0)
+    return task.set_caching_options(True)

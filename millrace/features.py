@@ -1,0 +1,203 @@
+"""Raw columns as a model's `raw_features` signature takes them.
+
+The signature has one dense input of shape [rows, 1] for every single-valued feature of the schema
+but the label. An optional feature that is missing in a row holds a value that stands for it:
+
+    float32  NaN
+    int64    the smallest 64-bit integer
+    string   the empty string
+
+Inside the model such inputs become the `tf.SparseTensor`s that `preprocessing_fn` was written for,
+by operations that TFLite has too. A column's name is its input's name if TensorFlow takes it for
+one; else `input_names` makes one.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import keyword
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from tensorflow_metadata.proto.v0 import schema_pb2
+
+from millrace.errors import DataError
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+Array: TypeAlias = np.ndarray[Any, Any]
+
+SOURCES_FILE = "sources.json"  # in the transform graph: the columns that each feature is made of
+INT_MISSING = np.iinfo(np.int64).min
+_DTYPES = {schema_pb2.FLOAT: "float32", schema_pb2.INT: "int64", schema_pb2.BYTES: "string"}
+_ARROW = {"float32": pa.float32(), "int64": pa.int64(), "string": pa.binary()}
+_FILL = {"float32": np.float32("nan"), "int64": INT_MISSING, "string": b""}
+_LEGAL = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
+# Schema stages that TensorFlow Transform, too, takes for "there is no such feature".
+_RETIRED = {
+    schema_pb2.PLANNED,
+    schema_pb2.ALPHA,
+    schema_pb2.DEBUG_ONLY,
+    schema_pb2.DEPRECATED,
+    schema_pb2.DISABLED,
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class RawFeature:
+    """One input of the `raw_features` signature.
+
+    Attributes:
+        dtype: float32, int64 or string.
+        required: Whether every row has a value; else the input may hold what stands for none.
+        input: The name of the input, which is the column's own unless TensorFlow cannot take it.
+    """
+
+    dtype: str
+    required: bool
+    input: str
+
+
+def raw_spec(schema: schema_pb2.Schema, label: str) -> dict[str, RawFeature]:
+    """Returns the inputs of `raw_features` by column, in the schema's order.
+
+    Features that hold lists are left out: the signature takes one value a row.
+    """
+    columns = [
+        feature
+        for feature in active_features(schema)
+        if feature.name != label and single_valued(feature)
+    ]
+    names = input_names(feature.name for feature in columns)
+    return {
+        feature.name: RawFeature(
+            _DTYPES[feature.type], feature.HasField("shape"), names[feature.name]
+        )
+        for feature in columns
+    }
+
+
+def active_features(schema: schema_pb2.Schema) -> list[schema_pb2.Feature]:
+    """Returns the features of a schema in use: typed, and of no early or late stage of life."""
+    return [
+        feature
+        for feature in schema.feature
+        if feature.type in _DTYPES and feature.lifecycle_stage not in _RETIRED
+    ]
+
+
+def single_valued(feature: schema_pb2.Feature) -> bool:
+    """Tells whether a feature holds at most one value a row."""
+    if feature.HasField("shape"):
+        return all(dimension.size == 1 for dimension in feature.shape.dim)
+    return not feature.HasField("value_counts") and feature.value_count.max <= 1
+
+
+def input_names(columns: Iterable[str]) -> dict[str, str]:
+    """Returns a name for each column that TensorFlow can give to an argument of a signature.
+
+    A name that is an ASCII identifier stays. Of any other, accents are dropped, and what else is
+    no letter or digit becomes `_`. Where two would be the same but for upper and lower case, which
+    TensorFlow does not tell apart, a number is added. The result depends on the set of columns,
+    not on their order.
+    """
+    names: dict[str, str] = {}
+    taken: set[str] = set()
+    for column in sorted(columns, key=lambda name: (not _legal(name), name)):
+        base = column if _legal(column) else _transliterate(column)
+        name, number = base, 2
+        while name.lower() in taken:
+            name, number = f"{base}_{number}", number + 1
+        names[column] = name
+        taken.add(name.lower())
+    return names
+
+
+def to_numpy(batch: pa.RecordBatch, spec: Mapping[str, RawFeature]) -> dict[str, Array]:
+    """Returns a batch of raw rows as the inputs of `raw_features`, by input name.
+
+    Each is of shape [rows, 1]. An optional column that the batch lacks is missing in every row.
+
+    Raises:
+        DataError: A required column is not there or has missing values, or a column is of another
+            type.
+    """
+    result = {}
+    for column, feature in spec.items():
+        index = batch.schema.get_field_index(column)
+        if index >= 0:
+            values = _cast(batch.column(index), column, feature)
+        elif feature.required:
+            raise DataError(f'The rows lack the column "{column}", which the model needs.')
+        else:
+            values = pa.nulls(batch.num_rows, _ARROW[feature.dtype])
+        result[feature.input] = _dense(values, column, feature)
+    return result
+
+
+def to_tensors(inputs: Mapping[str, tf.Tensor], spec: Mapping[str, RawFeature]) -> dict[str, Any]:
+    """Returns the inputs of `raw_features` as `preprocessing_fn` took them: sparse if optional."""
+    return {
+        column: inputs[feature.input] if feature.required else _sparse(inputs[feature.input])
+        for column, feature in spec.items()
+    }
+
+
+def _legal(name: str) -> bool:
+    # TensorFlow passes inputs as keyword arguments of a method.
+    return bool(_LEGAL.fullmatch(name)) and not keyword.iskeyword(name) and name != "self"
+
+
+def _transliterate(name: str) -> str:
+    plain = (
+        unicodedata.normalize("NFKD", name.replace("ß", "ss")).encode("ascii", "ignore").decode()
+    )
+    plain = re.sub(r"[^A-Za-z0-9]+", "_", plain).strip("_")
+    return plain if _legal(plain) else f"column_{plain}".rstrip("_")
+
+
+def _cast(values: pa.Array, column: str, feature: RawFeature) -> pa.Array:
+    if feature.dtype == "string" and not (
+        pa.types.is_string(values.type)
+        or pa.types.is_binary(values.type)
+        or pa.types.is_large_string(values.type)
+        or pa.types.is_null(values.type)
+    ):
+        raise DataError(f'"{column}" is {values.type}, and the schema says it is text.')
+    try:
+        # A decimal number loses digits as float32; that is no error, and pyarrow takes it for none.
+        return values.cast(_ARROW[feature.dtype])
+    except pa.ArrowInvalid as error:
+        raise DataError(
+            f'"{column}" is {values.type} and cannot be read as {feature.dtype}: {error}'
+        ) from error
+
+
+def _dense(values: pa.Array, column: str, feature: RawFeature) -> Array:
+    if values.null_count and feature.required:
+        raise DataError(
+            f'"{column}" is missing in {values.null_count} of {len(values)} rows, and the model was'
+            " made from data in which it never is."
+        )
+    if values.null_count:
+        values = pc.fill_null(values, pa.scalar(_FILL[feature.dtype], values.type))
+    dense: Array = values.to_numpy(zero_copy_only=False).reshape(-1, 1)
+    return dense
+
+
+def _sparse(values: tf.Tensor) -> tf.SparseTensor:
+    import tensorflow as tf
+
+    if values.dtype.is_floating:
+        present = tf.equal(values, values)  # NaN is the number that is not equal to itself
+    else:
+        present = tf.not_equal(values, tf.constant(INT_MISSING if values.dtype == tf.int64 else ""))
+    where = tf.where(present)
+    shape = tf.stack([tf.shape(values, out_type=tf.int64)[0], tf.constant(1, tf.int64)])
+    return tf.SparseTensor(where, tf.gather_nd(values, where), shape)

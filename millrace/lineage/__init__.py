@@ -1,0 +1,1 @@
+"""Lineage in ML Metadata: what is recorded, looked up and verified."""

@@ -1,0 +1,51 @@
+"""Finds what a task with the same fingerprint made before.
+
+MLMD has no index of properties, and its newer versions no queries by them: every fingerprint has a
+context, as in TFX, in which the executions are that ended well.
+"""
+
+from __future__ import annotations
+
+from millrace.lineage import layout, read, redact, values
+from millrace.lineage.mlmd import ListOptions, OrderByField, pb
+from millrace.lineage.nodes import ArtifactRecord, CachedTask
+from millrace.lineage.store import Store
+
+
+def find(store: Store, pipeline_name: str, fingerprint: str) -> CachedTask | None:
+    """Returns the newest task of a pipeline that ended well with that fingerprint.
+
+    A task does not count if one of its artifacts is no longer LIVE, or if its result holds a
+    secret, which lineage does not keep.
+
+    Raises:
+        StoreError: The store cannot be read.
+    """
+    name = layout.cache_name(pipeline_name, fingerprint)
+    context = store.call("get_context_by_type_and_name", layout.CACHE, name)
+    if context is None:
+        return None
+    newest = ListOptions(limit=1, order_by=OrderByField.ID, is_asc=False)
+    found = store.call("get_executions_by_context", context.id, newest)
+    return _result(store, found[0]) if found else None
+
+
+def _result(store: Store, execution: pb.Execution) -> CachedTask | None:
+    made = [event for event in read.events_of_executions(store, [execution.id]) if event.is_output]
+    messages = read.many(store, "get_artifacts_by_id", [event.artifact_id for event in made])
+    live = {
+        int(message.id): read.artifact(message)
+        for message in messages
+        if message.state == pb.Artifact.LIVE
+    }
+    outputs: dict[str, list[ArtifactRecord]] = {}
+    for event in made:
+        if event.artifact_id not in live:
+            return None
+        for port in event.ports:
+            outputs.setdefault(port, []).append(live[event.artifact_id])
+    parameters = values.struct(execution, "outputs")
+    hidden = [record.uri for records in outputs.values() for record in records]
+    if any(redact.HIDDEN in text for text in [*hidden, *map(str, parameters.values())]):
+        return None
+    return CachedTask(int(execution.id), parameters, outputs)

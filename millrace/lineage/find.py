@@ -1,0 +1,158 @@
+"""Finds the artifact that a person means: by id, path, address, digest, or RUN/TASK/OUTPUT."""
+
+from __future__ import annotations
+
+import fnmatch
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from millrace.errors import StoreError, nearest
+from millrace.lineage import query, read, redact, values
+from millrace.lineage.mlmd import pb
+from millrace.lineage.nodes import ArtifactRecord, Kind
+from millrace.lineage.store import Store
+
+_HEX = re.compile(r"(?:sha256:)?([0-9a-f]{4,64})")
+_SOME = 5
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a person means.
+
+    Attributes:
+        artifact: The artifact; None for data from outside, which no task made.
+        others: Artifacts of the same content, or at the same place before.
+        uri: The data from outside.
+        readers: The executions of the tasks that were given it as a parameter.
+    """
+
+    artifact: ArtifactRecord | None = None
+    others: tuple[ArtifactRecord, ...] = ()
+    uri: str = ""
+    readers: tuple[int, ...] = ()
+
+
+def find(store: Store, text: str) -> Found:
+    """Finds an artifact, or data from outside that a task was given by its path or address.
+
+    Raises:
+        StoreError: There is none, or there are several.
+    """
+    for way in (_by_id, _by_place, _by_port, _by_digest, _from_outside):
+        if (found := way(store, text)) is not None:
+            return found
+    raise StoreError(
+        f'There is no artifact "{redact.text(text)}" in the lineage store {store.where}. Name it '
+        "by its id, its path or address, the beginning of its digest, or RUN/TASK/OUTPUT."
+    )
+
+
+def _by_id(store: Store, text: str) -> Found | None:
+    if not re.fullmatch(r"#?\d{1,9}", text):
+        return None
+    number = int(text.lstrip("#"))
+    artifact = read.artifacts(store, [number]).get(number)
+    return Found(artifact) if artifact else None
+
+
+def _by_place(store: Store, text: str) -> Found | None:
+    """Finds the artifact that lies at a place, or in whose folder the place is."""
+    for place in _places(text):
+        live = [
+            message for message in store.artifacts_at(place) if message.state != pb.Artifact.DELETED
+        ]
+        if live:
+            newest, *others = map(read.artifact, sorted(live, key=lambda one: -one.id))
+            return Found(newest, tuple(others))
+    return None
+
+
+def _by_port(store: Store, text: str) -> Found | None:
+    run_text, slash, rest = text.partition("/")
+    task_name, other_slash, port = rest.rpartition("/")
+    if not (run_text and slash and task_name and other_slash and port) or "://" in text:
+        return None
+    if not query.run_ids(store, run_text) and run_text != query.LATEST:
+        return None
+    run = query.find_run(store, run_text)
+    tasks = {task.name: task for task in query.tasks(store, run)}
+    if task_name not in tasks:
+        raise StoreError(f'Run {run.run_id} has no task "{task_name}".{nearest(task_name, tasks)}')
+    outputs = tasks[task_name].outputs
+    if port not in outputs:
+        raise StoreError(
+            f'Task "{task_name}" of run {run.run_id} has no output "{port}".'
+            f"{nearest(port, outputs)}"
+        )
+    return Found(outputs[port][0], tuple(outputs[port][1:]))
+
+
+def _by_digest(store: Store, text: str) -> Found | None:
+    match = _HEX.fullmatch(text.lower())
+    if match is None:
+        return None
+    messages = [
+        message
+        for message in store.call("get_artifacts")
+        if values.text(message, "digest").startswith(match[1])
+    ]
+    found = [read.artifact(message) for message in sorted(messages, key=lambda one: -one.id)]
+    contents = {str(artifact.metadata["digest"]) for artifact in found}
+    if len(contents) > 1:
+        some = ", ".join(f"{content[:16]}…" for content in sorted(contents)[:_SOME])
+        raise StoreError(
+            f'"{text}" begins the digests of {len(contents)} artifacts: {some}. Write more of it.'
+        )
+    return Found(found[0], tuple(found[1:])) if found else None
+
+
+def _from_outside(store: Store, text: str) -> Found | None:
+    """Finds the tasks that were given a file, folder or address as a parameter."""
+    names = set(_places(text)[:1]) | {text}
+    readers = [
+        int(message.id)
+        for message in store.call("get_executions_by_type", Kind.CONTAINER)
+        if any(_names(value, names) for value in values.struct(message, "inputs").values())
+    ]
+    return Found(uri=text, readers=tuple(readers)) if readers else None
+
+
+def _places(text: str) -> list[str]:
+    """Returns a place and the folders around it, as artifacts' URIs may be written."""
+    if text.startswith("file://"):
+        text = text.removeprefix("file://")
+    if "://" in text:
+        scheme, _, rest = redact.text(text).partition("://")
+        parts = rest.rstrip("/").split("/")
+        return [f"{scheme}://{'/'.join(parts[:end])}" for end in range(len(parts), 0, -1)]
+    path = Path(os.path.abspath(Path(text).expanduser()))  # noqa: PTH100  keeps links as they are
+    lexical = [path, *path.parents][:-1]
+    true = [path.resolve(), *path.resolve().parents][:-1]
+    ways = [*lexical, *(place for place in true if place not in lexical)]
+    return [str(place) for place in ways]
+
+
+def _names(value: Any, names: set[str]) -> bool:
+    """Tells whether a parameter names one of some places, as itself, as its folder or by a glob."""
+    return any(
+        name == place or name.startswith(place.rstrip("/") + "/") or _matches(name, place)
+        for place in _texts(value)
+        for name in names
+    )
+
+
+def _matches(name: str, pattern: str) -> bool:
+    return any(sign in pattern for sign in "*?[") and fnmatch.fnmatchcase(name, pattern)
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str) and "/" in value:
+        yield value.removeprefix("file://")
+    elif isinstance(value, list):
+        for item in value:
+            yield from _texts(item)

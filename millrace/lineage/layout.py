@@ -1,0 +1,173 @@
+"""Executions, contexts, artifacts and events in the types and names of KFP v2's own records.
+
+See https://github.com/kubeflow/pipelines/blob/2.4.0/backend/src/v2/metadata/client.go.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timezone
+from typing import Any
+
+from millrace.lineage import redact, values
+from millrace.lineage.mlmd import pb
+from millrace.lineage.nodes import ArtifactRecord, Kind, State
+from millrace.lineage.store import Store
+
+PIPELINE, PIPELINE_RUN = "system.Pipeline", "system.PipelineRun"
+CACHE = "millrace.Cache"
+ROOT_NAME = "run/"  # and the run's id: the name of its root DAG's execution
+
+_LONGEST_ERROR = 10_000
+
+Ports = Mapping[str, Sequence[ArtifactRecord]]
+Pair = tuple[pb.Artifact | None, pb.Event]
+
+
+def pipeline_context(store: Store, name: str) -> pb.Context:
+    """Returns the context of a pipeline."""
+    return pb.Context(type_id=store.context_type(PIPELINE), name=name)
+
+
+def run_context(store: Store, run_id: str, root: str, display_name: str) -> pb.Context:
+    """Returns the context of a run."""
+    context = pb.Context(type_id=store.context_type(PIPELINE_RUN), name=run_id)
+    for name, value in {
+        "namespace": "",
+        "resource_name": run_id,
+        "pipeline_root": redact.text(root),
+        "display_name": display_name,
+    }.items():
+        values.set_property(context, name, value)
+    return context
+
+
+def cache_context(store: Store, pipeline: str, fingerprint: str) -> pb.Context:
+    """Returns the context of the good results of one fingerprint, which KFP does not have."""
+    name = cache_name(pipeline, fingerprint)
+    return pb.Context(type_id=store.context_type(CACHE), name=name)
+
+
+def cache_name(pipeline: str, fingerprint: str) -> str:
+    """Returns the name by which the cache is looked up."""
+    return hashlib.sha256(f"{pipeline}\0{fingerprint}".encode(errors="replace")).hexdigest()
+
+
+def root_execution(
+    store: Store,
+    run_id: str,
+    display_name: str,
+    parameters: Mapping[str, Any],
+    properties: Mapping[str, Any],
+) -> pb.Execution:
+    """Returns the execution of a run's root DAG, RUNNING."""
+    execution = pb.Execution(type_id=store.execution_type(Kind.DAG), name=ROOT_NAME + run_id)
+    _start(execution, "", display_name, parameters, properties)
+    return execution
+
+
+def task_execution(
+    store: Store,
+    name: str,
+    kind: str,
+    display_name: str,
+    parent: int,
+    parameters: Mapping[str, Any],
+    image: str,
+    fingerprint: str,
+    properties: Mapping[str, Any],
+) -> pb.Execution:
+    """Returns the execution of a task, RUNNING."""
+    execution = pb.Execution(type_id=store.execution_type(kind))
+    _start(execution, name, display_name, parameters, properties)
+    values.set_property(execution, "parent_dag_id", parent)
+    if kind == Kind.CONTAINER:
+        for key, value in {"pod_name": "", "pod_uid": "", "namespace": "", "image": image}.items():
+            values.set_property(execution, key, value)
+    if fingerprint:
+        values.set_property(execution, "cache_fingerprint", fingerprint)
+    return execution
+
+
+def end(
+    execution: pb.Execution,
+    state: State,
+    results: Mapping[str, Any] | None,
+    error: str,
+    properties: Mapping[str, Any],
+) -> None:
+    """Sets how an execution ended, and its output parameters."""
+    execution.last_known_state = pb.Execution.State.Value(state.value)
+    if results is not None:
+        values.set_struct(execution, "outputs", redact.parameters(results))
+    for name, value in {
+        **redact.parameters(properties),
+        "error": redact.message(error)[:_LONGEST_ERROR] or None,
+        "finished_at": _now(),
+    }.items():
+        values.set_property(execution, name, value)
+
+
+def new_artifacts(store: Store, ports: Ports, kind: int) -> list[Pair]:
+    """Returns the artifacts that are not recorded yet, LIVE, each with its event."""
+    return [
+        (_artifact(store, port, record), _event([port], kind))
+        for port, records in ports.items()
+        for record in records
+        if record.id is None
+    ]
+
+
+def events(ports: Ports, kind: int) -> list[Pair]:
+    """Returns an event for every artifact that is recorded already.
+
+    MLMD keeps one event of a kind between an execution and an artifact: one at several ports has a
+    step of the event's path for each.
+    """
+    places: dict[int, list[str]] = {}
+    for port, records in ports.items():
+        for record in records:
+            if record.id is not None and port not in places.setdefault(record.id, []):
+                places[record.id].append(port)
+    return [(None, _event(names, kind, number)) for number, names in places.items()]
+
+
+def _artifact(store: Store, port: str, record: ArtifactRecord) -> pb.Artifact:
+    artifact = pb.Artifact(
+        type_id=store.artifact_type(record.schema_title),
+        uri=values.clean(redact.text(record.uri)),
+        state=pb.Artifact.LIVE,
+    )
+    about = {"display_name": record.name or port, **redact.metadata(record.metadata)}
+    values.set_metadata(artifact, about)
+    return artifact
+
+
+def _event(ports: Iterable[str], kind: int, artifact_id: int | None = None) -> pb.Event:
+    event = pb.Event(type=kind, artifact_id=artifact_id)
+    for port in ports:
+        event.path.steps.add().key = port
+    return event
+
+
+def _start(
+    execution: pb.Execution,
+    name: str,
+    display_name: str,
+    parameters: Mapping[str, Any],
+    properties: Mapping[str, Any],
+) -> None:
+    execution.last_known_state = pb.Execution.RUNNING
+    values.set_struct(execution, "inputs", redact.parameters(parameters))
+    for key, value in {
+        **redact.parameters(properties),
+        "task_name": name,
+        "display_name": display_name,
+        "started_at": _now(),
+    }.items():
+        values.set_property(execution, key, value)
+
+
+def _now() -> str:
+    return datetime.now(timezone.utc).isoformat(timespec="milliseconds")

@@ -1,0 +1,203 @@
+"""The plain values that lineage hands out; importing them does not load ml_metadata."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+
+class State(str, enum.Enum):
+    """How far a run or task is; the names are those of MLMD's `Execution.State`."""
+
+    RUNNING = "RUNNING"
+    COMPLETE = "COMPLETE"
+    FAILED = "FAILED"
+    CACHED = "CACHED"
+    CANCELED = "CANCELED"
+
+
+class Kind:
+    """The types of executions, as KFP names them."""
+
+    DAG = "system.DAGExecution"
+    CONTAINER = "system.ContainerExecution"
+    IMPORTER = "system.ImporterExecution"
+
+
+@dataclass
+class ArtifactRecord:
+    """An artifact as lineage knows it.
+
+    Attributes:
+        name: What people call it; the output's name if the step says nothing else.
+        uri: Where it lies.
+        schema_title: Its type, such as `system.Examples`.
+        schema_version: The version of that type.
+        metadata: JSON values: `digest`, `bytes`, `rows` and what else the step said about it.
+        id: Its number in the store; None until it is recorded.
+    """
+
+    name: str
+    uri: str
+    schema_title: str = "system.Artifact"
+    schema_version: str = "0.0.1"
+    metadata: dict[str, Any] = field(default_factory=dict)
+    id: int | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns the artifact as `--json` prints it."""
+        return {
+            "id": self.id,
+            "name": self.name,
+            "type": self.schema_title,
+            "uri": self.uri,
+            "metadata": self.metadata,
+        }
+
+
+@dataclass
+class Span:
+    """What a run and a task have in common.
+
+    Attributes:
+        id: The number of its execution in the store.
+        run_id: The run that it is, or is in.
+        display_name: What people call it.
+        state: How far it is, as MLMD says.
+        started: When it started.
+        finished: When it ended; None until then.
+        parameters: Its input parameters.
+        error: Why it failed.
+        properties: What else is recorded of it.
+    """
+
+    id: int
+    run_id: str
+    display_name: str
+    state: str
+    started: datetime | None
+    finished: datetime | None
+    parameters: dict[str, Any]
+    error: str
+    properties: dict[str, Any]
+
+    @property
+    def seconds(self) -> float | None:
+        """How long it took; None until it has ended."""
+        if self.started is None or self.finished is None:
+            return None
+        return (self.finished - self.started).total_seconds()
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns what there is of it as `--json` prints it."""
+        return {
+            "id": self.id,
+            "run_id": self.run_id,
+            "display_name": self.display_name,
+            "state": self.state,
+            "started": self.started.isoformat() if self.started else None,
+            "finished": self.finished.isoformat() if self.finished else None,
+            "seconds": self.seconds,
+            "error": self.error or None,
+            "parameters": self.parameters,
+            "properties": self.properties,
+        }
+
+
+@dataclass
+class Run(Span):
+    """A run of a pipeline.
+
+    Attributes:
+        pipeline: The pipeline's name.
+        root: The folder or address that holds what it made.
+        counts: How many of its tasks are in which state; DAGs are not counted.
+    """
+
+    pipeline: str = ""
+    root: str = ""
+    counts: dict[str, int] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns the run as `--json` prints it."""
+        own = {"pipeline": self.pipeline, "root": self.root, "tasks_by_state": self.counts}
+        return super().to_json() | own
+
+
+@dataclass
+class Task(Span):
+    """A task of a run.
+
+    Attributes:
+        name: Its name in the pipeline, with those of the DAGs around it: `condition-1/trainer`.
+        kind: One of `Kind`.
+        parent: The execution of the DAG that it is in.
+        image: The image it ran in.
+        fingerprint: What the cache knows its result by.
+        cached_from: The execution that made its result, if that was there already.
+        results: Its output parameters.
+        inputs: The artifacts it read, by port.
+        outputs: The artifacts it made, by port.
+    """
+
+    name: str = ""
+    kind: str = Kind.CONTAINER
+    parent: int | None = None
+    image: str = ""
+    fingerprint: str = ""
+    cached_from: int | None = None
+    results: dict[str, Any] = field(default_factory=dict)
+    inputs: dict[str, list[ArtifactRecord]] = field(default_factory=dict)
+    outputs: dict[str, list[ArtifactRecord]] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns the task as `--json` prints it, with its artifacts in full."""
+        return super().to_json() | {
+            "task": self.name,
+            "kind": self.kind,
+            "parent": self.parent,
+            "image": self.image or None,
+            "fingerprint": self.fingerprint or None,
+            "cached_from": self.cached_from,
+            "results": self.results,
+            "inputs": _ports(self.inputs),
+            "outputs": _ports(self.outputs),
+        }
+
+
+def _ports(ports: dict[str, list[ArtifactRecord]]) -> dict[str, list[dict[str, Any]]]:
+    return {port: [record.to_json() for record in records] for port, records in ports.items()}
+
+
+@dataclass(frozen=True)
+class Event:
+    """That an execution read or made an artifact.
+
+    Attributes:
+        execution_id: The execution.
+        artifact_id: The artifact.
+        is_output: Whether it made it.
+        ports: What the execution calls it: the names of its inputs or outputs.
+    """
+
+    execution_id: int
+    artifact_id: int
+    is_output: bool
+    ports: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class CachedTask:
+    """What a task with the same fingerprint made before.
+
+    Attributes:
+        execution_id: The execution that made it.
+        parameters: Its output parameters.
+        outputs: Its output artifacts by port.
+    """
+
+    execution_id: int
+    parameters: dict[str, Any]
+    outputs: dict[str, list[ArtifactRecord]]

@@ -1,0 +1,99 @@
+"""Looks at a store before MLMD does, which would hang, or write into a file of something else."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import sqlite3
+import threading
+from pathlib import Path
+from urllib.parse import quote
+
+from millrace.errors import StoreError
+from millrace.lineage.address import Address
+
+_SECONDS = 5.0
+_SSL_REQUEST = (
+    b"\x00\x00\x00\x08\x04\xd2\x16\x2f"  # PostgreSQL's first message; one byte answers it
+)
+_MLMD = {"MLMDEnv", "Type"}  # `Type` is the first table that MLMD makes
+
+_seen: set[Path] = set()
+_lock = threading.Lock()
+
+
+def file(path: Path, create: bool) -> None:
+    """Checks the file of an SQLite store, and makes its folder if it may be created.
+
+    Raises:
+        StoreError: It is not there, or something else.
+    """
+    if path.is_dir():
+        raise StoreError(f"{path} is a folder, and a lineage store is a file.")
+    if not path.exists():
+        if not create:
+            raise StoreError(
+                f"There is no lineage store at {path}. `millrace run` makes it; "
+                "--root or --store names another."
+            )
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StoreError(
+                f"The folder {path.parent} of the lineage store cannot be made: "
+                f"{(error.strerror or str(error)).lower()}."
+            ) from None
+        return
+    with _lock:
+        # Closing a file drops this process's locks on it: once, before it opens the store.
+        if path not in _seen:
+            _look_inside(path)
+            _seen.add(path)
+
+
+def server(address: Address) -> None:
+    """Checks that a server answers: MLMD waits for MySQL and PostgreSQL without end.
+
+    Raises:
+        StoreError: It cannot be reached, or it is a server of another kind.
+    """
+    where = f"The lineage store {address.shown} cannot be reached"
+    try:
+        with socket.create_connection((address.host, address.port), _SECONDS) as connection:
+            if address.scheme == "grpc":
+                return  # its calls have a deadline
+            if address.scheme == "postgresql":
+                connection.sendall(_SSL_REQUEST)
+            answer = connection.recv(5)
+    except TimeoutError:
+        raise StoreError(
+            f"{where}: {address.host}:{address.port} does not answer within {_SECONDS:.0f} s, "
+            f"as a {address.scheme} server would. Check host, port and firewall."
+        ) from None
+    except OSError as error:
+        raise StoreError(
+            f"{where}: {(error.strerror or str(error)).lower()}. "
+            "Check that the server runs, its host and its port."
+        ) from None
+    known = answer[:1] in (b"S", b"N") if address.scheme == "postgresql" else len(answer) == 5
+    if not known:
+        raise StoreError(f"{where}: what answers there is no {address.scheme} server.")
+
+
+def _look_inside(path: Path) -> None:
+    try:
+        if path.stat().st_size == 0:
+            return
+        with contextlib.closing(
+            sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True, timeout=_SECONDS)
+        ) as database:
+            rows = database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
+            tables = {str(name) for (name,) in rows}
+    except (sqlite3.Error, OSError):
+        return  # MLMD meets the same trouble, and says which
+    if tables and not tables & _MLMD:
+        some = ", ".join(sorted(tables)[:3])
+        raise StoreError(
+            f"{path} is an SQLite database of something else, with tables such as {some}: "
+            "name another file for the lineage store."
+        )

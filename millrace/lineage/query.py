@@ -1,0 +1,148 @@
+"""Finds runs and their tasks."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable
+
+from millrace.errors import StoreError, nearest
+from millrace.lineage import read, values
+from millrace.lineage.layout import PIPELINE, PIPELINE_RUN, ROOT_NAME
+from millrace.lineage.mlmd import ListOptions, OrderByField, pb
+from millrace.lineage.nodes import ArtifactRecord, Event, Run, Task
+from millrace.lineage.store import Store
+
+LATEST = "latest"
+
+_RUN_ID = re.compile(r"[\w.:+-]+")
+_CONTEXTS = 16  # of all kinds that are read for each run that is wanted, at first
+_SOME = 5
+
+
+def runs(store: Store, limit: int | None = None) -> list[Run]:
+    """Returns the newest runs, the newest first.
+
+    Raises:
+        StoreError: The store cannot be read.
+    """
+    found = (_run(store, context) for context in _contexts(store, limit))
+    return [run for run in found if run is not None]
+
+
+def find_run(store: Store, text: str) -> Run:
+    """Returns the run of an id, of the beginning of one, or the `latest`.
+
+    Raises:
+        StoreError: There is none, or there are several.
+    """
+    context = None
+    if _RUN_ID.fullmatch(text):
+        context = store.call("get_context_by_type_and_name", PIPELINE_RUN, text)
+    if context is None and text == LATEST:
+        context = next(iter(_contexts(store, 1)), None)
+    run = _run(store, context or _by_prefix(store, text))
+    if run is None:
+        raise StoreError(f"Run {text} has no record of how it went in the store {store.where}.")
+    return run
+
+
+def run_ids(store: Store, prefix: str) -> list[str]:
+    """Returns the ids of the runs that begin so, the newest first.
+
+    Raises:
+        StoreError: The store cannot be read.
+    """
+    return [context.name for context in _contexts(store) if context.name.startswith(prefix)]
+
+
+def tasks(store: Store, run: Run) -> list[Task]:
+    """Returns the tasks of a run in the order in which they started, with what they read and made.
+
+    Raises:
+        StoreError: The store cannot be read.
+    """
+    context = store.call("get_context_by_type_and_name", PIPELINE_RUN, run.run_id)
+    messages = {
+        int(message.id): message
+        for message in store.call("get_executions_by_context", context.id)
+        if message.id != run.id
+    }
+    found = {
+        number: read.task(message, run.run_id, read.path(message, messages))
+        for number, message in sorted(messages.items())
+    }
+    attach(store, found.values())
+    return list(found.values())
+
+
+def attach(store: Store, found: Iterable[Task]) -> list[Event]:
+    """Gives tasks what they read and made, and returns the events that say so."""
+    by_id = {task.id: task for task in found}
+    events = read.events_of_executions(store, by_id)
+    artifacts = read.artifacts(store, (event.artifact_id for event in events))
+    for event in events:
+        if event.artifact_id not in artifacts:
+            continue
+        task = by_id[event.execution_id]
+        for port in event.ports:
+            ports: dict[str, list[ArtifactRecord]] = (
+                task.outputs if event.is_output else task.inputs
+            )
+            ports.setdefault(port, []).append(artifacts[event.artifact_id])
+    return events
+
+
+def _contexts(store: Store, limit: int | None = None) -> list[pb.Context]:
+    """Returns the contexts of the newest runs, the newest first."""
+    if limit is None:
+        found = store.call("get_contexts_by_type", PIPELINE_RUN)
+        return sorted(found, key=lambda context: -int(context.id))
+    size = limit * _CONTEXTS
+    while True:
+        options = ListOptions(limit=size, order_by=OrderByField.ID, is_asc=False)
+        newest = store.call("get_contexts", options)
+        found = [context for context in newest if context.type == PIPELINE_RUN]
+        if len(found) >= limit or len(newest) < size:
+            return found[:limit]
+        size *= _CONTEXTS
+
+
+def _by_prefix(store: Store, text: str) -> pb.Context:
+    known = _contexts(store)
+    found = [context for context in known if text and context.name.startswith(text)]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        some = ", ".join(context.name for context in found[:_SOME])
+        more = f" and {len(found) - _SOME} more" if len(found) > _SOME else ""
+        raise StoreError(
+            f'"{text}" begins the ids of {len(found)} runs: {some}{more}. Write more of it.'
+        )
+    if not known:
+        raise StoreError(f'There is no run "{text}": the lineage store {store.where} has none.')
+    raise StoreError(
+        f'There is no run "{text}" in the lineage store {store.where}. `millrace runs` lists them.'
+        f"{nearest(text, [context.name for context in known])}"
+    )
+
+
+def _run(store: Store, context: pb.Context) -> Run | None:
+    inner = store.call("get_executions_by_context", context.id)
+    root = next((one for one in inner if one.name == ROOT_NAME + context.name), None)
+    if root is None:
+        return None
+    parents = store.call("get_parent_contexts_by_context", context.id)
+    states = Counter(
+        pb.Execution.State.Name(message.last_known_state)
+        for message in inner
+        if not read.is_dag(message)
+    )
+    common = read.span(root)
+    return Run(
+        run_id=str(context.name),
+        pipeline=next((str(one.name) for one in parents if one.type == PIPELINE), ""),
+        root=values.text(context, "pipeline_root"),
+        counts=dict(states),
+        **{**common, "display_name": common["display_name"] or str(context.name)},
+    )

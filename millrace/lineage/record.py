@@ -1,0 +1,301 @@
+"""Writes the lineage of one run: its start, its tasks, its end."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from millrace.errors import StoreError
+from millrace.lineage import layout, values
+from millrace.lineage.layout import PIPELINE_RUN, ROOT_NAME, Pair, Ports
+from millrace.lineage.mlmd import errors, pb
+from millrace.lineage.nodes import ArtifactRecord, CachedTask, Kind, State
+from millrace.lineage.store import Store
+
+__all__ = ["ArtifactRecord", "CachedTask", "Kind", "RunRecord", "State"]
+
+_LONGEST_NAME = 255 - len(ROOT_NAME)
+
+
+class RunRecord:
+    """The record of one run, from its start to its end; tasks may be recorded from any thread."""
+
+    def __init__(
+        self, store: Store, pipeline: pb.Context, context_id: int, root: pb.Execution
+    ) -> None:
+        self.root_id: int = root.id
+        self._store = store
+        self._pipeline: str = pipeline.name
+        self._contexts = [pb.Context(id=pipeline.id), pb.Context(id=context_id)]
+        self._running: dict[int, pb.Execution] = {root.id: root}
+        self._lock = threading.Lock()
+
+    @classmethod
+    def start(
+        cls,
+        store: Store,
+        pipeline: str,
+        run_id: str,
+        root: str,
+        display_name: str = "",
+        parameters: Mapping[str, Any] | None = None,
+        properties: Mapping[str, Any] | None = None,
+    ) -> RunRecord:
+        """Records that a run has started: its contexts and its root DAG, which is RUNNING.
+
+        Args:
+            store: Where to.
+            pipeline: The pipeline's name.
+            run_id: The run's id, which no other run has.
+            root: The folder or address that holds what the run makes.
+            display_name: What people call the run.
+            parameters: The pipeline's parameters; secrets among them are not written.
+            properties: What else to keep: code version, pipeline digest, user, host.
+
+        Raises:
+            StoreError: There is a run of that id, or the store cannot be written.
+        """
+        for name in (pipeline, run_id):
+            if not 0 < len(name) <= _LONGEST_NAME:
+                raise StoreError(
+                    f'"{name[:40]}…" cannot name a pipeline or run: it has {len(name)} characters, '
+                    f"and names have 1 to {_LONGEST_NAME}."
+                )
+        display_name = display_name or run_id
+        execution = layout.root_execution(
+            store, run_id, display_name, parameters or {}, properties or {}
+        )
+        contexts = [
+            layout.pipeline_context(store, pipeline),
+            layout.run_context(store, run_id, root, display_name),
+        ]
+        try:
+            execution.id, _, (contexts[0].id, context_id) = store.put_execution(
+                execution, [], contexts, reuse_context_if_already_exist=True
+            )
+        except StoreError as error:
+            if isinstance(error.__cause__, errors.AlreadyExistsError):
+                raise StoreError(
+                    f"There is a run {run_id} in the lineage store {store.where} already: "
+                    "every run needs an id of its own."
+                ) from error
+            raise
+        parent = pb.ParentContext(child_id=context_id, parent_id=contexts[0].id)
+        store.call("put_parent_contexts", [parent])
+        return cls(store, contexts[0], context_id, execution)
+
+    @classmethod
+    def reopen(cls, store: Store, run_id: str) -> RunRecord:
+        """Goes on with the record of a run that another process has started.
+
+        Raises:
+            StoreError: There is no such run.
+        """
+        context = store.call("get_context_by_type_and_name", PIPELINE_RUN, run_id)
+        root = store.call("get_execution_by_type_and_name", Kind.DAG, ROOT_NAME + run_id)
+        if context is None or root is None:
+            raise StoreError(f"There is no run {run_id} in the lineage store {store.where}.")
+        (pipeline,) = store.call("get_parent_contexts_by_context", context.id)
+        return cls(store, pipeline, context.id, root)
+
+    def start_task(
+        self,
+        name: str,
+        kind: str = Kind.CONTAINER,
+        display_name: str = "",
+        parent: int | None = None,
+        parameters: Mapping[str, Any] | None = None,
+        inputs: Ports | None = None,
+        image: str = "",
+        fingerprint: str = "",
+        properties: Mapping[str, Any] | None = None,
+    ) -> int:
+        """Records that a task has started, and returns the id of its execution.
+
+        Args:
+            name: The task's name in the pipeline.
+            kind: One of `Kind`.
+            display_name: What people call the task.
+            parent: The execution of the DAG it is in; the run's root if None.
+            parameters: Its input parameters; secrets among them are not written.
+            inputs: The artifacts it reads, by port. One without an id came from outside: it is
+                the same as an earlier one of that address and content, or recorded now.
+            image: The image it runs in.
+            fingerprint: What the cache knows its result by.
+            properties: What else to keep, such as `iteration_index`.
+
+        Raises:
+            StoreError: The store cannot be written.
+        """
+        execution = self._task(
+            name, kind, display_name, parent, parameters, image, fingerprint, properties
+        )
+        self._put(execution, self._read(inputs or {}))
+        with self._lock:
+            self._running[execution.id] = execution
+        return int(execution.id)
+
+    def finish_task(
+        self,
+        execution_id: int,
+        state: State,
+        parameters: Mapping[str, Any] | None = None,
+        outputs: Ports | None = None,
+        error: str = "",
+        properties: Mapping[str, Any] | None = None,
+        reimport: bool = False,
+    ) -> dict[str, list[ArtifactRecord]]:
+        """Records how a task ended and what it made, and returns its outputs with their ids.
+
+        Args:
+            execution_id: What `start_task` returned.
+            state: COMPLETE, FAILED or CANCELED.
+            parameters: Its output parameters; secrets among them are not written.
+            outputs: The artifacts it made, by port; those with an id are recorded already.
+            error: Why it failed.
+            properties: What else to keep.
+            reimport: Whether an importer makes new records of artifacts that the store knows by
+                their address, type and content. Otherwise it takes those, and what they were made
+                from stays known.
+
+        Raises:
+            StoreError: The store cannot be written, or has no such execution.
+        """
+        execution = self._execution(execution_id)
+        outputs = outputs or {}
+        if execution.type_id == self._store.execution_type(Kind.IMPORTER) and not reimport:
+            outputs = {port: list(map(self._known, records)) for port, records in outputs.items()}
+        layout.end(execution, state, parameters, error, properties or {})
+        made = layout.new_artifacts(self._store, outputs, pb.Event.OUTPUT)
+        ids = self._put(
+            execution,
+            made + layout.events(outputs, pb.Event.OUTPUT),
+            self._cache(execution) if state is State.COMPLETE else [],
+        )
+        with self._lock:
+            self._running.pop(execution_id, None)
+        return _with_ids(outputs, iter(ids))
+
+    def cached_task(
+        self,
+        name: str,
+        kind: str = Kind.CONTAINER,
+        display_name: str = "",
+        parent: int | None = None,
+        parameters: Mapping[str, Any] | None = None,
+        inputs: Ports | None = None,
+        image: str = "",
+        fingerprint: str = "",
+        properties: Mapping[str, Any] | None = None,
+        *,
+        cached: CachedTask,
+    ) -> dict[str, list[ArtifactRecord]]:
+        """Records a task whose result was made before, and returns that result.
+
+        Raises:
+            StoreError: The store cannot be written.
+        """
+        execution = self._task(
+            name, kind, display_name, parent, parameters, image, fingerprint, properties
+        )
+        values.set_property(execution, "cached_execution_id", str(cached.execution_id))
+        layout.end(execution, State.CACHED, cached.parameters, "", {})
+        made = layout.events(cached.outputs, pb.Event.OUTPUT)
+        self._put(execution, self._read(inputs or {}) + made)
+        return {port: list(records) for port, records in cached.outputs.items()}
+
+    def finish(self, state: State, error: str = "") -> None:
+        """Records how the run ended.
+
+        Raises:
+            StoreError: The store cannot be written.
+        """
+        root = self._execution(self.root_id)
+        layout.end(root, state, None, error, {})
+        self._put(root, [])
+
+    def _task(
+        self,
+        name: str,
+        kind: str,
+        display_name: str,
+        parent: int | None,
+        parameters: Mapping[str, Any] | None,
+        image: str,
+        fingerprint: str,
+        properties: Mapping[str, Any] | None,
+    ) -> pb.Execution:
+        return layout.task_execution(
+            self._store,
+            name,
+            kind,
+            display_name or name,
+            parent or self.root_id,
+            parameters or {},
+            image,
+            fingerprint,
+            properties or {},
+        )
+
+    def _read(self, inputs: Ports) -> list[Pair]:
+        """Returns an event for every artifact that a task reads."""
+        known = {port: list(map(self._known, records)) for port, records in inputs.items()}
+        new = layout.new_artifacts(self._store, known, pb.Event.INPUT)
+        return new + layout.events(known, pb.Event.INPUT)
+
+    def _known(self, record: ArtifactRecord) -> ArtifactRecord:
+        """Returns the record with the id of the same artifact, if the store has it already."""
+        if record.id is not None:
+            return record
+        wanted = record.metadata.get("digest")
+        for found in reversed(self._store.artifacts_at(record.uri)):
+            same_type = found.type == record.schema_title and found.state == pb.Artifact.LIVE
+            if same_type and values.text(found, "digest") == (wanted or ""):
+                return replace(record, id=int(found.id))
+        return record
+
+    def _execution(self, execution_id: int) -> pb.Execution:
+        with self._lock:
+            execution = self._running.get(execution_id)
+        if execution is None:
+            found = self._store.call("get_executions_by_id", [execution_id])
+            if not found:
+                raise StoreError(
+                    f"There is no execution {execution_id} in the lineage store "
+                    f"{self._store.where}."
+                )
+            execution = found[0]
+        return execution
+
+    def _cache(self, execution: pb.Execution) -> list[pb.Context]:
+        """Returns the context by which the cache finds an execution, if it is to."""
+        fingerprint = values.text(execution, "cache_fingerprint")
+        if not fingerprint:
+            return []
+        return [layout.cache_context(self._store, self._pipeline, fingerprint)]
+
+    def _put(
+        self,
+        execution: pb.Execution,
+        pairs: Sequence[Pair],
+        more_contexts: Sequence[pb.Context] = (),
+    ) -> list[int]:
+        execution.id, ids, _ = self._store.put_execution(
+            execution,
+            pairs,
+            [*self._contexts, *more_contexts],
+            force_reuse_context=True,
+            reuse_context_if_already_exist=True,
+        )
+        return ids
+
+
+def _with_ids(outputs: Ports, ids: Iterator[int]) -> dict[str, list[ArtifactRecord]]:
+    return {
+        port: [
+            record if record.id is not None else replace(record, id=next(ids)) for record in records
+        ]
+        for port, records in outputs.items()
+    }

@@ -1,0 +1,102 @@
+"""Keeps secrets out of lineage, where whoever may look at a run could read them."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Mapping
+from typing import Any
+
+HIDDEN = "***"
+
+# A parameter with one of these words in its name is a secret, whatever its value.
+_ALWAYS = {
+    *("password", "passwords", "passwd", "passphrase", "passcode", "pwd"),
+    *("secret", "secrets", "credential", "credentials", "creds"),
+}
+# With one of these if its value is text: numbers under such names are counts and limits.
+_TEXT = {
+    *("token", "tokens", "apikey", "apikeys", "bearer", "authorization", "jwt", "cookie"),
+    *("accesskey", "privatekey", "secretkey", "sas", "pat", "dsn"),
+}
+# A key that opens something, not a column or an entry: `api_key`, and neither `key_columns`
+# nor `primary_key`.
+_KEYS = {
+    *("api", "access", "account", "auth", "client", "decryption", "encryption", "gpg", "hmac"),
+    *("license", "master", "pgp", "private", "secret", "service", "shared", "signing", "ssh"),
+    *("storage", "subscription"),
+}
+# Unless the name goes on to say that it is about something else.
+_ABOUT = {
+    *("column", "columns", "count", "counts", "feature", "features", "field", "fields", "file"),
+    *("length", "len", "limit", "max", "min", "name", "names", "num", "path", "type", "size", "id"),
+}
+
+_WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
+# A password, or a token that stands for the user.
+_USERINFO = re.compile(
+    r"(?P<before>\b[\w+.-]+://[^/\s:@'\"]*:)[^/\s'\"?#,]+(?=@)|(?<=://)[\w.~-]{20,}(?=@)"
+)
+_QUERY = re.compile(
+    r"(?P<before>[?&](?:[\w.-]*(?:signature|credential|token|password|secret|api_?key|access_?key)"
+    r"|sig|sas)=)[^&\s'\"]+",
+    re.IGNORECASE,
+)
+_ASSIGNED = re.compile(
+    r"(?P<before>\b[\w.-]*(?:(?:password|passwd|passphrase|secret|api[_-]?key|access[_-]?key)"
+    r"['\"]?\s*[=:]|token=)\s*['\"]?)[^\s'\",;&]{4,}",
+    re.IGNORECASE,
+)
+_BEARER = re.compile(r"(?P<before>\bbearer\s+)[\w.~+/=-]{8,}", re.IGNORECASE)
+
+
+def parameters(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns parameters with every secret replaced by `***`, by its name or where it stands."""
+    return {
+        name: HIDDEN if value and _is_secret(name, value) else _inside(value, parameters)
+        for name, value in values.items()
+    }
+
+
+def metadata(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns what a step says of an artifact, with the passwords of addresses in it replaced."""
+    return {name: _inside(value, metadata) for name, value in values.items()}
+
+
+def text(value: str) -> str:
+    """Returns an address or a text with addresses in it, their passwords replaced by `***`."""
+    if "://" not in value:
+        return value
+    return _QUERY.sub(_hidden, _USERINFO.sub(_hidden, value))
+
+
+def message(value: str) -> str:
+    """Returns an error message without the passwords that a library may have put into it."""
+    return _BEARER.sub(_hidden, _ASSIGNED.sub(_hidden, text(value)))
+
+
+def _hidden(match: re.Match[str]) -> str:
+    return (match["before"] or "") + HIDDEN
+
+
+def _inside(value: Any, of_mapping: Any) -> Any:
+    if isinstance(value, str):
+        return text(value)
+    if isinstance(value, Mapping):
+        return of_mapping(value)
+    if isinstance(value, (list, tuple)):
+        return [_inside(item, of_mapping) for item in value]
+    return value
+
+
+def _is_secret(name: str, value: Any) -> bool:
+    words = [word.lower() for word in _WORD.findall(name)]
+    if isinstance(value, bool) or _ABOUT.intersection(words[-1:]):
+        return False
+    if _ALWAYS.intersection(words):
+        return True
+    if isinstance(value, (int, float)):
+        return False
+    return bool(_TEXT.intersection(words)) or any(
+        first in _KEYS and second in ("key", "keys") for first, second in itertools.pairwise(words)
+    )

@@ -1,0 +1,171 @@
+"""The lineage store: one connection to ML Metadata, safe between threads."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from millrace.errors import StoreError
+from millrace.lineage import address, postgresql, probe, redact, trouble, values
+from millrace.lineage.address import Address
+from millrace.lineage.mlmd import errors, metadata_store, pb
+from millrace.lineage.turns import Turns
+
+_DOOR = 10.0  # seconds to wait for another process that is making the store
+_PAUSE = 0.2  # seconds between attempts to connect
+_RETURN = 30.0  # seconds to wait for a server that went away during a run
+
+
+class Store:
+    """A lineage store, open."""
+
+    def __init__(self, where: Address, client: Any, turns: Turns) -> None:
+        self._address = where
+        self._client = client
+        self._turns = turns
+        self._lock = threading.RLock()
+        self._types: dict[tuple[str, str], int] = {
+            (node, kind.name): kind.id
+            for node in ("context", "execution", "artifact")
+            for kind in getattr(client, f"get_{node}_types")()
+        }
+
+    @classmethod
+    def open(cls, uri: str | Path, create: bool = True) -> Store:
+        """Opens a lineage store.
+
+        Args:
+            uri: A path or `sqlite:////absolute/path`, `mysql://user:password@host:port/database`,
+                `postgresql://user:password@host:port/database`, or `grpc://host:port`.
+            create: Makes an SQLite file that does not exist yet.
+
+        Raises:
+            StoreError: It cannot be opened; the message says why and what to do.
+        """
+        where = address.parse(str(uri))
+        if where.path is not None:
+            probe.file(where.path, create)
+        else:
+            probe.server(where)
+        until, turns = time.monotonic() + _DOOR, Turns(where.path)
+        while True:
+            try:
+                with turns:
+                    return cls(where, metadata_store.MetadataStore(where.config), turns)
+            except (errors.StatusError, RuntimeError) as error:
+                if not trouble.is_passing(error) or time.monotonic() > until:
+                    turns.close()
+                    raise trouble.explain(where, error) from error
+                time.sleep(random.uniform(0.02, 0.1))  # noqa: S311  not a secret
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        where: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"Store({self.where!r})"
+
+    @property
+    def where(self) -> str:
+        """The store's address, without its password."""
+        return self._address.shown
+
+    def close(self) -> None:
+        """Closes the connection."""
+        with self._lock:
+            self._client = None
+            self._turns.close()
+
+    def call(self, method: str, *arguments: Any, **options: Any) -> Any:
+        """Calls a method of MLMD's client; a connection that was lost is made anew.
+
+        A server closes connections that are idle, as they are while a model trains, and may be
+        restarted. What it was doing then is undone, so that it can be done again.
+
+        Raises:
+            StoreError: The store cannot be read or written.
+        """
+        until = time.monotonic() + _RETURN
+        with self._lock:
+            if self._client is None:
+                raise StoreError(f"The lineage store {self.where} is closed.")
+            while True:
+                try:
+                    with self._turns:
+                        return getattr(self._client, method)(*arguments, **options)
+                except errors.StatusError as error:
+                    if not trouble.is_lost(error) or time.monotonic() > until:
+                        raise trouble.explain(self._address, error) from error
+                self._reconnect(until)
+
+    def _reconnect(self, until: float) -> None:
+        while True:
+            try:
+                probe.server(self._address)
+                self._client = metadata_store.MetadataStore(self._address.config)
+            except (StoreError, RuntimeError) as error:
+                if time.monotonic() > until:
+                    if isinstance(error, StoreError):
+                        raise
+                    raise trouble.explain(self._address, error) from error
+                time.sleep(_PAUSE)
+            else:
+                return
+
+    def put_execution(
+        self,
+        execution: pb.Execution,
+        artifacts: Sequence[tuple[pb.Artifact | None, pb.Event]],
+        contexts: Sequence[pb.Context],
+        **options: Any,
+    ) -> tuple[int, list[int], list[int]]:
+        """Writes an execution with its artifacts, events and contexts, all or nothing.
+
+        Returns:
+            The ids of the execution, of the artifacts and of the contexts.
+        """
+        if self._address.scheme == "postgresql":
+            nodes = [execution, *contexts, *(artifact for artifact, _ in artifacts if artifact)]
+            postgresql.fit(nodes)
+        execution_id, artifact_ids, context_ids = self.call(
+            "put_execution", execution, artifacts, contexts, **options
+        )
+        return execution_id, artifact_ids, context_ids
+
+    def artifacts_at(self, uri: str) -> list[pb.Artifact]:
+        """Returns the artifacts that are recorded at an address, the oldest first."""
+        uri = values.clean(redact.text(uri))
+        if self._address.scheme == "postgresql":
+            uri = postgresql.address(uri)
+        found = self.call("get_artifacts_by_uri", uri)
+        return sorted(found, key=lambda artifact: int(artifact.id))
+
+    def context_type(self, name: str) -> int:
+        """Returns the id of a type of contexts, made if it is not there."""
+        return self._type("context", name, pb.ContextType)
+
+    def execution_type(self, name: str) -> int:
+        """Returns the id of a type of executions, made if it is not there."""
+        return self._type("execution", name, pb.ExecutionType)
+
+    def artifact_type(self, name: str) -> int:
+        """Returns the id of a type of artifacts, made if it is not there."""
+        return self._type("artifact", name, pb.ArtifactType)
+
+    def _type(self, node: str, name: str, message: Any) -> int:
+        with self._lock:
+            if (node, name) not in self._types:
+                self._types[node, name] = self.call(f"put_{node}_type", message(name=name))
+            return self._types[node, name]

@@ -1,0 +1,151 @@
+"""Checks that artifacts are still what was recorded: recomputes their digests."""
+
+from __future__ import annotations
+
+import enum
+import os
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from millrace import digest
+from millrace.errors import DataError
+from millrace.lineage import read
+from millrace.lineage.mlmd import pb
+from millrace.lineage.nodes import ArtifactRecord
+from millrace.lineage.store import Store
+
+_THREADS = min(8, (os.cpu_count() or 1) * 2)
+
+
+class Verdict(str, enum.Enum):
+    """What became of an artifact."""
+
+    OK = "ok"
+    ALTERED = "altered"
+    MISSING = "missing"
+    UNREADABLE = "unreadable"
+    UNCHECKED = "not checked"
+    SOURCE_CHANGED = "source changed"
+
+    @property
+    def good(self) -> bool:
+        """Whether what was recorded still holds: a source may change after it was read."""
+        return self in (Verdict.OK, Verdict.UNCHECKED, Verdict.SOURCE_CHANGED)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What an audit found of an artifact.
+
+    Attributes:
+        artifact: The artifact.
+        verdict: What became of it.
+        reason: One line that says more.
+        files: What happened to which files of a folder, if the record tells: `altered: a.txt`.
+        digest: The digest of what lies there now.
+        size: Its bytes.
+    """
+
+    artifact: ArtifactRecord
+    verdict: Verdict
+    reason: str = ""
+    files: tuple[str, ...] = field(default=())
+    digest: str | None = None
+    size: int | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns the finding as `--json` prints it."""
+        return {
+            "artifact": self.artifact.to_json(),
+            "verdict": self.verdict.value,
+            "reason": self.reason or None,
+            "files": list(self.files),
+            "digest": self.digest,
+            "bytes": self.size,
+        }
+
+
+def live_artifacts(store: Store) -> list[ArtifactRecord]:
+    """Returns every artifact that is to be there.
+
+    Raises:
+        StoreError: The store cannot be read.
+    """
+    messages = store.call("get_artifacts")
+    live = [message for message in messages if message.state == pb.Artifact.LIVE]
+    return list(map(read.artifact, live))
+
+
+def verify(
+    artifacts: Iterable[ArtifactRecord], told: Callable[[Finding], None] = lambda _: None
+) -> list[Finding]:
+    """Checks artifacts side by side, and returns what it found in the order of their ids.
+
+    Args:
+        artifacts: What to check.
+        told: Is called with each finding as soon as there is one.
+    """
+    findings = []
+    with ThreadPoolExecutor(_THREADS) as threads:
+        for done in as_completed([threads.submit(check, artifact) for artifact in artifacts]):
+            findings.append(done.result())
+            told(findings[-1])
+    return sorted(findings, key=lambda finding: finding.artifact.id or 0)
+
+
+def check(artifact: ArtifactRecord) -> Finding:
+    """Checks one artifact."""
+    recorded = artifact.metadata.get("digest")
+    if not recorded:
+        return Finding(artifact, Verdict.UNCHECKED, "it has no file of its own, and so no digest")
+    path = local_path(artifact.uri)
+    if path is None:
+        return Finding(artifact, Verdict.UNCHECKED, "it does not lie on this machine")
+    changed = Verdict.SOURCE_CHANGED if artifact.metadata.get("source") else None
+    if not os.path.lexists(path):
+        return Finding(artifact, changed or Verdict.MISSING, "there is nothing at its place")
+    try:
+        found = digest.of(path)
+    except DataError as error:
+        return Finding(artifact, Verdict.UNREADABLE, str(error))
+    if (found.hexdigest, found.size) == (recorded, artifact.metadata.get("bytes", found.size)):
+        return Finding(artifact, Verdict.OK, digest=found.hexdigest, size=found.size)
+    files = _differences(artifact.metadata.get("file_digests") or {}, digest.short(found.files))
+    return Finding(
+        artifact,
+        changed or Verdict.ALTERED,
+        _altered(artifact, found),
+        tuple(files),
+        found.hexdigest,
+        found.size,
+    )
+
+
+def local_path(uri: str) -> Path | None:
+    """Returns the path of an artifact on this machine; None if it lies elsewhere."""
+    if uri.startswith("file://"):
+        uri = uri.removeprefix("file://")
+    return Path(uri) if os.path.isabs(uri) else None  # noqa: PTH117  it is a string
+
+
+def _altered(artifact: ArtifactRecord, found: digest.Digest) -> str:
+    recorded = artifact.metadata
+    was, size = str(recorded["digest"])[:12], recorded.get("bytes")
+    bytes_now = f"{found.size:,} bytes" + (
+        f", not {size:,}" if size != found.size else " as before"
+    )
+    return f"sha256 is {found.hexdigest[:12]}…, not {was}…; {bytes_now}"
+
+
+def _differences(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
+    if not before:
+        return []
+    found = {
+        **dict.fromkeys(before.keys() - now.keys(), "removed"),
+        **dict.fromkeys(now.keys() - before.keys(), "added"),
+        **{name: "altered" for name in before.keys() & now.keys() if before[name] != now[name]},
+    }
+    return [f"{what}: {name}" for name, what in sorted(found.items())]

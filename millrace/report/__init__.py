@@ -1,0 +1,1 @@
+"""Self-contained pages for the KFP UI and for people: escaped, with everything inline."""

@@ -1,0 +1,133 @@
+"""Parameters that name what is outside: `*_uri` and `*_file` are read, `*_destination` is written.
+
+The cache knows what is read by its content, not by its name; containers get it mounted.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import glob
+import hashlib
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from millrace.artifacts import Dataset
+from millrace.errors import DataError
+from millrace.lineage.nodes import ArtifactRecord
+from millrace.runner.memo import Memo
+from millrace.runner.sources import Sources
+
+_READ, _WRITTEN = ("_uri", "_file"), ("_destination",)
+_GLOB = frozenset("*?[")
+
+
+def is_read(name: str) -> bool:
+    """Tells whether a parameter of that name says what to read."""
+    return name.endswith(_READ)
+
+
+def is_written(name: str) -> bool:
+    """Tells whether a parameter of that name says where to write."""
+    return name.endswith(_WRITTEN)
+
+
+def local(value: str) -> str:
+    """Returns the path of a `file://` URI, and any other value as it is."""
+    return value.removeprefix("file://") if value.startswith("file:///") else value
+
+
+def absolute(name: str, value: Any, folders: tuple[Path, ...]) -> Any:
+    """Returns a value with a relative local path made absolute.
+
+    It is looked for in the folders in turn, and taken to be in the last if none has it. A `*_file`
+    may also be the dotted name of a module, which stays as it is.
+    """
+    if not isinstance(value, str) or not value or not (is_read(name) or is_written(name)):
+        return value
+    value = local(value)
+    if "://" in value or "{{$" in value:
+        return value
+    path = Path(value).expanduser()
+    for folder in folders:
+        if _matches(folder / path):
+            return os.path.normpath(folder / path)
+    if name.endswith("_file") and not value.endswith(".py") and "/" not in value:
+        return value
+    return os.path.normpath(folders[-1] / path)
+
+
+def content(
+    name: str, value: Any, memo: Memo, sources: Sources, imports_here: bool
+) -> dict[str, str] | None:
+    """Returns what stands for a value in the cache's fingerprint: the digest of what it names.
+
+    None if it names nothing on this machine; then the value stands for itself.
+    """
+    if not isinstance(value, str) or not value or not is_read(name) or "://" in local(value):
+        return None
+    path = Path(local(value))
+    is_module = name.endswith("_file") and path.suffix != ".py" and not path.is_absolute()
+    if is_module and not imports_here:
+        return None  # it is in the image
+    if is_module or (name.endswith("_file") and path.suffix == ".py"):
+        code = sources.of_module(value)
+        return {"module": code} if code else None
+    if path.is_dir():
+        return {"folder": memo.tree(path)}
+    if path.is_file():
+        return {"file": memo.sha256(path), "name": path.name}
+    matches, sha = _matches(path), hashlib.sha256()
+    for found in matches:
+        inner = memo.tree(found) if found.is_dir() else memo.sha256(found)
+        sha.update(f"{inner}  {found.name}\n".encode())
+    return {"glob": sha.hexdigest()} if matches else None
+
+
+def datasets(parameters: Mapping[str, Any], memo: Memo) -> dict[str, ArtifactRecord]:
+    """Returns the local files and folders that parameters name, as the artifacts that a task reads.
+
+    They are marked as a `source`, which others may change after it was read. What was read at an
+    address that is not local, or by a pattern, stands in the parameters only.
+    """
+    found = {}
+    for name, value in parameters.items():
+        if not is_read(name) or not isinstance(value, str) or not value:
+            continue
+        path = Path(local(value))
+        if not path.is_absolute() or not path.exists():
+            continue
+        with contextlib.suppress(DataError):  # a folder with links out of it has no digest
+            found[name] = ArtifactRecord(
+                path.name,
+                str(path),
+                Dataset.schema_title,
+                Dataset.schema_version,
+                {**memo.artifact(path), "source": True},
+            )
+    return found
+
+
+def mounts(parameters: Mapping[str, Any]) -> Iterator[tuple[Path, bool]]:
+    """Yields the local paths that parameters name, and whether each is written."""
+    for name, value in parameters.items():
+        if not isinstance(value, str) or not value or "://" in local(value):
+            continue
+        path = Path(local(value))
+        if not path.is_absolute():
+            continue
+        if is_written(name):
+            yield path, True
+        elif is_read(name):
+            while _GLOB & set(str(path)) and not path.exists():
+                path = path.parent
+            # A module imports its neighbours.
+            yield (path.parent if path.suffix == ".py" else path), False
+
+
+def _matches(path: Path) -> list[Path]:
+    """Returns what a path or pattern names; a name with brackets may be just that."""
+    if path.exists() or not _GLOB & set(str(path)):
+        return [path] if path.exists() else []
+    return [Path(found) for found in sorted(glob.glob(str(path), recursive=True))]  # noqa: PTH207

@@ -1,0 +1,67 @@
+"""Finds the compiled file of a pipeline: one of ours by name, or a user's by its path."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+from millrace.errors import PipelineError, nearest
+
+SOURCE, COMPILED = "pipeline.py", "pipeline.yaml"
+_PACKAGE = "millrace.pipelines"
+
+
+def locate(pipeline: str) -> Path:
+    """Returns the compiled file of a pipeline; a user's own is compiled first if that is due.
+
+    Args:
+        pipeline: The name of one of ours, a compiled YAML file, `pipeline.py` or its folder.
+
+    Raises:
+        PipelineError: There is none, or it cannot be compiled.
+    """
+    path = Path(pipeline).expanduser()
+    if path.suffix in (".yaml", ".yml", ".json"):
+        if not path.is_file():
+            raise PipelineError(f"There is no file {path}.")
+        return path.resolve()
+    if path.suffix == ".py":
+        return _compiled(path)
+    ours = packaged()
+    if pipeline in ours:
+        return ours[pipeline] / COMPILED
+    if (path / SOURCE).is_file() or (path / COMPILED).is_file():
+        return _compiled(path / SOURCE)
+    if path.is_dir():
+        raise PipelineError(f"There is no {SOURCE} and no {COMPILED} in {path}.")
+    raise PipelineError(
+        f'There is no pipeline "{pipeline}".{nearest(pipeline, ours)} '
+        f"Millrace brings {', '.join(sorted(ours))}; `millrace new` makes one of your own."
+    )
+
+
+def packaged() -> dict[str, Path]:
+    """Returns the folders of the pipelines that Millrace brings, by name."""
+    spec = importlib.util.find_spec(_PACKAGE)
+    places = spec.submodule_search_locations if spec and spec.submodule_search_locations else []
+    return {
+        folder.name: folder
+        for place in places
+        for folder in sorted(Path(place).iterdir())
+        if (folder / COMPILED).is_file()
+    }
+
+
+def _compiled(source: Path) -> Path:
+    """Returns the compiled file beside a source, made anew if any Python file there is newer."""
+    compiled = source.with_name(COMPILED)
+    if compiled.is_file() and not source.is_file():
+        return compiled.resolve()
+    if not source.is_file():
+        raise PipelineError(f"There is no file {source}.")
+    newest = max(path.stat().st_mtime_ns for path in source.parent.glob("*.py"))
+    if not compiled.is_file() or compiled.stat().st_mtime_ns < newest:
+        from millrace import compiler
+
+        return compiler.compile_file(source).resolve()
+    return compiled.resolve()

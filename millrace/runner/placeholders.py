@@ -1,0 +1,129 @@
+"""Puts values in place of KFP's placeholders: `{{$}}`, `{{$.…}}`, Concat and IfPresent.
+
+The names are those of kfp.dsl and of
+https://github.com/kubeflow/pipelines/blob/master/backend/src/v2/component/launcher_v2.go.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from millrace.artifacts import Artifact
+from millrace.errors import PipelineError
+
+_PLACEHOLDER = re.compile(r"\{\{\$((?:\.(?:(?!\}\}).)*)?)\}\}")
+_PART = re.compile(r"\.(\w+)|\[(?:'([^']*)'|\"([^\"]*)\")\]")
+
+
+def command(
+    parts: Iterable[str], executor_input: Mapping[str, Any], facts: Mapping[str, str]
+) -> list[str]:
+    """Returns a command with its placeholders filled in; a part may become none or several.
+
+    Args:
+        parts: The command and its arguments.
+        executor_input: The task's ExecutorInput message.
+        facts: What a placeholder says about run and task, such as `pipeline_job_name`.
+
+    Raises:
+        PipelineError: There is no such placeholder.
+    """
+    result: list[str] = []
+    for part in parts:
+        if part.startswith(('{"Concat":', '{"IfPresent":')):
+            result.extend(_structure(json.loads(part), executor_input, facts))
+        else:
+            result.append(fill(part, executor_input, facts))
+    return result
+
+
+def fill(text: str, executor_input: Mapping[str, Any], facts: Mapping[str, str]) -> str:
+    """Returns a text with every placeholder in it filled in."""
+    if "{{$" not in text:
+        return text
+    return _PLACEHOLDER.sub(lambda match: _value(match, executor_input, facts), text)
+
+
+def fill_value(value: Any, executor_input: Mapping[str, Any], facts: Mapping[str, str]) -> Any:
+    """Returns a JSON value with every placeholder in its texts filled in."""
+    if isinstance(value, str):
+        return fill(value, executor_input, facts)
+    if isinstance(value, list):
+        return [fill_value(item, executor_input, facts) for item in value]
+    if isinstance(value, Mapping):
+        return {
+            fill(key, executor_input, facts): fill_value(item, executor_input, facts)
+            for key, item in value.items()
+        }
+    return value
+
+
+def text_of(value: Any) -> str:
+    """Returns a value as it stands in a command: text as it is, everything else as JSON."""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _structure(node: Any, executor_input: Mapping[str, Any], facts: Mapping[str, str]) -> list[str]:
+    if isinstance(node, str):
+        return [fill(node, executor_input, facts)]
+    if isinstance(node, list):
+        return [part for item in node for part in _structure(item, executor_input, facts)]
+    if "Concat" in node:
+        return ["".join(_structure(node["Concat"], executor_input, facts))]
+    choice = node["IfPresent"]
+    inputs = executor_input.get("inputs", {})
+    given = {**inputs.get("parameterValues", {}), **inputs.get("artifacts", {})}
+    present = given.get(choice["InputName"]) is not None
+    return _structure(choice["Then"] if present else choice.get("Else", []), executor_input, facts)
+
+
+def _value(
+    match: re.Match[str], executor_input: Mapping[str, Any], facts: Mapping[str, str]
+) -> str:
+    path = match[1]
+    if not path:
+        return json.dumps(executor_input, ensure_ascii=False)
+    parts = ["".join(part) for part in _PART.findall(path)]
+    if len(parts) == 1 and parts[0] in facts:
+        return facts[parts[0]]
+    try:
+        return text_of(_look_up(parts, executor_input))
+    except (LookupError, TypeError):
+        raise PipelineError(f"the placeholder {match[0]} cannot be filled in") from None
+
+
+def _look_up(parts: list[str], executor_input: Mapping[str, Any]) -> Any:
+    side, kind, *rest = parts if len(parts) > 1 else [*parts, ""]
+    if (side, kind) == ("inputs", "parameters"):
+        return _within(executor_input["inputs"]["parameterValues"], rest)
+    if (side, kind) == ("outputs", "parameters") and rest[1:] == ["output_file"]:
+        return executor_input["outputs"]["parameters"][rest[0]]["outputFile"]
+    if kind == "artifacts" and side in ("inputs", "outputs"):
+        artifact = executor_input[side]["artifacts"][rest[0]]["artifacts"][0]
+        return _of_artifact(artifact, rest[1:])
+    if side in ("outputMetadataUri", "outputs") and kind in (
+        "",
+        "output_file",
+        "output_metadata_uri",
+    ):
+        return executor_input["outputs"]["outputFile"]
+    raise KeyError(side)
+
+
+def _of_artifact(artifact: Mapping[str, Any], rest: list[str]) -> Any:
+    if rest == ["path"]:
+        return str(Artifact(artifact["uri"]).path)
+    if rest and rest[0] in ("uri", "name"):
+        return artifact[rest[0]]
+    if rest and rest[0] == "metadata":
+        return _within(artifact.get("metadata", {}), rest[1:])
+    raise KeyError(rest)
+
+
+def _within(value: Any, keys: list[str]) -> Any:
+    for key in keys:
+        value = value[key]
+    return value

@@ -1,0 +1,284 @@
+"""Runs a compiled pipeline on this machine."""
+
+from __future__ import annotations
+
+import contextlib
+import getpass
+import os
+import secrets
+import signal
+import socket
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from millrace.errors import ParameterError, PipelineError, StoreError
+from millrace.runner import external, ir, memory, parameters
+from millrace.runner.backend import Backend
+from millrace.runner.check import check
+from millrace.runner.docker import DockerBackend, Options
+from millrace.runner.engine import Engine
+from millrace.runner.inputs import Inputs
+from millrace.runner.listener import Listener, Silent
+from millrace.runner.locate import locate
+from millrace.runner.machine import Room
+from millrace.runner.memo import FILE, Memo
+from millrace.runner.process import ProcessBackend
+from millrace.runner.reader import read
+from millrace.runner.result import RunResult, State, TaskResult
+from millrace.runner.sources import Sources
+from millrace.runner.task import Job, TaskRunner, containers
+from millrace.version import __version__
+
+ROOT, ROOT_VARIABLE = ".millrace", "MILLRACE_ROOT"
+STORE = "metadata.sqlite"
+RUNNERS = ("process", "docker")
+
+
+def load(pipeline: str) -> ir.Pipeline:
+    """Finds, reads and checks a pipeline.
+
+    Raises:
+        PipelineError: There is none of that name, or it cannot be run.
+    """
+    loaded = read(locate(pipeline))
+    check(loaded)
+    return loaded
+
+
+def run(
+    pipeline: str | ir.Pipeline,
+    values: Mapping[str, Any] | None = None,
+    *,
+    root: str | Path | None = None,
+    store: str | None = None,
+    runner: str = "process",
+    docker: Options | None = None,
+    caching: bool = True,
+    run_id: str = "",
+    cores: float = 0,
+    memory_limit: int = 0,
+    measure_memory: bool = False,
+    listener: Listener | None = None,
+) -> RunResult:
+    """Runs a pipeline to its end; a task that fails makes a FAILED result, not an exception.
+
+    Args:
+        pipeline: One of ours by name, a compiled YAML file, a folder with `pipeline.py`; or what
+            `load` returned.
+        values: Its parameters, as JSON values.
+        root: The folder for everything that runs make; MILLRACE_ROOT or `./.millrace` if None.
+        store: The lineage store; `<root>/metadata.sqlite` if None.
+        runner: `process` forks steps of ours and takes Docker for other images; `docker` takes
+            it for all.
+        docker: How containers are run.
+        caching: Whether results of earlier runs may be taken.
+        run_id: The run's id; made from the pipeline's name and the time if empty.
+        cores: How many cores the tasks may share; 0 takes all.
+        memory_limit: How many bytes the tasks may share, by their requests; 0 takes all.
+        measure_memory: Whether to sample the memory of all processes while they run.
+        listener: Is told how it goes on.
+
+    Raises:
+        PipelineError: The pipeline cannot be run, or the root cannot be written.
+        ParameterError: A parameter is unknown, missing or of the wrong type.
+        StoreError: The lineage store cannot be opened or written.
+    """
+    loaded = load(pipeline) if isinstance(pipeline, str) else pipeline
+    here = Path.cwd()
+    given = _located(loaded, parameters.checked(loaded, values or {}), values or {}, here)
+    where = Path(root or os.environ.get(ROOT_VARIABLE) or ROOT).expanduser().absolute()
+    started = datetime.now(timezone.utc)
+    run_id = run_id or f"{loaded.name}-{started:%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
+    result = RunResult(
+        run_id,
+        loaded.name,
+        where / loaded.name / run_id,
+        store or str(where / STORE),
+        given,
+        {
+            path: TaskResult(
+                path, task.display_name, is_dag=isinstance(task.component.body, ir.Dag)
+            )
+            for path, task in loaded.walk()
+        },
+    )
+    session = _Session(loaded, result, where, started, caching, listener or Silent())
+    with (
+        session.backend(runner, docker or Options()) as backend,
+        _interruptible(),
+        _measured(measure_memory, backend, result),
+    ):
+        session.run(backend, Room(cores, memory_limit))
+    return result
+
+
+class _Session:
+    """One run, from the first folder it makes to the last line it records."""
+
+    def __init__(
+        self,
+        pipeline: ir.Pipeline,
+        result: RunResult,
+        root: Path,
+        started: datetime,
+        caching: bool,
+        listener: Listener,
+    ) -> None:
+        self._pipeline = pipeline
+        self._result = result
+        self._listener = listener
+        self._job = Job(
+            result.run_id,
+            result.run_id,
+            result.folder,
+            root,
+            started,
+            caching,
+            (pipeline.path.parent, Path.cwd()),
+        )
+        self._is_new = not (root / STORE).exists() and result.store == str(root / STORE)
+        self._clock = time.monotonic()
+        self._memo = Memo(root / FILE)
+        self._sources = Sources(self._memo)
+
+    @contextlib.contextmanager
+    def backend(self, runner: str, options: Options) -> Iterator[Backend]:
+        """Makes what runs the containers, and sees that it ends."""
+        docker = DockerBackend(self._result.run_id, options)
+        kinds: dict[str, Backend] = {
+            "docker": docker,
+            "process": ProcessBackend(self._result.folder, self._sources, docker),
+        }
+        if runner not in kinds:
+            raise ParameterError(f"There is no runner {runner!r}: take {' or '.join(RUNNERS)}.")
+        backend = kinds[runner]
+        backend.check(containers(self._pipeline))
+        _make(self._result.folder)
+        try:
+            if self._is_new:  # nothing can be cached, so the imports may begin before anything else
+                backend.prepare(containers(self._pipeline))
+            yield backend
+        finally:
+            backend.close()
+            self._memo.save()
+            with contextlib.suppress(OSError):
+                self._result.folder.rmdir()  # everything was cached: it is empty
+
+    def run(self, backend: Backend, room: Room) -> None:
+        """Runs the pipeline and records how it ended."""
+        from millrace.lineage.record import RunRecord
+        from millrace.lineage.store import Store
+        from millrace.runner.recorder import Recorder
+
+        result, job = self._result, self._job
+        with Store.open(result.store) as store:
+            record = RunRecord.start(
+                store,
+                result.pipeline,
+                result.run_id,
+                str(result.folder),
+                result.run_id,
+                result.parameters,
+                self._properties(backend),
+            )
+            recorder = Recorder(store, record, result.pipeline)
+            runner = TaskRunner(
+                self._pipeline,
+                job,
+                backend,
+                recorder,
+                self._memo,
+                self._sources,
+                self._listener.retrying,
+            )
+            self._listener.started(result)
+            engine = Engine(runner, room, result.tasks, self._listener.changed)
+            try:
+                outcome = engine.run(self._pipeline.root, Inputs(result.parameters, {}))
+                result.state, result.error = outcome.state, outcome.error
+            except KeyboardInterrupt:
+                result.state, result.error = State.CANCELED, "the run was stopped"
+            try:
+                recorder.end(result.state, result.error)
+            except StoreError as error:  # what came out is still worth showing
+                result.state, result.error = State.FAILED, result.error or str(error)
+        result.seconds = time.monotonic() - self._clock
+        self._listener.ended(result)
+
+    def _properties(self, backend: Backend) -> dict[str, Any]:
+        """Returns what an auditor asks about a run: whose, where, with which code."""
+        return {
+            "code_version": __version__,
+            "libraries": self._sources.environment(),
+            "pipeline_digest": self._pipeline.digest,
+            "pipeline_file": str(self._pipeline.path),
+            "runner": backend.name,
+            "user": _user(),
+            "host": socket.gethostname(),
+            "process": os.getpid(),
+        }
+
+
+def _located(
+    pipeline: ir.Pipeline, checked: Mapping[str, Any], given: Mapping[str, Any], here: Path
+) -> dict[str, Any]:
+    """Makes paths absolute: the user's by where they are, the pipeline's by where it lies."""
+    return {
+        name: external.absolute(
+            name, value, (here,) if name in given else (pipeline.path.parent, here)
+        )
+        for name, value in checked.items()
+    }
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True)
+    except FileExistsError:
+        raise PipelineError(f"There is a run in {folder} already.") from None
+    except OSError as error:
+        raise PipelineError(
+            f"Cannot make {folder}: {error.strerror}. Name another folder with --root."
+        ) from error
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):
+        return str(os.getuid())
+
+
+@contextlib.contextmanager
+def _interruptible() -> Iterator[None]:
+    """Makes SIGTERM stop a run as Ctrl-C does, and both only once: stopping is not stopped."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(*_: Any) -> None:
+        for number in numbers:
+            signal.signal(number, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.signal(number, interrupt) for number in numbers]
+    try:
+        yield
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def _measured(wanted: bool, backend: Backend, result: RunResult) -> Iterator[None]:
+    if not wanted:
+        yield
+        return
+    with memory.measured(backend.pids) as peak:
+        yield
+    result.peak_memory = peak()

@@ -1,0 +1,156 @@
+"""Tabular: from any table to a model that predicts one of its columns, without code."""
+
+from kfp import dsl
+
+from millrace.components.evaluator.component import evaluator
+from millrace.components.example_gen.component import example_gen
+from millrace.components.example_validator.component import example_validator
+from millrace.components.pusher.component import pusher
+from millrace.components.schema_gen.component import schema_gen
+from millrace.components.statistics_gen.component import statistics_gen
+from millrace.components.trainer.component import trainer
+from millrace.components.transform.component import transform
+from millrace.dsl import sized
+
+
+@dsl.pipeline(name="tabular")
+def tabular(
+    data_uri: str,
+    label: str,
+    problem: str = "auto",
+    query: str = "",
+    splits: dict = {"train": 2, "eval": 1},
+    key_columns: list = [],
+    max_rejected: int = 0,
+    schema_uri: str = "",
+    fail_on_anomalies: bool = True,
+    preprocessing_file: str = "",
+    model_file: str = "",
+    custom_config: dict = {},
+    train_steps: int = 0,
+    batch_size: int = 512,
+    seed: int = 1,
+    slice_columns: list = [],
+    thresholds: dict = {},
+    candidates: list = ["float32", "float16", "dynamic_range", "int8"],
+    policy: str = "smallest",
+    max_metric_loss: float = 0.005,
+    max_bytes: int = 0,
+    push_destination: str = "",
+):
+    """Trains a model that predicts one column of a table, and pushes it as a .tflite file.
+
+    Args:
+        data_uri: The table: a file, a folder or a glob of CSV or Parquet files.
+        label: The column to predict.
+        problem: What kind of problem it is: binary, multiclass, regression, or auto to tell from
+            the column.
+        query: SQL to select, filter or compute columns from the table "data". Empty takes all of
+            it.
+        splits: The splits, train and eval among them, and how many parts of the rows each gets.
+        key_columns: Columns such as a customer's number: rows that share them stay in one split.
+        max_rejected: How many unreadable rows of a CSV file to put aside before failing.
+        schema_uri: A curated `schema.pbtxt` to hold the data against. Empty infers one.
+        fail_on_anomalies: Whether data that does not fit the schema stops the run.
+        preprocessing_file: A Python file with `preprocessing_fn(inputs)`. Empty makes features by
+            the schema.
+        model_file: A Python file with `build_model(fn_args)`. Empty takes a sound default network.
+        custom_config: Passed to both of these files.
+        train_steps: Batches to train on; 0 stops by itself when it no longer helps.
+        batch_size: Rows in a batch.
+        seed: Makes the training repeatable.
+        slice_columns: Columns by whose values the quality is broken down.
+        thresholds: Bounds that a model must keep to be pushed, such as `{"auc": {"lower_bound":
+            0.7}}`.
+        candidates: The TFLite conversions to try: float32, float16, dynamic_range, int8.
+        policy: Which candidate to push of those that keep the quality: smallest, fastest or best.
+        max_metric_loss: How much worse than the trained model a candidate may be.
+        max_bytes: The largest file that may be pushed; 0 sets no limit.
+        push_destination: A folder or URI that gets the model as its next version. Empty keeps it in
+            the run.
+    """
+    # 1. Rows, split by a hash so that the same row is always in the same split.
+    rows = sized(
+        example_gen(
+            data_uri=data_uri,
+            query=query,
+            splits=splits,
+            key_columns=key_columns,
+            max_rejected=max_rejected,
+        ),
+        "ExampleGen",
+        cpu="2",
+    )
+
+    # 2. What the rows look like, and whether they look as they should.
+    stats = sized(statistics_gen(examples=rows.outputs["examples"]), "StatisticsGen")
+    schema = sized(
+        schema_gen(statistics=stats.outputs["statistics"], schema_uri=schema_uri),
+        "SchemaGen",
+        cpu="500m",
+    )
+    valid = sized(
+        example_validator(
+            statistics=stats.outputs["statistics"],
+            schema=schema.outputs["schema"],
+            fail_on_anomalies=fail_on_anomalies,
+        ),
+        "ExampleValidator",
+        cpu="500m",
+    )
+
+    # 3. Features, learned from the training split only.
+    features = sized(
+        transform(
+            examples=rows.outputs["examples"],
+            schema=schema.outputs["schema"],
+            label=label,
+            problem=problem,
+            module_file=preprocessing_file,
+            custom_config=custom_config,
+        ).after(valid),
+        "Transform",
+        cpu="2",
+    )
+
+    # 4. A model.
+    trained = sized(
+        trainer(
+            transformed_examples=features.outputs["transformed_examples"],
+            transform_graph=features.outputs["transform_graph"],
+            schema=schema.outputs["schema"],
+            module_file=model_file,
+            train_steps=train_steps,
+            batch_size=batch_size,
+            seed=seed,
+            custom_config=custom_config,
+        ),
+        "Trainer",
+        cpu="2",
+    )
+
+    # 5. Its quality on raw rows, overall and by slice.
+    evaluated = sized(
+        evaluator(
+            examples=rows.outputs["examples"],
+            model=trained.outputs["model"],
+            slice_columns=slice_columns,
+            thresholds=thresholds,
+        ),
+        "Evaluator",
+    )
+
+    # 6. One .tflite file, chosen among measured candidates.
+    sized(
+        pusher(
+            model=trained.outputs["model"],
+            examples=rows.outputs["examples"],
+            blessing=evaluated.outputs["blessing"],
+            candidates=candidates,
+            policy=policy,
+            max_metric_loss=max_metric_loss,
+            max_bytes=max_bytes,
+            push_destination=push_destination,
+        ),
+        "Pusher",
+    )

@@ -1,0 +1,74 @@
+"""The type of a column depends on its values alone, not on which of them come first."""
+
+from __future__ import annotations
+
+import csv
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from millrace.components.example_gen import csv_types, engine, source
+
+VALUES = {
+    "BIGINT": ["0", "-7", "+12", "007", " 5 ", "999999999999999999", "-9223372036854775808"],
+    "DOUBLE": ["1.5", ".5", "5.", "1e3", "-2E-7", "inf", "-Infinity", "NaN", " 2.5", "1e400"],
+    "BOOLEAN": ["true", "False", "TRUE"],
+    "DATE": ["2020-01-31", "1999-12-01"],
+    "TIMESTAMP": ["2020-01-31 10:00", "2020-01-31T10:00:59", "2020-01-31 10:00:59.123456"],
+    "TIMESTAMPTZ": ["2020-01-31T10:00:00Z", "2020-01-31 10:00:59.5+01:00"],
+    "VARCHAR": [
+        "x", "1_000", "0x10", "1,5", "1.2.3", "e5", "--1", "t", "yes", "31.01.2020", "2020-02-30",
+        "2020-01-31 25:00", "9223372036854775808", "12:30", "null", "1 2", "١٢", "infinit",
+    ],
+}  # fmt: skip
+KINDS = {value: kind for kind, values in VALUES.items() for value in values}
+
+
+def expected(values: list[str | None]) -> str:
+    kinds = {KINDS[value] for value in values if value is not None}
+    if kinds == {"BIGINT", "DOUBLE"}:
+        return "DOUBLE"
+    return kinds.pop() if len(kinds) == 1 else "VARCHAR"
+
+
+def infer(path, rows: list[list[str | None]]) -> dict[str, str]:
+    names = [f"c{number}" for number in range(len(rows[0]))]
+    with path.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([names, *rows])
+    found = source.find(str(path))
+    scan = engine.scan(found)
+    with engine.connect(found, path.parent) as connection:
+        types, count = csv_types.infer(connection, scan, scan, names)
+    assert count == len(rows)
+    return types
+
+
+@pytest.mark.parametrize(("value", "kind"), KINDS.items())
+def test_each_value(tmp_path, value, kind):
+    assert infer(tmp_path / "t.csv", [[value, "x"], [None, "y"]])["c0"] == kind
+
+
+columns = st.lists(
+    st.lists(st.sampled_from(sorted(VALUES)), min_size=1, max_size=2, unique=True).flatmap(
+        lambda kinds: st.lists(
+            st.none() | st.sampled_from([value for kind in kinds for value in VALUES[kind]]),
+            min_size=12,
+            max_size=12,
+        )
+    ),
+    min_size=1,
+    max_size=5,
+)
+
+
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(columns)
+def test_the_first_rows_do_not_decide(tmp_path, monkeypatch, content):
+    monkeypatch.setattr(csv_types, "_SAMPLE_ROWS", 3)
+    content = [*content, ["007"] * 12]  # so that no line is blank
+    rows = [list(row) for row in zip(*content, strict=True)]
+    assert list(infer(tmp_path / "t.csv", rows).values()) == [expected(one) for one in content]
+    assert infer(tmp_path / "t.csv", rows[::-1]) == infer(tmp_path / "t.csv", rows)

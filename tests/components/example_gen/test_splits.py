@@ -1,0 +1,191 @@
+"""The same row lands in the same split: Python recomputes it from the definition alone."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import random
+from fractions import Fraction
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from millrace.components.example_gen import canonical, engine
+
+UNIT, RECORD = "\x1f", "\x1e"
+
+
+def text_of(value: object) -> str:
+    """The canonical text of a value, from the definition alone."""
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return str(int(value))
+    if isinstance(value, float):
+        if math.isnan(value):
+            return "nan"
+        if value.is_integer() and abs(value) < 1e15:
+            return str(int(value))
+        return repr(value)
+    if isinstance(value, bytes):
+        return value.hex()
+    if isinstance(value, list):
+        return RECORD.join(text_of(item) for item in value)
+    return str(value)
+
+
+def key_of(values: list) -> str:
+    return hashlib.md5(UNIT.join(text_of(value) for value in values).encode()).hexdigest()
+
+
+def split_of(values: list, splits: dict[str, float]) -> str:
+    position = Fraction(int(key_of(values), 16), 2**128)
+    total, upto = sum(Fraction(str(share)) for share in splits.values()), Fraction()
+    for name in sorted(splits):
+        upto += Fraction(str(splits[name])) / total
+        if position < upto:
+            return name
+    raise AssertionError(position)
+
+
+texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=8)
+columns = {
+    "i": (pa.int64(), st.integers(-(2**63), 2**63 - 1)),
+    "d": (pa.float64(), st.floats()),
+    "e": (pa.float64(), st.integers(-(10**17), 10**17).map(lambda n: n / 4)),
+    "s": (pa.string(), texts),
+    "b": (pa.binary(), st.binary(max_size=4)),
+    "o": (pa.bool_(), st.booleans()),
+    "l": (pa.list_(pa.float64()), st.lists(st.none() | st.floats(), max_size=3)),
+    "t": (pa.list_(pa.string()), st.lists(st.none() | texts, max_size=3)),
+}
+tables = st.integers(1, 20).flatmap(
+    lambda rows: st.fixed_dictionaries(
+        {
+            name: st.lists(st.none() | values, min_size=rows, max_size=rows)
+            for name, (_, values) in columns.items()
+        }
+    )
+)
+
+
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(tables)
+def test_keys_follow_their_definition(tmp_path, content):
+    table = pa.table({name: pa.array(content[name], kind) for name, (kind, _) in columns.items()})
+    path = tmp_path / "t.parquet"
+    pq.write_table(table, path)
+    connection = duckdb.connect()
+    connection.execute(f"CREATE VIEW source AS FROM {engine.literal(str(path))}")
+    described = connection.execute("DESCRIBE FROM source").fetchall()
+    types = {name: kind for name, kind, *_ in described}
+    held = {name: canonical.held(name, kind) for name, kind in types.items()}
+    values = ", ".join(
+        f"{canonical.value(name, kind)} AS {engine.identifier(name)}"
+        for name, kind in types.items()
+    )
+    rows = connection.execute(
+        f"SELECT {canonical.key(list(held), held)} FROM (SELECT {values} FROM source)"
+    ).fetchall()
+    expected = [key_of(list(row.values())) for row in table.to_pylist()]
+    assert [key for (key,) in rows] == expected
+
+
+@settings(
+    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    st.lists(
+        st.tuples(
+            st.integers(-(10**6), 10**6), st.text("aZé日 '|", max_size=5), st.floats(-1e6, 1e6)
+        ),
+        min_size=40,
+        max_size=60,
+        unique=True,
+    )
+)
+def test_csv_rows_land_where_the_definition_says(generate, tmp_path, rows):
+    path = tmp_path / "t.csv"
+    path.write_text("i,s,d\n" + "".join(f'{i},"x{s}",{d!r}\n' for i, s, d in [*rows, (0, "", 0.5)]))
+    splits = {"train": 0.6, "eval": 0.4}
+    result = generate(path, splits=splits)
+    for split in splits:
+        for row in result.table(split).to_pylist():
+            assert split_of([row["i"], row["s"], row["d"]], splits) == split
+
+
+def test_neither_order_files_nor_format_move_a_row(generate, people, tmp_path):
+    expected = generate(people).split_of("name")
+    header, *lines = people.read_text().splitlines()
+    random.Random(1).shuffle(lines)
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for number in range(4):
+        (folder / f"{number}.csv").write_text("\n".join([header, *lines[number::4]]) + "\n")
+    assert generate(folder).split_of("name") == expected
+    rows = generate(people).rows()
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "t.parquet")
+    assert generate(tmp_path / "t.parquet").split_of("name") == expected
+    assert generate(people, query="SELECT * FROM data ORDER BY name DESC").split_of("name") == (
+        expected
+    )
+
+
+def test_more_rows_and_decimals_move_no_row(generate, people):
+    before = generate(people).split_of("name")
+    with people.open("a") as file:
+        file.writelines(f"q{number},{number}.5,{number},blue\n" for number in range(50))
+    after = generate(people).split_of("name")
+    assert {name: after[name] for name in before} == before
+
+
+def test_the_order_in_which_splits_are_named_moves_no_row(generate, people):
+    first = generate(people, splits={"train": 2, "eval": 1}).split_of("name")
+    assert generate(people, splits={"eval": 1, "train": 2}).split_of("name") == first
+    assert generate(people, splits={"eval": 10, "train": 20}).split_of("name") == first
+
+
+def test_rows_that_share_a_key_stay_together(generate, people):
+    result = generate(people, key_columns=["team"], splits={"train": 1, "eval": 1})
+    teams = [set(result.table(split).column("team").to_pylist()) for split in ("train", "eval")]
+    assert not teams[0] & teams[1]
+    assert teams[0] | teams[1] == set(range(7))
+
+
+def test_a_key_column_keeps_its_rows_when_other_columns_change(generate, people):
+    first = generate(people, key_columns=["name"]).split_of("name")
+    query = "SELECT name, score + 1 AS other FROM data"
+    assert generate(people, key_columns=["name"], query=query).split_of("name") == first
+
+
+def test_shares_are_kept(generate, tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_text("a\n" + "".join(f"{number}\n" for number in range(20_000)))
+    rows = generate(path, splits={"train": 0.7, "eval": 0.2, "test": 0.1}).metadata["split_rows"]
+    assert rows["train"] == pytest.approx(14_000, rel=0.03)
+    assert rows["eval"] == pytest.approx(4_000, rel=0.06)
+    assert rows["test"] == pytest.approx(2_000, rel=0.08)
+
+
+def test_runs_and_numbers_of_threads_give_equal_bytes(generate, tmp_path, monkeypatch):
+    path = tmp_path / "t.csv"
+    path.write_text("a,b,c\n" + "".join(f"{i},{i % 977}x,{i / 7}\n" for i in range(300_000)))
+    real = duckdb.connect
+    digests = set()
+    for threads in (1, 2, 5, None):
+        if threads:
+            monkeypatch.setattr(
+                duckdb,
+                "connect",
+                lambda config, threads=threads: real(config=config | {"threads": str(threads)}),
+            )
+        else:
+            monkeypatch.setattr(duckdb, "connect", real)
+        digests.add(generate(path, query="SELECT * FROM data WHERE a % 3 > 0").digest())
+    assert len(digests) == 1

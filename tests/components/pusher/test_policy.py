@@ -1,0 +1,64 @@
+"""The policy picks among what keeps the limits."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from millrace.components.pusher.candidates import Candidate
+from millrace.components.pusher.policy import POLICIES, Policy
+from millrace.errors import PolicyError
+
+NEEDS = re.compile(r"needs (?:max_metric_loss=([\d.e-]*\d))?(?: and )?(?:max_bytes=(\d+))?")
+
+candidates = st.lists(
+    st.builds(
+        Candidate,
+        name=st.sampled_from(["float32", "int8"]),
+        failure=st.sampled_from(["", "", "", "it cannot"]),
+        content=st.integers(1, 50).map(bytes),
+        loss=st.floats(-0.1, 0.1),
+        latency_us=st.floats(1, 100),
+    ),
+    min_size=1,
+    max_size=5,
+)
+
+
+@given(candidates, st.sampled_from(POLICIES), st.floats(0, 0.1), st.integers(0, 50))
+def test_none_that_keeps_the_limits_is_better(
+    made: list[Candidate], name: str, loss: float, most: int
+) -> None:
+    policy = Policy(name, loss, most)
+    fit = [
+        each
+        for each in made
+        if not each.failure and each.loss <= loss and (not most or len(each.content) <= most)
+    ]
+    if not fit:
+        with pytest.raises(PolicyError):
+            policy.choose(made, "auc")
+        return
+    chosen = policy.choose(made, "auc")
+    assert chosen in fit
+    best = {
+        "smallest": lambda each: len(each.content),
+        "fastest": lambda each: each.latency_us,
+        "best": lambda each: each.loss,
+    }[name]
+    assert best(chosen) == min(map(best, fit))
+    assert policy.reason(chosen, made).startswith(chosen.name)
+
+
+@given(candidates.filter(lambda made: any(not each.failure for each in made)), st.floats(0, 0.1))
+def test_what_a_refusal_says_is_enough(made: list[Candidate], loss: float) -> None:
+    try:
+        Policy("smallest", loss, 1).choose(made, "auc")
+    except PolicyError as error:
+        needs = NEEDS.search(str(error))
+        assert needs
+        relaxed = Policy("smallest", float(needs[1] or loss), int(needs[2] or 1))
+        assert relaxed.choose(made, "auc")

@@ -1,0 +1,348 @@
+"""Pusher as a whole, on small models of each kind."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import pytest
+from ai_edge_litert.interpreter import Interpreter
+
+from millrace import digest
+from millrace.data import examples
+from millrace.errors import DataError, ModelError, ParameterError, PolicyError
+from millrace.exported import ExportedModel
+
+CANDIDATES = ["float32", "float16", "dynamic_range", "int8"]
+
+
+def operations(path: Path) -> set[str]:
+    return {each["op_name"] for each in Interpreter(str(path))._get_ops_details()}
+
+
+@pytest.mark.parametrize("kind", ["binary", "multiclass", "regression"])
+def test_every_candidate_predicts_from_raw_columns(
+    exported: Callable, push: Callable, kind: str
+) -> None:
+    given = exported(kind)
+    found = push(given.model, given.examples)
+    model = ExportedModel(given.model)
+    rows = next(iter(model.rows(given.examples, "eval")))
+    expected = model.predict(rows.features)
+    assert [each["name"] for each in found.said["candidates"]] == CANDIDATES
+    for each in found.said["candidates"]:
+        path = found.folder / "candidates" / f"{each['name']}.tflite"
+        content = path.read_bytes()
+        assert each["bytes"] == len(content)
+        assert each["sha256"] == hashlib.sha256(content).hexdigest()
+        assert not any(name.startswith("Flex") for name in operations(path))
+        runner = Interpreter(str(path)).get_signature_runner("raw_features")
+        difference = np.abs(runner(**rows.features)["outputs"] - expected).max()
+        assert difference == pytest.approx(each["largest_difference"], rel=0.3, abs=1e-4)
+        assert each["loss"] < 0.02
+    scale = float(np.abs(expected).max())
+    assert found.candidate("float32")["largest_difference"] < 1e-5 * scale
+    assert found.candidate("float16")["largest_difference"] < 5e-3 * scale
+    assert found.candidate("dynamic_range")["largest_difference"] < 0.1 * scale
+    sizes = [each["bytes"] for each in found.said["candidates"]]
+    assert sizes[2] < sizes[1] < sizes[0]
+    assert sizes[3] < sizes[1]
+
+
+def test_int8_computes_in_int8(exported: Callable, push: Callable) -> None:
+    given = exported("binary")
+    found = push(given.model, given.examples)
+    interpreter = Interpreter(str(found.folder / "candidates" / "int8.tflite"))
+    dense = [
+        each for each in interpreter._get_ops_details() if each["op_name"] == "FULLY_CONNECTED"
+    ]
+    details = {each["index"]: each for each in interpreter.get_tensor_details()}
+    assert len(dense) == 3
+    for each in dense:
+        activations, weights, *_ = each["inputs"]
+        assert details[activations]["dtype"] == details[weights]["dtype"] == np.int8
+        assert details[each["outputs"][0]]["dtype"] == np.int8
+    tables = [details[each["inputs"][0]] for each in interpreter._get_ops_details()
+              if each["op_name"] == "GATHER"]  # fmt: skip
+    assert {str(each["dtype"]) for each in tables if each["shape"][0] == 41} == {
+        "<class 'numpy.int8'>"
+    }
+
+
+def test_shared_weights_and_convolutions_and_tensorflows_own_runtime(
+    exported: Callable, models: Any, push: Callable, tmp_path: Path
+) -> None:
+    import tensorflow as tf
+
+    rng = np.random.default_rng(0)
+    embedding, dense, filters = (
+        tf.constant(rng.normal(0, 0.4, shape).astype("f"))
+        for shape in ((41, 16), (33, 33), (3, 1, 96))
+    )
+
+    def predict(features: dict, network: Any) -> Any:
+        picked = (network.carriers.lookup(features["carrier"]), features["stops"] * 3)
+        parts = [tf.reshape(tf.gather(embedding, each), [-1, 16]) for each in picked]
+        x = tf.concat([*parts, features["distance"] / 5000.0], 1)
+        x = tf.nn.relu(tf.matmul(tf.nn.relu(tf.matmul(x, dense)), dense))
+        x = tf.nn.relu(tf.nn.conv1d(x[:, :, tf.newaxis], filters, 1, "SAME"))
+        return tf.sigmoid(tf.reduce_sum(x, [1, 2])[:, tf.newaxis] / 100.0 - 1.0)
+
+    model = models.save(tmp_path / "m", "binary", predict)
+    found = push(model, exported("binary").examples, max_metric_loss=1.0)
+    loaded = ExportedModel(model)
+    rows = next(iter(loaded.rows(exported("binary").examples, "eval")))
+    expected = loaded.predict(rows.features)
+    for name in CANDIDATES:
+        path = found.folder / "candidates" / f"{name}.tflite"
+        runner = tf.lite.Interpreter(str(path)).get_signature_runner("raw_features")
+        taken = {key: rows.features[key] for key in runner.get_input_details()}
+        assert sorted(taken) == ["carrier", "distance", "stops"]
+        limit = {"float32": 1e-5, "float16": 5e-3}.get(name, 0.1)
+        assert np.abs(runner(**taken)["outputs"] - expected).max() < limit
+
+
+def test_what_is_pushed_and_why(exported: Callable, push: Callable, tmp_path: Path) -> None:
+    given = exported("binary")
+    found = push(
+        given.model, given.examples, blessed=True, push_destination=str(tmp_path / "serving")
+    )
+    said = found.said
+    smallest = min(said["candidates"], key=lambda each: each["bytes"])
+    assert said["chosen"] == smallest["name"]
+    assert said["reason"] == (
+        f"{smallest['name']} is the smallest of 4 candidates that keep the limits: "
+        f"{smallest['bytes']:,} bytes."
+    )
+    assert said["pushed"] is True
+    assert said["saved_model"]["digest"] == digest.of(given.model).hexdigest
+    assert said["measured_on"] == {"split": "eval", "rows": 2000}
+    assert set(said["tools"]) == {"tensorflow", "ai-edge-litert", "ai-edge-quantizer"}
+    assert said["inputs"]["air time"] == {"name": "air_time", "dtype": "float32", "missing": "NaN"}
+    assert said["inputs"]["carrier"] == {"name": "carrier", "dtype": "string"}
+    assert said["problem"]["classes"] == ["no", "yes"]
+    model = (found.folder / "model.tflite").read_bytes()
+    assert hashlib.sha256(model).hexdigest() == smallest["sha256"]
+
+    version = tmp_path / "serving" / str(said["version"])
+    assert said["pushed_destination"] == str(version)
+    assert [path.name for path in (tmp_path / "serving").iterdir()] == [version.name]
+    assert (version / "model.tflite").read_bytes() == model
+    assert json.loads((version / "push.json").read_text())["chosen"] == said["chosen"]
+    assert ExportedModel(version).problem.label == "label"
+
+    assert found.metadata["chosen"] == said["chosen"]
+    assert found.metadata["version"] == said["version"]
+    assert found.metrics["pushed"] == 1
+    assert found.metrics["bytes"] == len(model)
+    assert found.metrics["latency_us"] > 0
+    assert said["chosen"] in found.page
+
+
+def test_the_artifact_is_the_same_each_time(exported: Callable, push: Callable) -> None:
+    given = exported("binary")
+    digests = [
+        digest.of(push(given.model, given.examples, to=name).folder) for name in ("one", "two")
+    ]
+    assert digests[0] == digests[1]
+
+
+def test_latencies_are_recorded_where_they_decide(exported: Callable, push: Callable) -> None:
+    given = exported("binary")
+    found = push(given.model, given.examples, policy="fastest")
+    fastest = min(found.said["candidates"], key=lambda each: each["latency_us"])
+    assert found.said["chosen"] == fastest["name"]
+    assert "µs for a row" in found.said["reason"]
+    assert "latency_us" not in push(given.model, given.examples).candidate("int8")
+
+
+def test_best_loses_least(exported: Callable, push: Callable) -> None:
+    given = exported("regression")
+    found = push(given.model, given.examples, policy="best")
+    assert found.said["metric"] == "root_mean_squared_error"
+    best = min(found.said["candidates"], key=lambda each: (each["loss"], each["bytes"]))
+    assert found.said["chosen"] == best["name"]
+
+
+def test_not_blessed_is_not_pushed(exported: Callable, push: Callable, tmp_path: Path) -> None:
+    given = exported("binary")
+    serving = tmp_path / "serving"
+    found = push(given.model, given.examples, blessed=False, push_destination=str(serving))
+    assert found.said == {
+        "pushed": False,
+        "reason": ("The evaluator did not bless the model: auc is 0.4, so lower_bound 0.6 fails."),
+        "blessing": {"blessed": False, "reasons": ["auc is 0.4, so lower_bound 0.6 fails"]},
+    }
+    assert not serving.exists()
+    assert [path.name for path in found.folder.iterdir()] == ["push.json"]
+    assert found.metadata["pushed"] is False
+    assert found.metrics == {"pushed": 0}
+    assert "Nothing was pushed" in found.page
+
+
+def test_a_policy_that_no_candidate_meets(
+    exported: Callable, push: Callable, tmp_path: Path
+) -> None:
+    given = exported("binary")
+    serving = tmp_path / "serving"
+    with pytest.raises(PolicyError) as raised:
+        push(given.model, given.examples, max_bytes=5000, push_destination=str(serving))
+    message = str(raised.value)
+    assert message.startswith(
+        "No candidate keeps max_metric_loss=0.005 and max_bytes=5000, so there is nothing to push: "
+        "float32: auc 0."
+    )
+    for name in CANDIDATES:
+        assert f"{name}: auc " in message
+    assert message.count(" - needs max_bytes=") == 4
+    assert message.endswith("Relax a limit as told, or allow other candidates.")
+    assert "\n" not in message
+    assert list(serving.iterdir()) == []
+    assert "Nothing was pushed" in (tmp_path / "report.html").read_text()
+
+
+def test_a_network_without_weights_has_only_float32(
+    exported: Callable, models: Any, push: Callable, tmp_path: Path
+) -> None:
+    import tensorflow as tf
+
+    model = models.save(
+        tmp_path / "m", "binary", lambda features, _: tf.sigmoid(features["distance"] / 1e3 - 2)
+    )
+    found = push(model, exported("binary").examples)
+    assert found.said["chosen"] == "float32"
+    assert found.said["reason"] == "float32 is the only candidate that keeps the limits."
+    assert found.candidate("int8") == {
+        "name": "int8",
+        "meaning": found.candidate("int8")["meaning"],
+        "failure": (
+            "the network has no dense, convolution or embedding layer of 256 weights or more"
+        ),
+    }
+    with pytest.raises(PolicyError, match="int8: the network has no dense"):
+        push(model, exported("binary").examples, candidates=["int8"])
+
+
+def test_rows_of_one_class_are_measured_by_accuracy(
+    exported: Callable, push: Callable, tmp_path: Path
+) -> None:
+    given = exported("binary")
+    table = pq.read_table(examples.shards(given.examples, "eval")[0])
+    table = table.filter(pc.equal(table["label"], "yes"))
+    with examples.SplitWriter(tmp_path / "e", "eval", table.schema) as writer:
+        for batch in table.to_batches():
+            writer.write(batch)
+    found = push(given.model, tmp_path / "e")
+    assert found.said["metric"] == "binary_accuracy"
+    assert found.said["measured_on"]["rows"] == len(table)
+
+
+@pytest.mark.parametrize(("max_rows", "expected"), [(1, 1), (7, 7), (1999, 1999), (5000, 2000)])
+def test_rows_are_taken_from_all_over_a_split(
+    exported: Callable, max_rows: int, expected: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from millrace.components.pusher.sample import take
+
+    given = exported("binary")
+    monkeypatch.setattr(examples.read, "__defaults__", (None, 300))
+    found = take(ExportedModel(given.model), given.examples, "eval", max_rows)
+    whole = pq.read_table(examples.shards(given.examples, "eval")[0])["distance"].to_numpy()
+    places = np.arange(expected) * 2000 // expected
+    np.testing.assert_allclose(found.features["distance"][:, 0], whole[places].astype("f"))
+    assert len(found.labels) == len(found.outputs) == expected
+
+
+@pytest.mark.parametrize(
+    ("parameters", "kind", "message"),
+    [
+        (
+            {"policy": "smalest"},
+            ParameterError,
+            'policy: there is no "smalest". Did you mean "smallest"? '
+            "There are smallest, fastest, best.",
+        ),
+        (
+            {"candidates": ["float32", "int9"]},
+            ParameterError,
+            'candidates: there is no "int9". Did you mean "int8"? '
+            "There are float32, float16, dynamic_range, int8.",
+        ),
+        ({"candidates": [8]}, ParameterError, "candidates: there is no 8. There are float32"),
+        (
+            {"candidates": [["int8"]]},
+            ParameterError,
+            'candidates: there is no ["int8"]. There are float32',
+        ),
+        ({"candidates": []}, ParameterError, "candidates: allow one at least of float32"),
+        (
+            {"max_metric_loss": -0.1},
+            ParameterError,
+            '"max_metric_loss" must be 0 or more, and is -0.1.',
+        ),
+        (
+            {"max_metric_loss": float("nan")},
+            ParameterError,
+            '"max_metric_loss" must be 0 or more, and is nan.',
+        ),
+        ({"max_bytes": -1}, ParameterError, '"max_bytes" must be 0 or more, and is -1.'),
+        ({"max_rows": 0}, ParameterError, '"max_rows" must be 1 or more, and is 0.'),
+        ({"split": "evaluate"}, DataError, 'has no split "evaluate", but eval, train.'),
+        (
+            {"push_destination": "nosuch://bucket/models"},
+            ParameterError,
+            'push_destination: "nosuch://bucket/models" cannot be written to: ',
+        ),
+    ],
+)
+def test_bad_parameters(
+    exported: Callable, push: Callable, parameters: dict, kind: type, message: str
+) -> None:
+    given = exported("binary")
+    with pytest.raises(kind) as raised:
+        push(given.model, given.examples, **parameters)
+    assert message in str(raised.value)
+
+
+def test_a_blessing_that_cannot_be_read(exported: Callable, tmp_path: Path) -> None:
+    from millrace.components.pusher.record import read_blessing
+
+    with pytest.raises(DataError, match=r"There is no .*blessing\.json\. Evaluator writes it\."):
+        read_blessing(tmp_path)
+    for content in ("{", "[]", '{"blessed": true}'):
+        (tmp_path / "blessing.json").write_text(content)
+        with pytest.raises(DataError, match="is damaged"):
+            read_blessing(tmp_path)
+
+
+def test_infinite_values_in_the_examples(
+    exported: Callable, push: Callable, tmp_path: Path
+) -> None:
+    given = exported("regression")
+    table = pq.read_table(examples.shards(given.examples, "eval")[0])
+    distance = table["distance"].to_numpy().copy()
+    distance[5] = np.inf
+    table = table.set_column(0, "distance", pa.array(distance))
+    with examples.SplitWriter(tmp_path / "e", "eval", table.schema) as writer:
+        for batch in table.to_batches():
+            writer.write(batch)
+    with pytest.raises(ModelError) as raised:
+        push(given.model, tmp_path / "e")
+    assert str(raised.value) == (
+        "The model gives 1 of 2000 rows no finite prediction, so that no candidate can be compared "
+        "with it. Look for NaN or infinite values in the examples."
+    )
+
+
+def test_an_empty_split(exported: Callable, push: Callable, tmp_path: Path) -> None:
+    given = exported("binary")
+    with examples.SplitWriter(tmp_path / "e", "eval", examples.schema(given.examples, "eval")):
+        pass
+    with pytest.raises(DataError, match='Split "eval" of the examples has no rows to measure on'):
+        push(given.model, tmp_path / "e")

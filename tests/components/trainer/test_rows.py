@@ -1,0 +1,106 @@
+"""Batches of rows: each row once an epoch, in bounded memory, in an order that can be repeated."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from millrace.components.trainer.rows import Rows
+from millrace.errors import ModuleError
+
+
+def write(folder: Path, number: int, group: int = 50, files: int = 2) -> list[Path]:
+    table = pa.table({
+        "row": pa.array(np.arange(number)),
+        "pair": pa.FixedSizeListArray.from_arrays(pa.array(np.arange(2 * number), pa.float32()), 2),
+        "text": [f"t{row}".encode() for row in range(number)],
+        "label": pa.array(np.arange(number) % 2),
+    })  # fmt: skip
+    paths = [folder / f"{file}.parquet" for file in range(files)]
+    half = -(-number // files)
+    for position, path in enumerate(paths):
+        pq.write_table(table.slice(position * half, half), path, row_group_size=group)
+    return paths
+
+
+def rows_of(dataset: Any, epoch: int | None = None) -> list[int]:
+    seen: list[int] = []
+    for features, labels in dataset:
+        row = features["row"].numpy()[:, 0]
+        np.testing.assert_array_equal(features["pair"].numpy(), np.stack([2 * row, 2 * row + 1], 1))
+        np.testing.assert_array_equal(labels.numpy()[:, 0], row % 2)
+        assert features["text"].numpy()[:, 0].tolist() == [f"t{each}".encode() for each in row]
+        seen += row.tolist()
+        if epoch is not None and len(seen) >= epoch:
+            break
+    return seen
+
+
+FEATURES = ("row", "pair", "text")
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    number=st.integers(1, 400),
+    batch_size=st.integers(1, 130),
+    kept=st.sampled_from([10, 60, 150, 10_000]),
+    shuffle=st.booleans(),
+)
+def test_every_row_comes_once(tmp_path_factory, number, batch_size, kept, shuffle) -> None:
+    paths = write(tmp_path_factory.mktemp("rows"), number)
+    rows = Rows(paths, "label", FEATURES, seed=3, memory=kept * 104)
+    dataset = rows.dataset(batch_size, shuffle=shuffle, repeat=False)
+    sizes = [len(labels) for _, labels in dataset]
+    assert len(dataset) == len(sizes) == rows.steps(batch_size)
+    assert set(sizes[:-1]) <= {batch_size}
+    seen = rows_of(dataset)
+    assert sorted(seen) == list(range(number))
+    if not shuffle:
+        assert seen == list(range(number))
+
+
+@pytest.mark.parametrize("memory", [1 << 20, 104 * 120])
+def test_endless_batches_are_full_and_shuffled_anew(tmp_path, memory) -> None:
+    rows = Rows(write(tmp_path, 400), "label", FEATURES, seed=3, memory=memory)
+    seen = rows_of(rows.dataset(100), epoch=1200)
+    epochs = [seen[start : start + 400] for start in range(0, 1200, 400)]
+    assert all(sorted(epoch) == list(range(400)) for epoch in epochs)
+    assert epochs[0] != epochs[1] != epochs[2]
+    # As far from its place as chance would put it, or nearly, even where memory is short.
+    assert np.mean(np.abs(np.array(epochs[0]) - np.arange(400))) > 90
+
+
+def test_order_depends_on_the_seed_alone(tmp_path) -> None:
+    paths = write(tmp_path, 200)
+    first, again, other = (
+        rows_of(Rows(paths, "label", FEATURES, seed).dataset(50), epoch=400) for seed in (1, 1, 2)
+    )
+    assert first == again
+    assert first != other
+
+
+def test_a_sample_is_always_the_same(tmp_path) -> None:
+    rows = Rows(write(tmp_path, 400), "label", FEATURES, seed=1)
+    dataset = rows.dataset(30, repeat=False, steps=4)
+    first = rows_of(dataset)
+    assert len(dataset) == 4
+    assert len(set(first)) == 120
+    assert rows_of(dataset) == first
+
+
+def test_fewer_rows_than_a_batch_repeat(tmp_path) -> None:
+    rows = Rows(write(tmp_path, 7), "label", FEATURES, seed=1)
+    assert sorted(rows_of(rows.dataset(512), epoch=7)) == list(range(7))
+
+
+def test_sparse_features_are_refused(tmp_path) -> None:
+    pq.write_table(pa.table({"x": [[1], []], "label": [0, 1]}), tmp_path / "x.parquet")
+    with pytest.raises(ModuleError, match='feature "x" is sparse'):
+        Rows([tmp_path / "x.parquet"], "label", ["x"], 1).dataset(2)

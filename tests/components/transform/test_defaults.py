@@ -1,0 +1,210 @@
+"""What becomes of a column when nobody says."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tensorflow_metadata.proto.v0 import schema_pb2
+
+from millrace.components.transform import defaults, profile
+from millrace.components.transform.defaults import CATEGORY, LEFT_OUT, LEVEL, NUMBER
+from millrace.components.transform.profile import Column
+
+INT, FLOAT, BYTES = schema_pb2.INT, schema_pb2.FLOAT, schema_pb2.BYTES
+
+
+def column(name: str = "c", kind: int = FLOAT, distinct: int = 500, **fields: Any) -> Column:
+    return dataclasses.replace(Column(name, kind, 1000, 1000, distinct, high=1e6), **fields)
+
+
+@pytest.mark.parametrize(
+    ("described", "kind", "reason"),
+    [
+        (column(), NUMBER, "decimal numbers"),
+        (column(kind=INT), NUMBER, "whole numbers"),
+        (column(kind=INT, distinct=1000), NUMBER, "whole numbers"),
+        (column(kind=INT, distinct=1000, high=999), LEFT_OUT, "identifier"),
+        (column("passenger_id", INT, 1000), LEFT_OUT, "identifier"),
+        (column("PassengerId", INT, 1000), LEFT_OUT, "identifier"),
+        (column("paid", INT, 1000), NUMBER, "whole numbers"),
+        (column(kind=INT, distinct=3, levels=(1, 2, 3)), LEVEL, "there are 3"),
+        (column(kind=INT, distinct=2, levels=()), NUMBER, "whole numbers"),
+        (column(kind=BYTES, distinct=10), CATEGORY, "text"),
+        (column(kind=BYTES, distinct=850), CATEGORY, "text"),
+        (column(kind=BYTES, distinct=950), LEFT_OUT, "identifier"),
+        (column(kind=BYTES, distinct=800, spaces=5.0), LEFT_OUT, "free text"),
+        (column(kind=BYTES, distinct=9, spaces=5.0), CATEGORY, "text"),
+        (column(kind=BYTES, distinct=900, dates=True), LEFT_OUT, "date"),
+        (
+            column(kind=BYTES, distinct=20_000, rows=10**6, present=10**6),
+            CATEGORY,
+            "the 10,000 most frequent of about 20,000",
+        ),
+        (column(kind=BYTES, distinct=1, example="x"), LEFT_OUT, "it is x in every row"),
+        (column(kind=BYTES, distinct=1, present=600), CATEGORY, "text"),
+        (column(kind=FLOAT, distinct=1, example="3"), LEFT_OUT, "it is 3 in every row"),
+        (column(kind=FLOAT, distinct=0, present=0), LEFT_OUT, "no values"),
+        (column(kind=BYTES, distinct=0, present=0), LEFT_OUT, "no values"),
+    ],
+)
+def test_choice(described: Column, kind: str, reason: str) -> None:
+    (choice,) = defaults.choose([described], set(), "label")
+    assert choice.kind == kind
+    assert reason in choice.reason
+
+
+def test_features_that_are_not_looked_at() -> None:
+    schema = schema_pb2.Schema()
+    for name in ("kept", "planned", "old", "lists", "absent", "label"):
+        schema.feature.add(name=name, type=INT)
+    schema.feature[1].lifecycle_stage = schema_pb2.PLANNED
+    schema.feature[2].lifecycle_stage = schema_pb2.DEPRECATED
+    schema.feature[3].value_count.max = 3
+    schema.feature[5].lifecycle_stage = schema_pb2.DEPRECATED
+    known = ["kept", "planned", "old", "lists", "label"]
+    reasons = {each.column.name: each.reason for each in defaults.unfit(schema, known, "label")}
+    assert reasons == {
+        "planned": "the schema marks it as planned, as it does a column without values",
+        "old": "the schema marks it as deprecated",
+        "lists": "it holds lists",
+        "absent": "the examples do not have it",
+    }
+
+
+def test_outputs_are_named_apart() -> None:
+    columns = [
+        column("a"),
+        column("A", present=900),
+        column("a_missing"),
+        column("é", INT, 4, levels=(1, 2, 3, 4)),
+        column("label x", BYTES, 5),
+    ]
+    choices = defaults.choose(columns, {"é"}, "label_x")
+    outputs = [output for choice in choices for output in choice.outputs]
+    assert outputs == [
+        "a_2", "A", "A_missing", "a_missing", "e", "e_level", "e_missing", "label_x_",
+    ]  # fmt: skip
+    assert len(set(outputs)) == len(outputs)
+
+
+def test_features_of_awkward_rows(helpers, tmp_path) -> None:
+    nan, inf = float("nan"), float("inf")
+    numbers = [1.0, 2.0, 3.0, nan, inf, -inf, None, 4.0]
+    train = pa.table({
+        "number": pa.array(numbers * 20, pa.float64()),
+        "huge": [*range(159), 10**12],
+        "level": pa.array([1, 5, 9, None] * 40),
+        "text": pa.array(["a", "a", "b", None] * 40),
+        "required": ["x", "y"] * 80,
+        "label": ["no", "yes"] * 80,
+    })  # fmt: skip
+    unseen = pa.table({
+        "number": pa.array([2.5, nan], pa.float64()),
+        "huge": [0, 1],
+        "level": [5, 7],
+        "text": ["c", "a"],
+        "required": ["z", "x"],
+        "label": ["no", "yes"],
+    })  # fmt: skip
+    rows = helpers.write(tmp_path / "rows", {"train": train, "eval": unseen})
+    helpers.schemas.save(rows.schema, helpers.schema_of(train))
+    transformed = helpers.transform(rows, tmp_path / "out")
+    here, there = (transformed.split(split).to_pydict() for split in ("train", "eval"))
+
+    deviation = np.std([1.0, 2.0, 3.0, 4.0])
+    expected = [-1.5 / deviation, -0.5 / deviation, 0.5 / deviation, 0, 0, 0, 0, 1.5 / deviation]
+    np.testing.assert_allclose(here["number"][:8], expected, atol=1e-5)
+    assert here["number_missing"][:8] == [0, 0, 0, 1, 1, 1, 1, 0]
+    assert max(here["huge"]) == 10.0
+    assert here["level_level"][:4] == [0, 1, 2, 3]
+    assert there["level_level"] == [1, 3]
+    assert here["text"][:4] == [1, 1, 2, 0]
+    assert there["text"] == [3, 1]
+    assert sorted(set(here["required"])) == [0, 1]
+    assert there["required"] == [2, here["required"][0]]
+    assert there["label"] == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("labels", "encoded"),
+    [
+        (["b", "a", "c"], [1, 0, 2]),
+        ([7, 3, 5], [2, 0, 1]),
+        ([0.25, 0.5, 1.5], [0.25, 0.5, 1.5]),
+    ],
+)
+def test_label_is_encoded(helpers, tmp_path, labels, encoded) -> None:
+    table = pa.table({"x": np.arange(30) / 7, "label": labels * 10})
+    rows = helpers.write(tmp_path / "rows", {"train": table, "eval": table})
+    transformed = helpers.transform(rows, tmp_path / "out")
+    assert transformed.split("eval")["label"].to_pylist() == encoded * 10
+
+
+def test_categories_have_a_range_in_the_transformed_schema(by_default) -> None:
+    import tensorflow_transform as tft
+
+    schema = tft.TFTransformOutput(str(by_default.graph.path)).transformed_metadata.schema
+    sizes = {
+        feature.name: feature.int_domain.max + 1
+        for feature in schema.feature
+        if feature.int_domain.is_categorical
+    }
+    # Words and one index for the unseen; one more where the column may be missing.
+    assert sizes["text"] == 5 + 1
+    assert sizes["grosse"] == 5 + 2
+    assert sizes["level_level"] == 6 + 1
+    assert sizes["optional_level_level"] == 4 + 1
+    assert 50 < sizes["many"] <= 201
+
+
+# --- Profiles ---
+
+
+def profiled(helpers, root, table: pa.Table) -> dict[str, Column]:
+    rows = helpers.write(root, {"train": table, "eval": table})
+    schema = helpers.schema_of(table)
+    return {each.name: each for each in profile.columns(rows.examples, ["train"], schema, "label")}
+
+
+def test_profile(helpers, tmp_path) -> None:
+    table = pa.table({
+        "f": pa.array([1.5, float("nan"), float("inf"), None, -2.0]),
+        "i": pa.array([3, 1, 2, 3, None]),
+        "t": ["a b c", "", "é", "a b c", None],
+        "d": ["2020-01-01", "2020-01-02 10:00", None, "2021-02-03T04:05:06", "2020-01-01"],
+        "n": pa.nulls(5, pa.string()),
+        "label": [0, 1, 0, 1, 0],
+    })  # fmt: skip
+    found = profiled(helpers, tmp_path, table)
+    assert found == {
+        "f": Column("f", FLOAT, 5, 2, 2, "-2", -2.0, 1.5),
+        "i": Column("i", INT, 5, 4, 3, "1", 1.0, 3.0, levels=(1, 2, 3)),
+        "t": Column("t", BYTES, 5, 4, 3, "a b c", characters=3.0, spaces=1.0),
+        "d": Column("d", BYTES, 5, 4, 3, "2020-01-01", characters=13.75, spaces=0.25, dates=True),
+        "n": Column("n", BYTES, 5, 0, 0),
+    }
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.lists(st.integers(-50, 50), min_size=1, max_size=60))
+def test_few_values_are_counted_exactly(tmp_path_factory, helpers, values) -> None:
+    root = tmp_path_factory.mktemp("few")
+    found = profiled(helpers, root, pa.table({"i": values, "label": values}))["i"]
+    assert found.distinct == len(set(values))
+    few = 2 < len(set(values)) <= profile.LEVELS
+    assert found.levels == (tuple(sorted(set(values))) if few else ())
+
+
+@pytest.mark.parametrize("number", [1_000, 30_000, 400_000])
+def test_many_values_are_counted_within_some_percent(number) -> None:
+    distinct = profile._Distinct()
+    rng = np.random.default_rng(number)
+    for _ in range(4):
+        distinct.add(rng.permutation(number))
+    assert distinct.number() == pytest.approx(number, rel=0.08)

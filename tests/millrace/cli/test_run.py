@@ -1,0 +1,195 @@
+"""`millrace run`: what it prints, and the exit codes."""
+
+import io
+import json
+import runpy
+from pathlib import Path
+
+import pytest
+
+from millrace.cli import facts, progress
+from millrace.cli import run as command
+from millrace.lineage.nodes import ArtifactRecord
+from millrace.runner.result import RunResult, State, TaskResult
+
+RUNNER_TESTS = Path(__file__).parents[1] / "runner"
+
+
+@pytest.fixture(scope="module")
+def kit(tmp_path_factory):
+    kind = runpy.run_path(str(RUNNER_TESTS / "conftest.py"))["Kit"]
+    return kind(tmp_path_factory.mktemp("pipelines"))
+
+
+@pytest.fixture(scope="module")
+def pipeline(kit):
+    def shown(text: str, do: str = "", count: int = 3):
+        """Shows itself.
+
+        Args:
+            text: What to say.
+        """
+        first = kit.play(text=text, count=count)
+        kit.play(do=do, data=first.outputs["out"]).set_display_name("The second")
+        kit.play(text="after").after(first)
+
+    return kit.compile(shown)
+
+
+def test_a_run_as_a_user_sees_it(millrace, pipeline, tmp_path):
+    done = millrace("run", pipeline, "-p", "text=hello", cwd=tmp_path)
+    lines = [" ".join(line.split()) for line in done.stdout.splitlines()]
+    assert any(line.endswith("The second: running") for line in lines)
+    assert any("play: complete" in line and "rows 3" in line for line in lines)
+    assert "task state time memory what came out" in lines
+    assert lines[-1].split(" · ")[0].startswith("shown-")
+    assert " complete in " in lines[-1]
+    assert done.stderr == ""
+    assert not any(line.endswith(" ") for line in done.stdout.splitlines())
+    assert (tmp_path / ".millrace" / "metadata.sqlite").is_file()
+    again = millrace("run", pipeline, "-p", "text=hello", cwd=tmp_path)
+    assert again.stdout.count("cached") == 6
+
+
+def test_json_and_nothing_else(millrace, pipeline, tmp_path):
+    done = millrace("run", pipeline, "-p", "text=hello", "--json", "--memory", cwd=tmp_path)
+    document = json.loads(done.stdout)
+    assert document["state"] == "COMPLETE"
+    assert document["peak_memory_bytes"] > 10e6
+    assert [task["name"] for task in document["tasks"]] == ["play", "The second", "play-3"]
+    assert document["parameters"] == {"text": "hello", "do": "", "count": 3}
+
+
+def test_a_failure_says_why_once_and_where_its_log_lies(millrace, pipeline, tmp_path):
+    done = millrace(
+        "run", pipeline, "-p", "text=x", "-p", "do=fail No row.", cwd=tmp_path, check=False
+    )
+    assert done.returncode == 1
+    summary = done.stdout.partition("what came out")[2]
+    assert summary.count("No row.") == 1
+    assert "\nThe second failed: No row.\nIts log: /" in summary
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], 'The pipeline "shown" needs --param text=…\n  text (string): What to say.'),
+        (["-p", "txt=1"], 'has no parameter "txt". Did you mean "text"?'),
+        (["-p", "text=x", "-p", "count=many"], '"count" must be a whole number, and is "many".'),
+        (["-p", "text=x", "--runner", "podman"], "There is no runner 'podman'"),
+        (["--params", "no.yaml"], "Cannot read no.yaml: No such file or directory."),
+        (["-p", "text=x", "--root", "/proc/x"], "Cannot make /proc/x"),
+        (["-p", "text=x", "--store", "oracle://x"], "oracle"),
+    ],
+)
+def test_mistakes_are_one_error_and_make_nothing(millrace, pipeline, tmp_path, arguments, message):
+    done = millrace("run", pipeline, *arguments, cwd=tmp_path, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: ")
+    assert message in done.stderr
+    assert done.stdout == ""
+    assert not list(tmp_path.glob(".millrace/shown/*"))
+
+
+def test_parameters_of_a_file_and_of_the_command_line(pipeline, tmp_path, capsys):
+    (tmp_path / "p.yaml").write_text("text: of the file\ncount: 7\n")
+    code = command.start(
+        str(pipeline),
+        ["text=of the line"],
+        params_file=tmp_path / "p.yaml",
+        root=tmp_path / "root",
+        as_json=True,
+    )
+    assert code == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["parameters"] == {"text": "of the line", "count": 7, "do": ""}
+
+
+def test_listing_the_parameters(pipeline, capsys):
+    command.list_parameters(str(pipeline), as_json=False)
+    assert capsys.readouterr().out == (
+        '  text (string): What to say.\n  count (integer, default 3)\n  do (string, default "")\n'
+    )
+
+
+def test_secrets_are_not_printed(kit, tmp_path, capsys):
+    def secretive(db_password: str):
+        kit.play(options={"password": db_password})
+
+    pipeline = kit.compile(secretive)
+    command.start(str(pipeline), ["db_password=hunter2"], root=tmp_path, as_json=True)
+    printed = capsys.readouterr().out
+    assert json.loads(printed)["state"] == "COMPLETE"
+    assert "hunter2" not in printed
+
+
+class Terminal(io.StringIO):
+    """A stream that says it is a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def result_of(*tasks: TaskResult) -> RunResult:
+    by_path = {task.path: task for task in tasks}
+    return RunResult("p-1", "p", Path("/r/p/p-1"), "/r/metadata.sqlite", {}, by_path)
+
+
+def test_a_terminal_gets_a_live_table():
+    stream = Terminal()
+    listener = progress.listener(stream)
+    task = TaskResult("trainer", "Trainer", State.RUNNING)
+    result = result_of(task)
+    listener.started(result)
+    listener.retrying(task, "boom", 10)
+    task.state, task.seconds = State.COMPLETE, 1.5
+    result.state = State.COMPLETE
+    listener.ended(result)
+    command.summarise(result, stream)
+    text = stream.getvalue()
+    assert "\x1b[" in text
+    assert "Trainer" in text
+    assert text.rstrip().endswith("millrace run show p-1")
+
+
+def test_a_long_name_or_error_is_not_cut_where_nobody_watches():
+    task = TaskResult("t", "A" * 60, State.SKIPPED, error="because " + "of this " * 40)
+    text = progress.table_text(result_of(task), io.StringIO())
+    assert "A" * 60 in text
+    assert " ".join(text.split()).count("of this") == 40
+
+
+@pytest.mark.parametrize(
+    ("metadata", "text"),
+    [
+        ({"rows": 327346, "columns": 12, "digest": "ab", "bytes": 9}, "rows 327,346 · columns 12"),
+        ({"auc": 0.6678880009903493, "f1": 0.5}, "auc 0.6679"),
+        ({"blessed": True, "reasons": []}, "blessed yes"),
+        (
+            {"chosen": "int8", "model_bytes": 142736, "auc": 0.5},
+            "chosen int8 · model 143 KB · auc 0.5",
+        ),
+        ({"b": 2, "a": 1.0, "note": "text", "flag": True}, "a 1 · b 2"),
+        ({"rows": 5, "anomalies": 0}, "anomalies 0 · rows 5"),
+        ({}, ""),
+    ],
+)
+def test_facts(metadata, text):
+    task = TaskResult("t", "T", artifacts={"out": ArtifactRecord("out", "/x", metadata=metadata)})
+    assert facts.of(task) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(0.0123, "12 ms"), (1.25, "1.2 s"), (99.9, "99.9 s"), (754, "12:34 min")]
+)
+def test_durations(value, text):
+    assert facts.seconds(value) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0, "0 B"), (999, "999 B"), (1500, "2 KB"), (5e6, "5 MB"), (2.5e9, "2.50 GB")],
+)
+def test_sizes(value, text):
+    assert facts.size(value) == text

@@ -1,0 +1,146 @@
+"""A small history of runs with real files, for the tests of lineage and of its commands."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from millrace import digest
+from millrace.lineage.cache import find
+from millrace.lineage.nodes import ArtifactRecord, State
+from millrace.lineage.record import RunRecord
+from millrace.lineage.store import Store
+
+Made = dict[str, dict[str, list[ArtifactRecord]]]
+
+
+@dataclass
+class History:
+    """Records runs of one pipeline: a table becomes examples, statistics, a schema and a model.
+
+    Attributes:
+        root: The folder of the runs.
+        store: Where they are recorded.
+    """
+
+    root: Path
+    store: Store
+    made: dict[str, Made] = field(default_factory=dict)
+
+    def run(
+        self, run_id: str, data: str = "rows", data_uri: str = "/data/flights.csv", **options: Any
+    ) -> Made:
+        """Records a whole run whose artifacts follow from `data`; the same again is cached."""
+        record = self.start(run_id, data_uri, **options)
+        made: Made = {}
+        for name, output, title, reads in (
+            ("example-gen", "examples", "system.Examples", {}),
+            ("statistics-gen", "statistics", "system.Statistics", {"examples": "example-gen"}),
+            ("schema-gen", "schema", "system.Schema", {"statistics": "statistics-gen"}),
+            (
+                "trainer",
+                "model",
+                "system.Model",
+                {"examples": "example-gen", "schema": "schema-gen"},
+            ),
+        ):
+            inputs = {port: made[task][port] for port, task in reads.items()}
+            parameters = {"data_uri": data_uri} if not reads else {"seed": 1, "module_file": ""}
+            fingerprint = f"{name}.{data}"
+            task = {
+                "parameters": parameters,
+                "inputs": inputs,
+                "image": "millrace-core:0.1.0",
+                "fingerprint": fingerprint,
+            }
+            cached = find(self.store, "flights", fingerprint)
+            if cached:
+                made[name] = record.cached_task(name, cached=cached, **task)
+                continue
+            execution = record.start_task(name, **task)
+            outputs = {output: [self.artifact(run_id, name, output, title, data)]}
+            if name == "trainer":
+                place = str(self.root / "flights" / run_id / name / "metrics")
+                outputs["metrics"] = [
+                    ArtifactRecord("metrics", place, "system.Metrics", metadata={"auc": 0.66672341})
+                ]
+            made[name] = record.finish_task(
+                execution, State.COMPLETE, outputs=outputs, parameters={"rows": 12}
+            )
+        record.finish(State.COMPLETE)
+        self.made[run_id] = made
+        return made
+
+    def start(self, run_id: str, data_uri: str = "/data/flights.csv", **options: Any) -> RunRecord:
+        """Records the start of a run."""
+        return RunRecord.start(
+            self.store,
+            "flights",
+            run_id,
+            str(self.root / "flights" / run_id),
+            parameters={"data_uri": data_uri, "db_password": "hunter2"},
+            properties={"code_version": "0.1.0", "user": "ada", "host": "analytical", **options},
+        )
+
+    def fail(self, run_id: str, error: str = "the label is constant") -> None:
+        """Records a run whose second task failed."""
+        record = self.start(run_id)
+        one = record.start_task("example-gen", parameters={"data_uri": "/data/flights.csv"})
+        record.finish_task(one, State.COMPLETE, outputs={})
+        two = record.start_task("statistics-gen")
+        record.finish_task(two, State.FAILED, error=error, properties={"log": "/logs/log.txt"})
+        record.finish(State.FAILED, error="statistics-gen failed")
+
+    def artifact(
+        self, run_id: str, task: str, output: str, title: str, content: str
+    ) -> ArtifactRecord:
+        """Writes a folder of files and returns what a step says of it."""
+        folder = self.root / "flights" / run_id / task / output
+        for name in ("a.txt", "deep/b.txt"):
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_text(f"{content} {output} {name}")
+        metadata = {"rows": 1234, **digest.of(folder).metadata()}
+        return ArtifactRecord(output, str(folder), title, metadata=metadata)
+
+
+@pytest.fixture
+def quick_path() -> Iterator[Path]:
+    """A folder in memory if there is one: SQLite waits for the disk at every record."""
+    memory = "/dev/shm"
+    with tempfile.TemporaryDirectory(dir=memory if os.access(memory, os.W_OK) else None) as folder:
+        yield Path(folder)
+
+
+@pytest.fixture
+def history(quick_path: Path) -> Iterator[History]:
+    """An empty history in a root of its own."""
+    with Store.open(quick_path / "metadata.sqlite") as store:
+        yield History(quick_path, store)
+
+
+@pytest.fixture
+def unprivileged(tmp_path: Path) -> Callable[[], AbstractContextManager[None]]:
+    """Runs code as nobody where the tests run as root, whom no permission stops."""
+    for folder in [tmp_path, *tmp_path.parents]:
+        if not folder.stat().st_mode & 0o001:
+            folder.chmod(folder.stat().st_mode | 0o055)
+
+    @contextmanager
+    def switch() -> Iterator[None]:
+        if os.geteuid():
+            yield
+            return
+        os.seteuid(65534)
+        try:
+            yield
+        finally:
+            os.seteuid(0)
+
+    return switch

@@ -1,0 +1,120 @@
+"""No secret gets into lineage, and nothing else is hidden."""
+
+from __future__ import annotations
+
+import pytest
+
+from millrace.lineage import redact
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("password", "db_password", "dbPassword", "DB-PASSWORD", "passwd", "pwd", "passphrase"),
+        *("secret", "client_secret", "aws_secret_access_key", "credentials", "gcp_credentials"),
+        *("token", "api_token", "authToken", "access_token", "HF_TOKEN", "apikey", "api_key"),
+        *("OPENAI_API_KEY", "apiKey", "private_key", "ssh-key", "encryption.key", "account_key"),
+        *("bearer", "authorization", "sas", "dsn", "storageKey", "signing_keys"),
+    ],
+)
+def test_hidden_names(name):
+    assert redact.parameters({name: "abc"}) == {name: "***"}
+    assert redact.parameters({"custom_config": {name: "abc", "x": 1}}) == {
+        "custom_config": {name: "***", "x": 1}
+    }
+    assert redact.parameters({"list": [{name: ["abc"]}]}) == {"list": [{name: "***"}]}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("key", "user_id"),
+        ("key_columns", ["user_id"]),
+        ("primary_key", "id"),
+        ("split_key", "user_id"),
+        ("monkey", "x"),
+        ("max_tokens", 512),
+        ("tokens", 3),
+        ("token_column", "text"),
+        ("password_column", "pw"),
+        ("secret_name", "mysql"),
+        ("token_path", "/run/token"),
+        ("aws_access_key_id", "AKIA"),
+        ("passenger_count", 3),
+        ("patience", 3),
+        ("compass", "north"),
+        ("passwords", ""),
+        ("secret", None),
+        ("use_token", True),
+        ("secretary", "Ada"),
+        ("label", "late"),
+    ],
+)
+def test_names_that_are_no_secrets(name, value):
+    assert redact.parameters({name: value}) == {name: value}
+
+
+def test_a_password_may_be_a_number():
+    assert redact.parameters({"db_password": 12345}) == {"db_password": "***"}
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("mysql://me:pw@host:3306/db", "mysql://me:***@host:3306/db"),
+        ("redis://:pw@host", "redis://:***@host"),
+        ("from s3://k:s@b/x and ftp://a:b@c", "from s3://k:***@b/x and ftp://a:***@c"),
+        ("https://x-access-token:ghp_1@github.com/a", "https://x-access-token:***@github.com/a"),
+        ("https://ghp_0123456789abcdefghij@github.com/a", "https://***@github.com/a"),
+        ("https://a/b?X-Amz-Signature=1f&x=2", "https://a/b?X-Amz-Signature=***&x=2"),
+        ("https://a/b?x=2&sig=1f%3D", "https://a/b?x=2&sig=***"),
+        ("https://a/b?password=1f", "https://a/b?password=***"),
+        ("postgresql://me:p%40w@h/d", "postgresql://me:***@h/d"),
+    ],
+)
+def test_passwords_in_addresses(text, shown):
+    assert redact.text(text) == shown
+    assert redact.parameters({"uri": text, "list": [text]}) == {"uri": shown, "list": [shown]}
+    assert redact.metadata({"source": {"uri": text}}) == {"source": {"uri": shown}}
+    assert redact.message(text) == shown
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "s3://bucket/key/a@b",
+        "/data/a:b@c/d",
+        "http://localhost:9000/bucket/x@y",
+        "oci://registry:5000/image@sha256:0123456789abcdef",
+        "mysql://me@host/db",
+        "https://a/b?page=2&size=3",
+        "grpc://host:8080",
+        "me:pw@host",
+        "SELECT * FROM data WHERE token = 'x'",
+        "",
+    ],
+)
+def test_addresses_without_passwords(text):
+    assert redact.text(text) == text
+
+
+def test_metadata_hides_no_names():
+    """A step says on purpose what it says; a column may be called `token`."""
+    said = {"features": {"token": "BYTES", "password": 3}, "secret": "x"}
+    assert redact.metadata(said) == said
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        ("login failed: password=hunter2, host=db", "login failed: password=***, host=db"),
+        ("{'api_key': 'abcdef', 'x': 1}", "{'api_key': '***', 'x': 1}"),
+        ("Authorization: Bearer abcdefghijk.lmn", "Authorization: Bearer ***"),
+        ("env HF_TOKEN=hf_abcdef is wrong", "env HF_TOKEN=*** is wrong"),
+        ("unexpected token: 'FROM' at 3", "unexpected token: 'FROM' at 3"),
+        ("the key: user_id is missing", "the key: user_id is missing"),
+        ("ValueError: no column x", "ValueError: no column x"),
+    ],
+)
+def test_messages(said, shown):
+    assert redact.message(said) == shown

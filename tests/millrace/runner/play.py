@@ -1,0 +1,96 @@
+"""A step for tests: it does what its parameters say, and says what it was given."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from millrace.artifacts import Dataset, Input, Output
+from millrace.errors import DataError
+
+
+def run(
+    out: Output[Dataset],
+    text: str = "",
+    do: str = "",
+    count: int = 0,
+    ratio: float = 0.5,
+    flag: bool = False,
+    items: list[Any] = [],  # noqa: B006
+    options: dict[str, Any] = {},  # noqa: B006
+    data_uri: str = "",
+    module_file: str = "",
+    push_destination: str = "",
+    data: Input[Dataset] | None = None,
+) -> dict[str, Any]:
+    given = {
+        "text": text,
+        "count": count,
+        "ratio": ratio,
+        "flag": flag,
+        "items": items,
+        "options": options,
+    }
+    verb, _, argument = do.partition(" ")
+    if verb == "fail":
+        raise DataError(argument)
+    if verb == "crash":
+        raise RuntimeError(argument)
+    if verb == "die":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if verb == "flaky":
+        _fail_first(Path(argument), out.path)
+    if verb == "block":
+        child = subprocess.Popen(["sleep", "1000"])
+        _say(argument, {"pid": os.getpid(), "child": child.pid})
+        signal.pause()
+    if verb == "meet":
+        _meet(argument, text)
+    if verb == "full":
+        Path("/dev/full").write_bytes(b"x" * 100_000)
+    if verb == "long":
+        text = "x" * int(argument)
+    out.path.mkdir(parents=True)
+    (out.path / "text").write_text(text)
+    out.metadata |= {"rows": count, "environment": os.environ.get("PLAY", "")}
+    out.metadata["pid"] = os.getpid()
+    if data is not None:
+        out.metadata["source"] = (data.path / "text").read_text()
+    if data_uri:
+        out.metadata["data_uri"] = data_uri
+    if push_destination:
+        Path(push_destination).mkdir(parents=True, exist_ok=True)
+        out.metadata["pushed_destination"] = push_destination
+    sys.stderr.write(f"played {text[:20]}\n")
+    return {"said": text, "number": count, "given": given, "sure": flag, "share": ratio}
+
+
+def _fail_first(counter: Path, out: Path) -> None:
+    """Fails the first two times, and leaves half a result behind."""
+    attempts = int(counter.read_text()) if counter.exists() else 0
+    counter.write_text(str(attempts + 1))
+    if out.exists():
+        raise SystemExit("an earlier attempt was not cleaned up")
+    if attempts < 2:
+        out.mkdir()
+        (out / "half").write_text("half")
+        raise RuntimeError(f"attempt {attempts}")
+
+
+def _say(fifo: str, message: dict[str, Any]) -> None:
+    Path(fifo).write_text(json.dumps(message))
+
+
+def _meet(folder: str, name: str) -> None:
+    """Waits for the other: both can only go on if they run at the same time."""
+    signal.alarm(60)
+    other = {"a": "b", "b": "a"}[name]
+    if name == "a":
+        Path(folder, "a").read_text()
+        Path(folder, "b").write_text("here")
+    else:
+        Path(folder, other).write_text("here")
+        Path(folder, "b").read_text()

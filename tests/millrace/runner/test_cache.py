@@ -1,0 +1,322 @@
+"""What makes a task's result be taken from an earlier run, and what makes the task run again."""
+# ruff: noqa: B006  KFP reads defaults and types from the signature
+
+import os
+import shutil
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from millrace.runner.memo import FILE
+from millrace.runner.result import State
+
+PLAY = Path(__file__).with_name("play.py")
+
+
+def old(path):
+    """Makes a file look like one that nobody has changed for a while, as files mostly are."""
+    then = time.time_ns() - 60_000_000_000
+    os.utime(path, ns=(then, then))
+
+
+@pytest.fixture
+def step(kit, tmp_path):
+    """A copy of the step that a test may change, with a helper that it imports."""
+    shutil.copy(PLAY, tmp_path / "mine.py")
+    with (tmp_path / "mine.py").open("a") as file:
+        file.write("\nimport helper\n")
+    (tmp_path / "helper.py").write_text("VALUE = 1\n")
+    return tmp_path / "mine.py"
+
+
+@pytest.fixture
+def pipeline(kit):
+    def cached(
+        text: str = "x",
+        count: int = 1,
+        options: dict = {},
+        data_uri: str = "",
+        module_file: str = "",
+    ):
+        first = kit.play(
+            text=text, count=count, options=options, data_uri=data_uri, module_file=module_file
+        )
+        kit.play(text="second", data=first.outputs["out"])
+
+    return kit.compile(cached)
+
+
+def states(result):
+    return [task.state.value for task in result.tasks.values()]
+
+
+def test_the_same_again_is_taken_from_the_cache(run, pipeline):
+    first = run(pipeline)
+    again = run(pipeline)
+    assert states(again) == ["CACHED", "CACHED"]
+    assert again.state is State.COMPLETE
+    assert not again.folder.exists()
+    for path, task in first.tasks.items():
+        assert again.tasks[path].parameters == task.parameters
+        assert again.tasks[path].artifacts["out"].uri == task.artifacts["out"].uri
+        assert again.tasks[path].artifacts["out"].metadata == task.artifacts["out"].metadata
+
+
+def test_a_cached_run_starts_no_server(run, pipeline, monkeypatch):
+    run(pipeline)
+    monkeypatch.setattr(
+        "millrace.runner.process._WarmServer.__init__", lambda *_: pytest.fail("a server started")
+    )
+    assert states(run(pipeline)) == ["CACHED", "CACHED"]
+
+
+@pytest.mark.parametrize(
+    "change", [{"text": "y"}, {"count": 2}, {"options": {"a": 1}}], ids=lambda change: str(change)
+)
+def test_another_parameter_runs_again(run, pipeline, change):
+    run(pipeline)
+    assert states(run(pipeline, change))[0] == "COMPLETE"
+
+
+def test_what_follows_is_cached_if_its_input_came_out_the_same(run, pipeline):
+    run(pipeline)
+    # `count` is in the first task's metadata only, and not in the content of what it made.
+    assert states(run(pipeline, {"count": 2})) == ["COMPLETE", "CACHED"]
+    assert states(run(pipeline, {"text": "y"})) == ["COMPLETE", "COMPLETE"]
+
+
+class TestFilesOutside:
+    def test_content_counts(self, run, pipeline, tmp_path):
+        data = tmp_path / "data.csv"
+        data.write_text("a\n1\n")
+        old(data)
+        run(pipeline, {"data_uri": str(data)})
+        assert states(run(pipeline, {"data_uri": str(data)}))[0] == "CACHED"
+        data.write_text("a\n2\n")
+        assert states(run(pipeline, {"data_uri": str(data)}))[0] == "COMPLETE"
+
+    def test_the_time_of_change_does_not(self, run, pipeline, tmp_path):
+        data = tmp_path / "data.csv"
+        data.write_text("a\n1\n")
+        old(data)
+        run(pipeline, {"data_uri": str(data)})
+        data.touch()
+        assert states(run(pipeline, {"data_uri": str(data)}))[0] == "CACHED"
+
+    def test_where_it_lies_does_not(self, run, pipeline, tmp_path):
+        for folder in ("here", "there"):
+            (tmp_path / folder).mkdir()
+            (tmp_path / folder / "data.csv").write_text("a\n1\n")
+        run(pipeline, {"data_uri": str(tmp_path / "here" / "data.csv")})
+        assert (
+            states(run(pipeline, {"data_uri": str(tmp_path / "there" / "data.csv")}))[0] == "CACHED"
+        )
+
+    @pytest.mark.parametrize("what", ["", "*.csv"])
+    def test_a_folder_and_a_glob_count_every_file(self, run, pipeline, tmp_path, what):
+        folder = tmp_path / "parts"
+        folder.mkdir()
+        (folder / "1.csv").write_text("a\n1\n")
+        value = {"data_uri": str(folder / what)}
+        run(pipeline, value)
+        assert states(run(pipeline, value))[0] == "CACHED"
+        (folder / "2.csv").write_text("a\n2\n")
+        assert states(run(pipeline, value))[0] == "COMPLETE"
+        (folder / "2.csv").rename(folder / "3.csv")
+        assert states(run(pipeline, value))[0] == "COMPLETE"
+
+    def test_a_change_that_keeps_size_and_time_of_a_fresh_file_is_seen(
+        self, run, pipeline, tmp_path
+    ):
+        data = tmp_path / "data.csv"
+        data.write_text("a\n1\n")
+        status = data.stat()
+        run(pipeline, {"data_uri": str(data)})
+        data.write_text("a\n2\n")
+        os.utime(data, ns=(status.st_atime_ns, status.st_mtime_ns))
+        assert states(run(pipeline, {"data_uri": str(data)}))[0] == "COMPLETE"
+
+    def test_an_old_file_is_not_read_again(self, run, pipeline, tmp_path, root, monkeypatch):
+        data = tmp_path / "data.csv"
+        data.write_text("a\n1\n")
+        old(data)
+        run(pipeline, {"data_uri": str(data)})
+        monkeypatch.setattr(
+            "millrace.digest.of_file", lambda path: pytest.fail(f"{path} was read again")
+        )
+        assert states(run(pipeline, {"data_uri": str(data)})) == ["CACHED", "CACHED"]
+        assert (root / FILE).is_file()
+
+    def test_a_users_module_with_what_it_imports(self, run, pipeline, tmp_path):
+        (tmp_path / "features.py").write_text("import words\nfrom . import nothing\n")
+        (tmp_path / "words.py").write_text("A = 1\n")
+        (tmp_path / "other.py").write_text("A = 1\n")
+        value = {"module_file": str(tmp_path / "features.py")}
+        run(pipeline, value)
+        (tmp_path / "other.py").write_text("A = 2\n")
+        assert states(run(pipeline, value))[0] == "CACHED"
+        (tmp_path / "words.py").write_text("A = 2\n")
+        assert states(run(pipeline, value))[0] == "COMPLETE"
+
+    def test_a_dotted_module_where_the_caller_is(self, run, pipeline, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        (tmp_path / "my_pack").mkdir()
+        (tmp_path / "my_pack" / "model.py").write_text("from my_pack import part\n")
+        (tmp_path / "my_pack" / "part.py").write_text("A = 1\n")
+        value = {"module_file": "my_pack.model"}
+        run(pipeline, value)
+        assert states(run(pipeline, value))[0] == "CACHED"
+        (tmp_path / "my_pack" / "part.py").write_text("A = 2\n")
+        assert states(run(pipeline, value))[0] == "COMPLETE"
+
+
+class TestCode:
+    def test_the_steps_own_code_counts(self, kit, run, step, monkeypatch):
+        monkeypatch.setenv("PYTHONPATH", str(step.parent))
+        play = kit.step(step)
+
+        def coded():
+            play(text="x")
+
+        pipeline = kit.compile(coded)
+        run(pipeline)
+        assert states(run(pipeline)) == ["CACHED"]
+        (step.parent / "helper.py").write_text("VALUE = 2\n")
+        assert states(run(pipeline)) == ["COMPLETE"]
+        step.write_text(step.read_text() + "# changed\n")
+        assert states(run(pipeline)) == ["COMPLETE"]
+
+    def test_shared_code_counts_for_those_that_import_it(self, tmp_path, repository):
+        from millrace.runner.memo import Memo
+        from millrace.runner.sources import Sources
+
+        sources = Sources(Memo(tmp_path / FILE))
+        found = sources._closure("millrace.components.example_gen.executor")
+        files = {path.relative_to(repository).as_posix() for path in found.values()}
+        assert "components/example_gen/executor.py" in files
+        assert "components/example_gen/report.html.j2" in files
+        assert "millrace/data/examples.py" in files
+        assert "millrace/report/templates/base.html.j2" in files
+        assert not any(file.startswith(("millrace/runner", "millrace/cli")) for file in files)
+        assert not any(file.startswith("components/trainer") for file in files)
+
+    def test_one_thread_parses_at_a_time(self, tmp_path, monkeypatch):
+        """CPython 3.11's parser keeps its depth in one place for all threads (issue 106905)."""
+        from concurrent.futures import ThreadPoolExecutor
+
+        from millrace.runner import memo
+
+        inside = threading.Lock()
+
+        def parse(path):
+            assert inside.acquire(blocking=False)
+            threading.Event().wait(0.01)
+            inside.release()
+            return []
+
+        monkeypatch.setattr(memo, "_imports", parse)
+        files = [tmp_path / f"{number}.py" for number in range(4)]
+        for file in files:
+            file.touch()
+        with ThreadPoolExecutor(4) as threads:
+            assert list(threads.map(memo.Memo(tmp_path / FILE).imports, files)) == [[]] * 4
+
+    def test_libraries_count(self, run, pipeline, monkeypatch):
+        run(pipeline)
+        monkeypatch.setattr(
+            "millrace.runner.sources.Sources.environment", lambda _: "tensorflow-99.0"
+        )
+        assert states(run(pipeline)) == ["COMPLETE", "COMPLETE"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda container: container.update(image="millrace-core:9.9"),
+        lambda container: container.update(env=[{"name": "PLAY", "value": "9"}]),
+        lambda container: container.update(args=["--executor_input", "{{$}} "]),
+    ],
+    ids=["image", "environment", "arguments"],
+)
+def test_another_container_runs_again(kit, run, change):
+    pipeline = kit.single(text="x")
+    run(pipeline)
+
+    def edit(spec):
+        for executor in spec["deploymentSpec"]["executors"].values():
+            change(executor["container"])
+
+    assert states(run(kit.edited(pipeline, edit))) == ["COMPLETE"]
+
+
+class TestWhatIsLeftOfTheResult:
+    def test_an_output_that_was_removed(self, run, pipeline):
+        first = run(pipeline)
+        shutil.rmtree(first.tasks["play"].artifacts["out"].uri)
+        assert states(run(pipeline)) == ["COMPLETE", "CACHED"]
+
+    def test_an_output_that_was_cut_short(self, run, pipeline):
+        first = run(pipeline, {"text": "long enough"})
+        (Path(first.tasks["play"].artifacts["out"].uri) / "text").write_text("long")
+        assert states(run(pipeline, {"text": "long enough"})) == ["COMPLETE", "CACHED"]
+
+    def test_a_pushed_model_that_was_removed(self, kit, run, tmp_path):
+        def pushing(push_destination: str):
+            kit.play(push_destination=push_destination)
+
+        pipeline, value = kit.compile(pushing), {"push_destination": str(tmp_path / "models")}
+        run(pipeline, value)
+        assert states(run(pipeline, value)) == ["CACHED"]
+        shutil.rmtree(tmp_path / "models")
+        assert states(run(pipeline, value)) == ["COMPLETE"]
+
+    def test_a_task_that_failed_is_not_taken(self, kit, run, tmp_path):
+        def flaky(counter: str):
+            kit.play(do=f"flaky {counter}")
+
+        pipeline, value = kit.compile(flaky), {"counter": str(tmp_path / "counter")}
+        assert [run(pipeline, value).state.value for _ in range(4)] == [
+            "FAILED",
+            "FAILED",
+            "COMPLETE",
+            "COMPLETE",
+        ]
+
+
+def test_caching_can_be_turned_off_by_the_pipeline(kit, run):
+    def uncached():
+        kit.play(text="x").set_caching_options(False)
+
+    pipeline = kit.compile(uncached)
+    run(pipeline)
+    assert states(run(pipeline)) == ["COMPLETE"]
+
+
+def test_caching_can_be_turned_off_by_the_caller(run, pipeline):
+    run(pipeline)
+    assert states(run(pipeline, caching=False)) == ["COMPLETE", "COMPLETE"]
+    assert states(run(pipeline)) == ["CACHED", "CACHED"]
+
+
+def test_a_cache_key_of_the_authors(kit, run):
+    def keyed(text: str):
+        kit.play(text=text).set_caching_options(True, cache_key="mine")
+
+    pipeline = kit.compile(keyed)
+    run(pipeline, {"text": "a"})
+    again = run(pipeline, {"text": "b"})
+    assert states(again) == ["CACHED"]
+    assert again.tasks["play"].parameters["said"] == "a"
+
+
+def test_another_pipeline_of_the_same_task_has_its_own_cache(kit, run):
+    def one():
+        kit.play(text="x")
+
+    def other():
+        kit.play(text="x")
+
+    run(kit.compile(one))
+    assert states(run(kit.compile(other))) == ["COMPLETE"]

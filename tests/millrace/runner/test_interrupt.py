@@ -1,0 +1,133 @@
+"""Runs that are stopped: by Ctrl-C, by SIGTERM, by kill -9, or by what their steps run into."""
+
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+_PROGRAM = """
+import sys
+from millrace.cli import run
+sys.exit(run.start(sys.argv[1], sys.argv[3:], root=sys.argv[2]))
+"""
+
+
+@pytest.fixture
+def blocked(kit, fifo, root):
+    """A run whose step waits for ever, in a process of its own."""
+
+    def blocking(fifo: str):
+        done = kit.play(text="done")
+        kit.play(do=f"block {fifo}").after(done).set_retry(2, backoff_duration="3600s")
+
+    pipeline = kit.compile(blocking)
+    command = [sys.executable, "-c", _PROGRAM, pipeline, root, f"fifo={fifo.path}"]
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+    )
+    pids = json.loads(fifo.hear())
+    yield process, [os.pidfd_open(pid) for pid in pids.values()], pipeline
+    process.kill()
+    process.wait()
+
+
+def ended(pidfd: int) -> bool:
+    """Waits until a process has ended."""
+    poll = select.poll()
+    poll.register(pidfd, select.POLLIN)
+    return bool(poll.poll(20_000))
+
+
+def recorded(root: Path) -> dict[str, str]:
+    from ml_metadata import metadata_store
+    from ml_metadata.proto import metadata_store_pb2 as pb
+
+    config = pb.ConnectionConfig()
+    config.sqlite.filename_uri = str(root / "metadata.sqlite")
+    return {
+        one.custom_properties["task_name"].string_value: pb.Execution.State.Name(
+            one.last_known_state
+        )
+        for one in metadata_store.MetadataStore(config).get_executions()
+    }
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_stopping_a_run_stops_its_steps(blocked, root, number):
+    process, pidfds, _ = blocked
+    os.killpg(process.pid, number)  # as a terminal does
+    output, _ = process.communicate(timeout=30)
+    assert process.returncode == 130, output
+    assert all(map(ended, pidfds))
+    assert "canceled" in output
+    assert "Traceback" not in output
+    assert recorded(root) == {"": "CANCELED", "play": "COMPLETE", "play-2": "CANCELED"}
+
+
+def test_an_impatient_second_ctrl_c_changes_nothing(blocked, root):
+    process, pidfds, _ = blocked
+    os.killpg(process.pid, signal.SIGINT)
+    os.killpg(process.pid, signal.SIGINT)
+    output, _ = process.communicate(timeout=30)
+    assert process.returncode == 130, output
+    assert all(map(ended, pidfds))
+    assert recorded(root)[""] == "CANCELED"
+
+
+def test_kill_9_ends_the_steps_and_leaves_a_store_that_can_be_read(blocked, root, run):
+    process, pidfds, _ = blocked
+    process.kill()
+    assert all(map(ended, pidfds))
+    assert recorded(root) == {"": "RUNNING", "play": "COMPLETE", "play-2": "RUNNING"}
+
+
+def test_what_was_complete_before_kill_9_is_taken_by_the_next_run(kit, run, root, tmp_path):
+    counter = tmp_path / "counter"
+
+    def dying(counter: str):
+        first = kit.play(text="kept")
+        kit.play(do=f"flaky {counter}", data=first.outputs["out"])
+
+    pipeline, value = kit.compile(dying), {"counter": str(counter)}
+    counter.write_text("0")
+    assert run(pipeline, value).state.value == "FAILED"
+    counter.write_text("2")
+    again = run(pipeline, value)
+    assert [task.state.value for task in again.tasks.values()] == ["CACHED", "COMPLETE"]
+
+
+def test_the_servers_death_ends_its_steps_and_their_tasks(blocked, root):
+    import psutil
+
+    process, pidfds, _ = blocked
+    (server,) = [
+        child
+        for child in psutil.Process(process.pid).children()
+        if "millrace.runner.warm" in child.cmdline()
+    ]
+    server.kill()
+    assert ended(pidfds[0])  # its own children cannot be told: nobody is left to do it
+    failed = next(line for line in process.stdout if "again in" in line)
+    assert "its server ended" in failed
+    os.killpg(process.pid, signal.SIGINT)  # it is waiting to try again
+    process.communicate(timeout=30)
+    assert process.returncode == 130
+
+
+def test_a_step_that_takes_too_long(kit, run, fifo):
+    pipeline = kit.single(do=f"block {fifo.path}")
+    platform = (
+        "---\nplatforms:\n  kubernetes:\n    deploymentSpec:\n      executors:\n"
+        "        exec-play:\n          activeDeadlineSeconds: 1\n"
+    )
+    pipeline.write_text(pipeline.read_text() + platform)
+    started = time.monotonic()
+    result = run(pipeline)
+    assert result.error == "play: took longer than 1 s"
+    assert time.monotonic() - started < 20

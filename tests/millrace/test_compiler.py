@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from millrace import compiler
+from millrace.errors import PipelineError
+
+PIPELINE = '''
+from kfp import dsl
+from millrace.components.schema_gen.component import schema_gen
+from millrace.components.statistics_gen.component import statistics_gen
+from millrace.components.example_gen.component import example_gen
+
+@dsl.pipeline(name="small")
+def small(data_uri: str, query: str = """SELECT *
+FROM data"""):
+    """Describes a table.
+
+    Args:
+        data_uri: Where the table
+            lies.
+        query: SQL.
+    """
+    rows = example_gen(data_uri=data_uri, query=query)
+    stats = statistics_gen(examples=rows.outputs["examples"])
+    schema_gen(statistics=stats.outputs["statistics"])
+'''
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    path = tmp_path / "pipeline.py"
+    path.write_text(PIPELINE)
+    return path
+
+
+def test_kfp_loads_what_we_compile(source: Path) -> None:
+    from kfp import components
+
+    compiled = compiler.compile_file(source)
+    loaded = components.load_component_from_file(str(compiled))
+    assert loaded.name == "small"
+    assert set(loaded.component_spec.inputs) == {"data_uri", "query"}
+
+
+def test_a_default_of_several_lines_survives(source: Path) -> None:
+    spec = yaml.safe_load(compiler.compile_file(source.parent).read_text())
+    parameters = spec["root"]["inputDefinitions"]["parameters"]
+    assert parameters["query"]["defaultValue"] == "SELECT *\nFROM data"
+
+
+def test_descriptions_are_on_one_line(source: Path) -> None:
+    spec = yaml.safe_load(compiler.compile_file(source).read_text())
+    parameters = spec["root"]["inputDefinitions"]["parameters"]
+    assert parameters["data_uri"]["description"] == "Where the table lies."
+
+
+def test_image_names_are_a_parameter(source: Path, tmp_path: Path) -> None:
+    target = tmp_path / "out.yaml"
+    compiler.compile_file(source, target, prefix="registry.example/ml/millrace", tag="v7")
+    executors = yaml.safe_load(target.read_text())["deploymentSpec"]["executors"]
+    assert {each["container"]["image"] for each in executors.values()} == {
+        "registry.example/ml/millrace-core:v7",
+        "registry.example/ml/millrace-data:v7",
+    }
+
+
+def test_compiling_twice_gives_the_same_bytes(source: Path) -> None:
+    assert compiler.compile_text(source) == compiler.compile_text(source)
+
+
+def test_stale_until_compiled(source: Path) -> None:
+    assert compiler.is_stale(source)
+    compiler.compile_file(source)
+    assert not compiler.is_stale(source)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("import kfp", "must define one @dsl.pipeline, and defines none"),
+        (PIPELINE + PIPELINE.replace("small", "other"), "and defines 2: small, other"),
+        ("def (", "line 1"),
+        ("import nothing_like_this", 'no module "nothing_like_this"'),
+        (PIPELINE.replace("data_uri=data_uri, ", ""), "missing"),
+        ("raise ValueError('by hand')", "by hand"),
+    ],
+)
+def test_a_source_that_cannot_be_compiled(source: Path, text: str, message: str) -> None:
+    source.write_text(text)
+    with pytest.raises(PipelineError, match=message):
+        compiler.compile_file(source)
+    assert [path.name for path in source.parent.glob("*.yaml*")] == []
+
+
+def test_no_source(tmp_path: Path) -> None:
+    with pytest.raises(PipelineError, match=r"There is no .*churn: `millrace new churn`"):
+        compiler.compile_file(tmp_path / "churn")
+
+
+def test_without_kfp_the_error_names_the_extra(source: Path) -> None:
+    code = (
+        "import sys; sys.modules['kfp'] = None; sys.argv = ['millrace', 'compile', sys.argv[1]]\n"
+        "from millrace.cli.main import main; main()"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(source)], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "pip install 'millrace[compile]'" in done.stderr
+    assert "Traceback" not in done.stderr

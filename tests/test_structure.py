@@ -1,0 +1,192 @@
+"""The rules of the house: which way imports go, and that what is generated is fresh."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import inspect
+import subprocess
+import sys
+import typing
+from pathlib import Path
+
+import pytest
+import yaml
+
+from millrace import artifacts, compiler, interface
+
+ROOT = Path(__file__).parents[1]
+STEPS = sorted(path.parent.name for path in ROOT.glob("components/*/component.py"))
+PIPELINES = sorted(path.parent.name for path in ROOT.glob("pipelines/*/pipeline.py"))
+
+# Loading one of these costs more than a command that does not need it may take.
+HEAVY = {"apache_beam", "kfp", "pandas", "pyarrow", "tensorflow", "tf_keras", "duckdb"}
+HEAVY |= {"tensorflow_data_validation", "tensorflow_transform", "tfx_bsl", "ml_metadata"}
+# What an executor may import of Millrace, besides its own folder.
+SHARED = {
+    "artifacts",
+    "data",
+    "digest",
+    "errors",
+    "exported",
+    "features",
+    "metrics",
+    "modules",
+    "problem",
+    "report",
+}
+
+
+def imports(path: Path) -> list[tuple[int, str]]:
+    """Every module that a file imports, with the line, `from a import b` as `a.b`."""
+    found: list[tuple[int, str]] = []
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found += [(node.lineno, alias.name) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}:{node.lineno}: import by the full name instead"
+            found += [(node.lineno, f"{node.module}.{alias.name}") for alias in node.names]
+    return found
+
+
+def loaded_by(code: str) -> set[str]:
+    """The top-level modules that a fresh interpreter has loaded after some code."""
+    code += "\nimport sys; print('\\n'.join({name.split('.')[0] for name in sys.modules}))"
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=True
+    )
+    return set(done.stdout.split())
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_component_imports_only_the_dsl(step: str) -> None:
+    path = ROOT / "components" / step / "component.py"
+    for line, name in imports(path):
+        top = name.split(".")[0]
+        assert top in sys.stdlib_module_names or name.startswith(("kfp.", "millrace.dsl.")), (
+            f"{path}:{line}: component.py imports {name}; it may import kfp and millrace.dsl only. "
+            "Move the work to executor.py."
+        )
+
+
+def test_components_load_nothing_heavy() -> None:
+    code = "\n".join(f"import millrace.components.{step}.component" for step in STEPS)
+    heavy = loaded_by(code) & (HEAVY - {"kfp"})
+    assert not heavy, f"importing every component.py loads {heavy}; import it in executor.py"
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_executor_keeps_to_its_own(step: str) -> None:
+    for path in (ROOT / "components" / step).glob("*.py"):
+        if path.name == "component.py":
+            continue
+        for line, name in imports(path):
+            parts = name.split(".")
+            where = f"{path}:{line}: a step's work imports {name}"
+            assert parts[0] not in {"kfp", "ml_metadata"}, f"{where}; it must run without it"
+            if parts[:2] == ["millrace", "components"]:
+                assert parts[2] == step, f"{where}; share code through millrace/ instead"
+            elif parts[0] == "millrace":
+                assert parts[1] in SHARED, f"{where}; it may import {sorted(SHARED)} of millrace"
+
+
+def test_only_lineage_imports_ml_metadata() -> None:
+    for path in ROOT.glob("millrace/**/*.py"):
+        if path.parent.name == "lineage":
+            continue
+        for line, name in imports(path):
+            assert not name.startswith("ml_metadata"), f"{path}:{line}: go through millrace.lineage"
+
+
+def test_packages_import_nothing() -> None:
+    for path in [*ROOT.glob("millrace/**/__init__.py"), *ROOT.glob("[cp]*s/**/__init__.py")]:
+        assert not imports(path), f"{path}: an __init__.py imports nothing; import where it is used"
+
+
+def test_help_loads_nothing_heavy() -> None:
+    code = (
+        "import sys; sys.argv = ['millrace', '--help']\n"
+        "from millrace.cli.main import main\n"
+        "import contextlib, io\n"
+        "with contextlib.suppress(SystemExit), contextlib.redirect_stdout(io.StringIO()): main()"
+    )
+    heavy = loaded_by(code) & (HEAVY | {"yaml", "jinja2", "psutil", "numpy"})
+    assert not heavy, f"millrace --help loads {heavy}; import it within the command"
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_component_and_executor_agree(step: str) -> None:
+    declared = interface.of(step).ports
+    run = importlib.import_module(f"millrace.components.{step}.executor").run
+    hints = typing.get_type_hints(run, include_extras=True)
+    parameters = inspect.signature(run).parameters
+    assert list(parameters) == [port.name for port in declared], (
+        f"components/{step}: run(...) in executor.py takes what component.py declares, in its order"
+    )
+    for port in declared:
+        where = f'components/{step}: "{port.name}" in executor.py and component.py'
+        kind, hint = _kind_of(hints[port.name])
+        assert kind == port.kind, f"{where}: {kind} and {port.kind}"
+        name = getattr(typing.get_origin(hint) or hint, "__name__", "")
+        assert name == port.type, f"{where}: type {name} and {port.type}"
+        default = parameters[port.name].default
+        expected = inspect.Parameter.empty if port.required else port.default
+        assert default == expected, f"{where}: default {default!r} and {port.default!r}"
+
+
+def _kind_of(hint: typing.Any) -> tuple[str, typing.Any]:
+    if type(None) in typing.get_args(hint):
+        hint = typing.get_args(hint)[0]  # Input[X] | None
+    if typing.get_origin(hint) is typing.Annotated:
+        inner, marker = typing.get_args(hint)
+        return {artifacts.INPUT: "input", artifacts.OUTPUT: "output"}[marker], inner
+    return "parameter", hint
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_every_port_is_described(step: str) -> None:
+    for port in interface.of(step).ports:
+        assert port.description, f'components/{step}/component.py: describe "{port.name}" in Args'
+
+
+def test_every_step_is_in_the_lifecycle() -> None:
+    assert sorted(interface.names()) == STEPS, (
+        "components/__init__.py: LIFECYCLE must name every folder of components/ that is a step"
+    )
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_readme_is_fresh(step: str) -> None:
+    path = ROOT / "components" / step / "README.md"
+    assert path.is_file(), f"{path} is missing: run `make docs`"
+    expected = interface.readme(interface.of(step))
+    assert path.read_text(encoding="utf-8") == expected, f"{path} is stale: run `make docs`"
+
+
+@pytest.mark.parametrize("pipeline", PIPELINES)
+def test_compiled_pipeline_is_fresh(pipeline: str) -> None:
+    folder = ROOT / "pipelines" / pipeline
+    compiled, fresh = (
+        list(yaml.load_all(text, Loader=yaml.CSafeLoader))
+        for text in (
+            (folder / compiler.COMPILED).read_text(encoding="utf-8"),
+            compiler.compile_text(folder / compiler.SOURCE),
+        )
+    )
+    for document in (compiled[0], fresh[0]):
+        document.pop("sdkVersion")  # it differs between the dependency lines
+    assert compiled == fresh, f"{folder / compiler.COMPILED} is stale: run `make compile`"
+
+
+def test_every_package_is_installed() -> None:
+    tomllib = pytest.importorskip("tomllib", reason="Python 3.11 reads TOML")
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    listed = set(settings["tool"]["setuptools"]["packages"])
+    places = {"millrace": ROOT / "millrace"}
+    places |= {f"millrace.{name}": ROOT / name for name in ("components", "pipelines")}
+    found = {
+        ".".join([package, *path.parent.relative_to(folder).parts])
+        for package, folder in places.items()
+        for path in folder.rglob("__init__.py")
+    }
+    assert found == listed, "pyproject.toml: [tool.setuptools] packages must list every package"
