@@ -34,6 +34,7 @@ SHARED = {
     "modules",
     "problem",
     "report",
+    "saved_model",
 }
 
 

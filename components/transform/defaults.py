@@ -116,11 +116,11 @@ def preprocessing_fn(
         if numeric:
             outputs.update(_numbers(numeric, inputs))
         for choice in choices:
-            value = inputs[choice.column.name]
             if choice.kind == LEVEL:
+                value = inputs[choice.column.name]
                 outputs[choice.outputs[1]] = _level(value, choice.column.levels)
             elif choice.kind == CATEGORY:
-                outputs[choice.outputs[0]] = _category(value, choice)
+                outputs[choice.outputs[0]] = _category(inputs[choice.column.name], choice)
         return outputs
 
     return transform

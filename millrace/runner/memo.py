@@ -19,6 +19,7 @@ from millrace import digest
 FILE = ".digests.json"
 # A file changed this many nanoseconds ago may change again within one tick of its clock.
 _RACY = 2_000_000_000
+_PARSER = threading.Lock()  # Python 3.11's fails when two threads use it at once
 
 
 class Memo:
@@ -42,7 +43,7 @@ class Memo:
     def imports(self, path: Path) -> list[tuple[int, str, list[str]]]:
         """Returns what a Python file imports: level, module and names; nothing if it is none."""
         entry = self._entry(path)
-        with self._lock:  # Python 3.11's parser fails when two threads use it at once
+        with self._lock:
             if "imports" not in entry:
                 entry["imports"] = _imports(path)
                 self._changed = True
@@ -78,7 +79,7 @@ class Memo:
         """Writes the file, if it can be written."""
         if not self._changed:
             return
-        partial = self._path.with_name(f"{FILE}.{os.getpid()}.tmp")
+        partial = self._path.with_name(f"{FILE}.{os.getpid()}-{threading.get_ident()}.tmp")
         try:
             partial.write_text(json.dumps(self._entries), encoding="utf-8")
             partial.replace(self._path)
@@ -109,7 +110,8 @@ class Memo:
 
 def _imports(path: Path) -> list[tuple[int, str, list[str]]]:
     try:
-        tree = ast.parse(path.read_bytes())
+        with _PARSER:
+            tree = ast.parse(path.read_bytes())
     except (SyntaxError, ValueError):
         return []
     found: list[tuple[int, str, list[str]]] = []

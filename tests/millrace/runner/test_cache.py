@@ -1,6 +1,7 @@
 """What makes a task's result be taken from an earlier run, and what makes the task run again."""
 # ruff: noqa: B006  KFP reads defaults and types from the signature
 
+import ast
 import os
 import shutil
 import threading
@@ -210,18 +211,19 @@ class TestCode:
 
         inside = threading.Lock()
 
-        def parse(path):
+        def parse(text):
             assert inside.acquire(blocking=False)
             threading.Event().wait(0.01)
             inside.release()
-            return []
+            return ast.Module([], [])
 
-        monkeypatch.setattr(memo, "_imports", parse)
+        monkeypatch.setattr(memo.ast, "parse", parse)
         files = [tmp_path / f"{number}.py" for number in range(4)]
         for file in files:
             file.touch()
-        with ThreadPoolExecutor(4) as threads:
-            assert list(threads.map(memo.Memo(tmp_path / FILE).imports, files)) == [[]] * 4
+        with ThreadPoolExecutor(4) as threads:  # each as in a run of its own
+            found = threads.map(lambda file: memo.Memo(tmp_path / FILE).imports(file), files)
+            assert list(found) == [[]] * 4
 
     def test_libraries_count(self, run, pipeline, monkeypatch):
         run(pipeline)

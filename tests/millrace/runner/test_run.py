@@ -107,7 +107,8 @@ def test_several_runs_at_once_share_a_root(kit, run):
     pipeline = kit.compile(shared)
     with ThreadPoolExecutor(3) as threads:
         results = list(threads.map(lambda text: run(pipeline, {"text": text}), "abc"))
-    assert [result.state for result in results] == [State.COMPLETE] * 3
+    why = [task.error for result in results for task in result.tasks.values()]
+    assert [result.state for result in results] == [State.COMPLETE] * 3, why
     again = run(pipeline, {"text": "b"})
     assert {task.state for task in again.tasks.values()} == {State.CACHED}
 
