@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import graphlib
 import itertools
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 FILE = "saved_model.pb"
 _FINGERPRINT = "fingerprint.pb"  # of the bytes that TensorFlow wrote; nothing needs it
@@ -12,7 +15,8 @@ _FINGERPRINT = "fingerprint.pb"  # of the bytes that TensorFlow wrote; nothing n
 def settle(folder: Path, scratch: str = "") -> None:
     """Rewrites a SavedModel in an order of its own.
 
-    TensorFlow writes the functions of a graph in an order that differs from process to process.
+    TensorFlow writes the functions of a graph, and the nodes of a function, in an order that
+    differs from process to process.
 
     Args:
         folder: The SavedModel.
@@ -26,6 +30,10 @@ def settle(folder: Path, scratch: str = "") -> None:
         functions = sorted(library.function, key=lambda function: function.signature.name)
         del library.function[:]
         library.function.extend(functions)
+        for function in library.function:
+            nodes = _ordered(function.node_def)
+            del function.node_def[:]
+            function.node_def.extend(nodes)
         gradients = sorted(library.gradient, key=lambda gradient: gradient.function_name)
         del library.gradient[:]
         library.gradient.extend(gradients)
@@ -37,3 +45,22 @@ def settle(folder: Path, scratch: str = "") -> None:
                     node.attr["shared_name"].s = name.replace(scratch.encode(), b"")
     (folder / FILE).write_bytes(model.SerializeToString(deterministic=True))
     (folder / _FINGERPRINT).unlink(missing_ok=True)
+
+
+def _ordered(nodes: Iterable[Any]) -> list[Any]:
+    """Returns a function's nodes, each after those that it reads, and else by their names."""
+    by_name = {node.name: node for node in nodes}
+    waiting: graphlib.TopologicalSorter[str] = graphlib.TopologicalSorter()
+    for name in by_name:
+        read = (text.removeprefix("^").partition(":")[0] for text in by_name[name].input)
+        waiting.add(name, *(other for other in read if other in by_name))
+    try:
+        waiting.prepare()
+    except graphlib.CycleError:  # a loop of TensorFlow 1's
+        return list(by_name.values())
+    ordered: list[str] = []
+    while waiting.is_active():
+        ready = sorted(waiting.get_ready())
+        ordered += ready
+        waiting.done(*ready)
+    return [by_name[name] for name in ordered]
