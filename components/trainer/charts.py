@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import math
+from collections.abc import Iterable
 
 from millrace.components.trainer.fitting import Curves
 
@@ -19,7 +21,7 @@ class Chart:
         name: The metric.
         series: Name, color and points of each line.
         x_range: The first and last step.
-        y_range: The least and greatest value, with a margin.
+        y_range: The least and greatest value.
     """
 
     name: str
@@ -35,18 +37,16 @@ def charts(curves: Curves) -> list[Chart]:
     drawn = []
     for name in names:
         series = [
-            (split, _COLORS[split], [(float(step), value) for step, value in measured[name]])
+            (split, _COLORS[split], points)
             for split, measured in by_split.items()
-            if measured.get(name)
+            if (points := _finite(measured.get(name, [])))
         ]
+        if not series:
+            continue
         values = [value for _, _, points in series for _, value in points]
-        margin = 0.05 * (max(values) - min(values)) or 0.05 * abs(values[0]) or 1.0
-        drawn.append(
-            Chart(
-                name,
-                series,
-                (0.0, float(curves.steps)),
-                (min(values) - margin, max(values) + margin),
-            )
-        )
+        drawn.append(Chart(name, series, (0.0, float(curves.steps)), (min(values), max(values))))
     return drawn
+
+
+def _finite(points: Iterable[tuple[int, float]]) -> list[Point]:
+    return [(float(step), value) for step, value in points if math.isfinite(value)]

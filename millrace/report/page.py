@@ -7,6 +7,8 @@ from typing import Any
 
 import jinja2
 
+from millrace.report.axis import axis
+
 _SHARED = Path(__file__).parent / "templates"
 
 
@@ -25,6 +27,7 @@ def render(template: Path, **context: Any) -> str:
         lstrip_blocks=True,
     )
     environment.filters |= {"number": number, "count": count, "size": size, "percent": percent}
+    environment.globals["axis"] = axis
     return environment.get_template(template.name).render(**context)
 
 

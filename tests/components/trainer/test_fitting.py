@@ -72,18 +72,19 @@ def test_history_becomes_curves() -> None:
     assert curves.at_best() == {"train_loss": 2.0, "eval_loss": 1.0, "train_auc": 0.6}
 
 
-def test_charts_have_room_around_their_lines() -> None:
+def test_charts_leave_out_what_cannot_be_drawn() -> None:
+    nan, infinity = float("nan"), float("inf")
     curves = Curves(
-        train={"auc": [(10, 0.5), (20, 0.7)], "loss": [(10, 1.0)]},
-        eval={"loss": [(20, 1.0)]},
-        steps=20,
+        train={"auc": [(10, 0.5), (20, nan), (30, 0.7)], "f1": [(10, nan)], "loss": [(10, 1.0)]},
+        eval={"loss": [(20, 1.5), (30, infinity)], "f1": [(20, nan)]},
+        steps=30,
     )
     loss, auc = charts(curves)
     assert [loss.name, auc.name] == ["loss", "auc"]
     assert [name for name, _, _ in loss.series] == ["train", "eval"]
-    assert loss.y_range == (0.95, 1.05)
-    assert auc.y_range[0] < 0.5 < 0.7 < auc.y_range[1]
-    assert auc.x_range == (0, 20)
+    assert loss.y_range == (1.0, 1.5)
+    assert auc.series[0][2] == [(10, 0.5), (30, 0.7)]
+    assert auc.x_range == (0, 30)
 
 
 def test_autograph_leaves_keras_alone() -> None:
