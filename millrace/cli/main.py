@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 from millrace import images
 from millrace.errors import MillraceError
@@ -53,9 +53,25 @@ class _RunGroup(TyperGroup):
             args = ["start", *args]
         return super().parse_args(ctx, args)
 
+    def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
+        name, command, rest = super().resolve_command(ctx, args)
+        return "" if name == "start" else name, command, rest  # help shows what people type
 
-run_app = typer.Typer(cls=_RunGroup, help="Run a pipeline, or show a run.")
-lineage_app = typer.Typer(help="Show where an artifact came from, and check what is recorded.")
+
+class _StartContext(typer.Context):
+    @property
+    def command_path(self) -> str:
+        return super().command_path.rstrip()
+
+
+class _Start(TyperCommand):
+    """The command that needs no name of its own."""
+
+    context_class = _StartContext
+
+
+run_app = typer.Typer(cls=_RunGroup, help="Runs a pipeline, or shows a run.")
+lineage_app = typer.Typer(help="Shows where an artifact came from, and checks what is recorded.")
 app.add_typer(run_app, name="run")
 app.add_typer(lineage_app, name="lineage")
 
@@ -78,11 +94,14 @@ def root_command(
     """Handles the options that stand before a command."""
 
 
-@run_app.command("start", no_args_is_help=True, context_settings=_SETTINGS)
+@run_app.command("start", cls=_Start, no_args_is_help=True, context_settings=_SETTINGS)
 def start(
     pipeline: Annotated[
         str,
-        typer.Argument(help="A pipeline's name, its folder, its pipeline.py or a compiled YAML."),
+        typer.Argument(
+            metavar="PIPELINE",
+            help="A pipeline's name, its folder, its pipeline.py or a compiled YAML.",
+        ),
     ],
     param: Annotated[
         list[str] | None,
@@ -132,7 +151,7 @@ def start(
 
 @run_app.command("show", context_settings=_SETTINGS)
 def show_run(
-    run: Annotated[str, typer.Argument(help="A run's id, or the beginning of one.")],
+    run: Annotated[str, typer.Argument(metavar="RUN", help="A run's id, or the beginning of one.")],
     root: Root = DEFAULT_ROOT,
     store: Store = None,
     as_json: Json = False,
@@ -160,7 +179,9 @@ def list_runs(
 def show_lineage(
     artifact: Annotated[
         str,
-        typer.Argument(help="An artifact: its id, path, digest or RUN/TASK/OUTPUT."),
+        typer.Argument(
+            metavar="ARTIFACT", help="An artifact: its id, path, digest or RUN/TASK/OUTPUT."
+        ),
     ],
     root: Root = DEFAULT_ROOT,
     store: Store = None,
@@ -178,7 +199,8 @@ def show_lineage(
 @lineage_app.command("verify", context_settings=_SETTINGS)
 def verify_lineage(
     what: Annotated[
-        str | None, typer.Argument(help="A run or an artifact; everything if left out.")
+        str | None,
+        typer.Argument(metavar="WHAT", help="A run or an artifact; everything if left out."),
     ] = None,
     root: Root = DEFAULT_ROOT,
     store: Store = None,
@@ -192,7 +214,9 @@ def verify_lineage(
 
 @app.command("compile", context_settings=_SETTINGS)
 def compile_pipeline(
-    pipeline: Annotated[Path, typer.Argument(help="A pipeline.py, or the folder that holds it.")],
+    pipeline: Annotated[
+        Path, typer.Argument(metavar="PIPELINE", help="A pipeline.py, or the folder that holds it.")
+    ],
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Where to write the YAML.")
     ] = None,
@@ -200,16 +224,19 @@ def compile_pipeline(
         str, typer.Option(help="What the names of the images begin with, such as a registry.")
     ] = images.PREFIX,
     image_tag: Annotated[str, typer.Option(help="The tag of the images.")] = __version__,
+    as_json: Json = False,
 ) -> None:
     """Compiles a pipeline to the YAML that KFP and `millrace run` take."""
-    from millrace import compiler
+    from millrace.cli import make
 
-    typer.echo(compiler.compile_file(pipeline, output, image_prefix, image_tag))
+    make.compiled(pipeline, output, image_prefix, image_tag, as_json)
 
 
 @app.command("steps", context_settings=_SETTINGS)
 def list_steps(
-    step: Annotated[str | None, typer.Argument(help="A step, to see its whole interface.")] = None,
+    step: Annotated[
+        str | None, typer.Argument(metavar="STEP", help="A step, to see its whole interface.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Lists the steps, or shows the inputs, outputs and parameters of one."""
@@ -220,15 +247,18 @@ def list_steps(
 
 @app.command("new", context_settings=_SETTINGS)
 def new(
-    name: Annotated[str, typer.Argument(help="The name of the pipeline and of its folder.")],
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="The name of the pipeline and of its folder.")
+    ],
     folder: Annotated[
         Path | None, typer.Option("--in", help="The folder to make it in; this one if left out.")
     ] = None,
+    as_json: Json = False,
 ) -> None:
     """Makes a pipeline of your own from a template; it runs as created."""
-    from millrace.cli import new as template
+    from millrace.cli import make
 
-    template.create(name, folder or Path())
+    make.new(name, folder or Path(), as_json)
 
 
 def main() -> None:

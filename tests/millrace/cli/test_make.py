@@ -1,10 +1,13 @@
+"""New pipelines, and their compiled files."""
+
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
-from millrace.cli import new
+from millrace.cli import make
 from millrace.errors import ParameterError
 
 
@@ -17,7 +20,7 @@ def test_a_new_pipeline_runs_as_created(tmp_path: Path, millrace: object) -> Non
 
 
 def test_it_makes_valid_python(tmp_path: Path) -> None:
-    new.create("two_words", tmp_path)
+    make.new("two_words", tmp_path, as_json=False)
     made = sorted(path.name for path in (tmp_path / "two_words").iterdir())
     assert made == ["data.csv", "model.py", "pipeline.py", "preprocessing.py"]
     for name in ("model.py", "pipeline.py", "preprocessing.py"):
@@ -30,7 +33,7 @@ def test_it_makes_valid_python(tmp_path: Path) -> None:
 )
 def test_a_name_that_cannot_be(tmp_path: Path, name: str) -> None:
     with pytest.raises(ParameterError, match="cannot name a pipeline"):
-        new.create(name, tmp_path)
+        make.new(name, tmp_path, as_json=False)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -38,5 +41,20 @@ def test_what_is_there_is_kept(tmp_path: Path) -> None:
     (tmp_path / "churn").mkdir()
     (tmp_path / "churn/mine.py").write_text("mine")
     with pytest.raises(ParameterError, match=r"There is a .*churn already"):
-        new.create("churn", tmp_path)
+        make.new("churn", tmp_path, as_json=False)
     assert [path.name for path in (tmp_path / "churn").iterdir()] == ["mine.py"]
+
+
+def test_programs_read_what_was_made(tmp_path: Path, millrace: object) -> None:
+    made = json.loads(millrace("new", "churn", "--json", cwd=tmp_path).stdout)  # type: ignore[operator]
+    assert made["pipeline"] == "churn"
+    assert all((tmp_path / file).is_file() for file in made["files"])
+    done = millrace("compile", made["pipeline"], "--json", cwd=tmp_path)  # type: ignore[operator]
+    assert (tmp_path / json.loads(done.stdout)["compiled"]).is_file()
+
+
+def test_help_is_about_what_people_type(tmp_path: Path, millrace: object) -> None:
+    assert "millrace run [OPTIONS]" in millrace("run", "--help", cwd=tmp_path).stdout  # type: ignore[operator]
+    wrong = millrace("run", "--no-such-thing", cwd=tmp_path, check=False)  # type: ignore[operator]
+    assert "'millrace run -h'" in wrong.stderr
+    assert wrong.returncode == 2

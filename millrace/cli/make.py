@@ -1,28 +1,46 @@
-"""`millrace new`: a pipeline of one's own, from a template that runs as created."""
+"""`millrace new` and `millrace compile`: a pipeline's own files, and the YAML made of them."""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
 
+from millrace.cli import output
 from millrace.errors import ParameterError
 
 _TEMPLATE = Path(__file__).parents[1] / "template"
 _NAME = re.compile(r"[a-z][a-z0-9]*([-_][a-z0-9]+)*")
 
 
-def create(name: str, folder: Path) -> None:
-    """Makes the folder of a new pipeline.
+def compiled(
+    pipeline: Path, target: Path | None, image_prefix: str, image_tag: str, as_json: bool
+) -> None:
+    """Compiles a pipeline, and prints where its YAML lies.
+
+    Raises:
+        PipelineError: It cannot be compiled.
+    """
+    from millrace import compiler
+
+    path = compiler.compile_file(pipeline, target, image_prefix, image_tag)
+    if as_json:
+        output.as_json({"pipeline": str(pipeline), "compiled": str(path)})
+    else:
+        output.console().print(str(path), soft_wrap=True)
+
+
+def new(name: str, folder: Path, as_json: bool) -> None:
+    """Makes the folder of a new pipeline, and prints what is in it.
 
     Args:
         name: The pipeline's name: small letters, digits, `-` and `_`.
         folder: Where the pipeline's own folder is made.
+        as_json: Whether to print JSON.
 
     Raises:
         ParameterError: The name cannot be a pipeline's, or there is something of that name.
     """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
-    from rich.console import Console
 
     if not _NAME.fullmatch(name):
         raise ParameterError(
@@ -45,7 +63,10 @@ def create(name: str, folder: Path) -> None:
     target.mkdir(parents=True)
     for file, text in files.items():
         (target / file).write_text(text, encoding="utf-8")
-    console = Console(soft_wrap=True, highlight=False)
+    if as_json:
+        output.as_json({"pipeline": str(target), "files": [str(target / file) for file in files]})
+        return
+    console = output.console()
     for file in files:
-        console.print(f"  {target / file}")
-    console.print(f"Run it with: [bold]millrace run {target}[/bold]")
+        console.print(f"  {target / file}", soft_wrap=True)
+    console.print(f"Run it with: millrace run {target}", soft_wrap=True)
