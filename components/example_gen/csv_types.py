@@ -11,12 +11,16 @@ neither the order of the rows nor the number of files makes a difference:
     TIMESTAMP    2013-01-31 10:00, 2013-01-31T10:00:00.5
     TIMESTAMPTZ  2013-01-31 10:00:00Z, and with an offset such as +01:00
     VARCHAR      everything else, and a column without any value
+
+Where the delimiter is no comma, 1,5 and 1.234,5 are a DOUBLE, too. In a column that but for them is
+of another type than VARCHAR, `MISSING` stand for missing values.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import duckdb
 
@@ -39,64 +43,112 @@ _PATTERNS = {
     # DuckDB before 2.0 reads no zone after minutes.
     "TIMESTAMPTZ": _DAY + _MINUTES + _SECONDS + r"(Z|[+-]\d{2}(:?\d{2})?)",
 }
+MISSING = ("?", "-", "N/A", "n/a", "#N/A", "NULL", "null", "None", r"\N")
+# Two kinds that are none of DuckDB's types.
+_COMMA, _MISSING = "decimal comma", "missing"
+_COMMA_PATTERN = r" *[+-]?(\d{1,18}|(\d+|\d{1,3}(\.\d{3})+),\d+([eE][+-]?\d+)?) *"
+_MISSING_PATTERN = "|".join(re.escape(text) for text in MISSING)
 # The casts are needed, and cost as much again, only for what may not be a number or a day.
 _SURE_INTEGER = r"[+-]?\d{1,18}"
 _CASTS = {"BIGINT", "DATE", "TIMESTAMP", "TIMESTAMPTZ"}
-_COMPILED = {kind: re.compile(pattern, re.ASCII) for kind, pattern in _PATTERNS.items()}
-_BITS = {kind: 1 << number for number, kind in enumerate((*_PATTERNS, TEXT))}
+_BITS = {kind: 1 << number for number, kind in enumerate((*_PATTERNS, _COMMA, _MISSING, TEXT))}
 _SAMPLE_CELLS, _SAMPLE_ROWS = 50_000, 2_000
 
 
+@dataclasses.dataclass(frozen=True)
+class Columns:
+    """How to read the columns.
+
+    Attributes:
+        types: The DuckDB type to read each column as.
+        computed: SQL for the columns that DuckDB's reader cannot read as what they are, but only as
+            text.
+        rows: The number of rows that can be read.
+    """
+
+    types: dict[str, str]
+    computed: dict[str, str]
+    rows: int
+
+
 def infer(
-    connection: duckdb.DuckDBPyConnection, sample: str, scan: str, columns: Sequence[str]
-) -> tuple[dict[str, str], int]:
-    """Returns the DuckDB type of every column, and the number of rows that can be read.
+    connection: duckdb.DuckDBPyConnection,
+    sample: str,
+    scan: str,
+    columns: Sequence[str],
+    comma: bool = False,
+) -> Columns:
+    """Returns how to read every column.
 
     Args:
         connection: DuckDB.
         sample: SQL that reads the columns as text, for columns that need another look.
         scan: SQL that reads the columns as text, and is read once to the end.
         columns: The names of the columns.
+        comma: Whether a number may have a decimal comma.
     """
+    patterns = _PATTERNS | ({_COMMA: _COMMA_PATTERN} if comma else {})
     limit = min(_SAMPLE_ROWS, 1 + _SAMPLE_CELLS // len(columns))
     first_rows = connection.execute(f"FROM {sample} LIMIT {limit}").fetchall()
-    guesses = {
-        name: _guess({row[number] for row in first_rows}) for number, name in enumerate(columns)
+    kinds = {
+        name: _guess({row[number] for row in first_rows}, patterns)
+        for number, name in enumerate(columns)
     }
     tests = ", ".join(
-        f"count({identifier(name)}), coalesce(bool_and({_test(kind, identifier(name))}), true)"
-        for name, kind in guesses.items()
+        f"count({identifier(name)}), "
+        f"coalesce(bool_and({_test(kind, identifier(name), patterns)}), true)"
+        for name, kind in kinds.items()
     )
     # DuckDB writes its table of rejected lines when the last row of a result is fetched.
     ((*found, rows),) = connection.execute(f"SELECT {tests}, count(*) FROM {scan}").fetchall()
-    types = dict(guesses)
     for name, filled in zip(columns, found[0::2], strict=True):
         if not filled:
-            types[name] = TEXT
+            kinds[name] = TEXT
     doubtful = [name for name, fits in zip(columns, found[1::2], strict=True) if not fits]
+    missing = set()
     if doubtful:
-        kinds = ", ".join(f"bit_or({_kinds(identifier(name))})" for name in doubtful)
-        ((*bits,),) = connection.execute(f"SELECT {kinds} FROM {sample}").fetchall()
-        types |= {name: _common(each) for name, each in zip(doubtful, bits, strict=True)}
-    return types, rows
+        tests = ", ".join(f"bit_or({_kinds(identifier(name), patterns)})" for name in doubtful)
+        ((*bits,),) = connection.execute(f"SELECT {tests} FROM {sample}").fetchall()
+        kinds |= {name: _common(each) for name, each in zip(doubtful, bits, strict=True)}
+        missing = {
+            name
+            for name, each in zip(doubtful, bits, strict=True)
+            if each & _BITS[_MISSING] and kinds[name] != TEXT
+        }
+    computed = {
+        name: _computed(kind, identifier(name), name in missing)
+        for name, kind in kinds.items()
+        if kind == _COMMA or name in missing
+    }
+    return Columns(
+        {name: TEXT if name in computed else kind for name, kind in kinds.items()}, computed, rows
+    )
 
 
-def _guess(values: set[str | None]) -> str:
+def _computed(kind: str, column: str, missing: bool) -> str:
+    """Returns SQL that makes values of a kind of a column of text."""
+    if kind == _COMMA:
+        value = f"CAST(replace(replace({column}, '.', ''), ',', '.') AS DOUBLE)"
+    else:
+        value = f"CAST({column} AS {kind})"
+    texts = ", ".join(literal(text) for text in MISSING)
+    return f"CASE WHEN {column} NOT IN ({texts}) THEN {value} END" if missing else value
+
+
+def _guess(values: set[str | None], patterns: Mapping[str, str]) -> str:
     """Returns the type of a few values, without looking whether they can be cast."""
     bits = 0
-    for value in values - {None}:
-        bits |= next(
-            (_BITS[kind] for kind, pattern in _COMPILED.items() if pattern.fullmatch(value)),
-            _BITS[TEXT],
-        )
+    for value in values - {None, *MISSING}:
+        matches = (kind for kind in patterns if re.fullmatch(patterns[kind], value, re.ASCII))
+        bits |= _BITS[next(matches, TEXT)]
     return _common(bits) if bits else next(iter(_PATTERNS))
 
 
-def _test(kind: str, column: str) -> str:
+def _test(kind: str, column: str, patterns: Mapping[str, str]) -> str:
     """Returns SQL that is false for a value that is not of a type."""
     if kind == TEXT:
         return "true"
-    matches = f"regexp_full_match({column}, {literal(_PATTERNS[kind])})"
+    matches = f"regexp_full_match({column}, {literal(patterns[kind])})"
     if kind not in _CASTS:
         return matches
     fits = f"({matches} AND TRY_CAST({column} AS {kind}) IS NOT NULL)"
@@ -105,15 +157,19 @@ def _test(kind: str, column: str) -> str:
     return f"CASE {first} WHEN {column} IS NOT NULL THEN {fits} END"
 
 
-def _kinds(column: str) -> str:
-    """Returns SQL for the type of a value, as a bit."""
+def _kinds(column: str, patterns: Mapping[str, str]) -> str:
+    """Returns SQL for the kind of a value, as a bit."""
+    patterns = {**patterns, _MISSING: _MISSING_PATTERN}
     cases = [f"WHEN {column} IS NULL THEN 0"]
-    cases += [f"WHEN {_test(kind, column)} THEN {_BITS[kind]}" for kind in _PATTERNS]
+    cases += [f"WHEN {_test(kind, column, patterns)} THEN {_BITS[kind]}" for kind in patterns]
     return f"CASE {' '.join(cases)} ELSE {_BITS[TEXT]} END"
 
 
 def _common(bits: int) -> str:
-    """Returns the type that holds values of all the types that are given as bits."""
-    if bits == _BITS["BIGINT"] | _BITS["DOUBLE"]:
-        return "DOUBLE"
-    return next((kind for kind, bit in _BITS.items() if bits == bit), TEXT)
+    """Returns the kind of a column that holds values of all the kinds that are given as bits."""
+    if bits != _BITS[_MISSING]:
+        bits &= ~_BITS[_MISSING]
+    for kind in ("DOUBLE", _COMMA):
+        if bits == _BITS["BIGINT"] | _BITS[kind]:
+            return kind
+    return next((kind for kind in (*_PATTERNS, _COMMA) if bits == _BITS[kind]), TEXT)

@@ -56,12 +56,14 @@ def _parquet(connection: duckdb.DuckDBPyConnection, found: Source) -> Table:
 
 
 def _csv(connection: duckdb.DuckDBPyConnection, found: Source, max_rejected: int) -> Table:
-    types, rows = csv_types.infer(
+    columns = csv_types.infer(
         connection,
         engine.scan(found, rejects=rejected.SKIP),
         engine.scan(found, rejects=rejected.options(max_rejected)),
         found.columns,
+        comma=found.delimiter != ",",
     )
+    rows = columns.rows
     lines = rejected.collect(connection)
     total = _rows_in(found, rows + len(lines)) - rows
     if lines:
@@ -71,8 +73,12 @@ def _csv(connection: duckdb.DuckDBPyConnection, found: Source, max_rejected: int
             f"{found.files[0]}: {total + rows:,} rows are in the files, but {rows:,} were read and "
             f"{len(lines):,} rejected: look for stray quotes."
         )
-    typed = engine.scan(found, types, rejects=rejected.SKIP if lines else "")
-    connection.execute(f"CREATE VIEW {query.TABLE} AS FROM {typed}")
+    typed = engine.scan(found, columns.types, rejects=rejected.SKIP if lines else "")
+    computed = ", ".join(
+        f"{value} AS {engine.identifier(name)}" for name, value in columns.computed.items()
+    )
+    select = f"SELECT * REPLACE ({computed})" if computed else "SELECT *"
+    connection.execute(f"CREATE VIEW {query.TABLE} AS {select} FROM {typed}")
     return Table(rows, lines)
 
 

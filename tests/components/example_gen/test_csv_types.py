@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import csv
+import datetime
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from millrace.components.example_gen import csv_types, engine, source
+from millrace.components.example_gen import csv_types, engine, source, table
 
 VALUES = {
     "BIGINT": ["0", "-7", "+12", "007", " 5 ", "999999999999999999", "-9223372036854775808"],
@@ -39,9 +40,10 @@ def infer(path, rows: list[list[str | None]]) -> dict[str, str]:
     found = source.find(str(path))
     scan = engine.scan(found)
     with engine.connect(found, path.parent) as connection:
-        types, count = csv_types.infer(connection, scan, scan, names)
-    assert count == len(rows)
-    return types
+        columns = csv_types.infer(connection, scan, scan, names)
+    assert columns.rows == len(rows)
+    assert not columns.computed
+    return columns.types
 
 
 @pytest.mark.parametrize(("value", "kind"), KINDS.items())
@@ -72,3 +74,52 @@ def test_the_first_rows_do_not_decide(tmp_path, monkeypatch, content):
     rows = [list(row) for row in zip(*content, strict=True)]
     assert list(infer(tmp_path / "t.csv", rows).values()) == [expected(one) for one in content]
     assert infer(tmp_path / "t.csv", rows[::-1]) == infer(tmp_path / "t.csv", rows)
+
+
+def read(path, text: str) -> dict[str, list]:
+    """Returns the types and values of the table that a CSV file stands for."""
+    path.write_text(text, encoding="utf-8")
+    found = source.find(str(path))
+    with engine.connect(found, path.parent) as connection:
+        table.create(connection, found, max_rejected=0)
+        relation = connection.sql("FROM data")
+        types = [str(kind) for kind in relation.types]
+        columns = zip(*relation.fetchall(), strict=True)
+        return {
+            name: [kind, *values]
+            for name, kind, values in zip(relation.columns, types, columns, strict=True)
+        }
+
+
+def test_decimal_commas_where_semicolons_stand_between_values(tmp_path):
+    text = (
+        "price;weight;id;text\n1.234,50;7;12345678901234567890;1,5\n-0,5;7,25;1;1.5\n3;-1,5E2;2;x\n"
+    )
+    assert read(tmp_path / "t.csv", text) == {
+        "price": ["DOUBLE", 1234.5, -0.5, 3.0],
+        "weight": ["DOUBLE", 7.0, 7.25, -150.0],
+        "id": ["VARCHAR", "12345678901234567890", "1", "2"],
+        "text": ["VARCHAR", "1,5", "1.5", "x"],
+    }
+
+
+def test_decimal_comma_is_text_where_commas_stand_between_values(tmp_path):
+    assert read(tmp_path / "t.csv", 'a,b\n"1,500",1\n"2,5",2\n')["a"] == ["VARCHAR", "1,500", "2,5"]
+
+
+def test_marks_of_missing_values_do_not_make_a_column_text(tmp_path):
+    text = (
+        "int,float,day,flag,word,marks,comma\n?,1.5,NULL,true,-,?,x\n1,N/A,2020-01-31,None,a,-,y\n"
+        "-,-,2020-02-01,false,?,?,-\n"
+    )
+    day = datetime.date(2020, 1, 31)
+    assert read(tmp_path / "t.csv", text) == {
+        "int": ["BIGINT", None, 1, None],
+        "float": ["DOUBLE", 1.5, None, None],
+        "day": ["DATE", None, day, day + datetime.timedelta(days=1)],
+        "flag": ["BOOLEAN", True, None, False],
+        "word": ["VARCHAR", "-", "a", "?"],
+        "marks": ["VARCHAR", "?", "-", "?"],
+        "comma": ["VARCHAR", "x", "y", "-"],
+    }
+    assert read(tmp_path / "t.csv", "a;b\n1,5;1\nNULL;2\n")["a"] == ["DOUBLE", 1.5, None]
