@@ -6,7 +6,8 @@ import collections
 import dataclasses
 import enum
 import json
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,8 @@ FEW = 20  # an integer label with at most so many values is a class …
 ROWS_PER_CLASS = 5  # … if each has so many rows on average; two values always are
 MOST_CLASSES = 1000
 _SHOWN = 5
+# A text that is a number but for a unit, a currency or marks between thousands: "$1,200", "12 kg".
+_WRITTEN_NUMBER = re.compile(r"[^\w]*\d[\d.,'’\s]*[^\w]*[A-Za-z]{0,3}[^\w]*")
 
 
 class Kind(str, enum.Enum):
@@ -58,7 +61,9 @@ class Problem:
         return cls(fields["label"], Kind(fields["kind"]), tuple(fields["classes"]))
 
 
-def infer(root: Path, label: str, kind: str = AUTO) -> Problem:
+def infer(
+    root: Path, label: str, kind: str = AUTO, learn_from: Sequence[str] | None = None
+) -> Problem:
     """Infers the problem from the label's values in all splits.
 
     Text is a class, and so is an integer of few different values; decimal numbers and integers of
@@ -68,10 +73,11 @@ def infer(root: Path, label: str, kind: str = AUTO) -> Problem:
         root: The folder of the raw examples.
         label: The column to predict.
         kind: The kind of problem, or `auto`.
+        learn_from: The splits that must have every class; all if not given.
 
     Raises:
         ParameterError: There is no such column or kind, or the label's values do not fit the kind.
-        DataError: The label is missing in a row, constant, or lacks a class in a split.
+        DataError: The label is missing in a row, constant, or lacks a class that is to be learned.
     """
     kinds = [item.value for item in Kind]
     if kind not in (AUTO, *kinds):
@@ -90,14 +96,24 @@ def infer(root: Path, label: str, kind: str = AUTO) -> Problem:
             f'The label "{label}" is constant: it is {value!r} in every row, so there is nothing'
             " to predict."
         )
+    if kind != Kind.MULTICLASS.value:
+        _refuse_written_numbers(label, total)
     chosen = Kind(kind) if kind != AUTO else _guess(label, total)
     if chosen is Kind.REGRESSION:
         _refuse_text(label, total)
         _refuse_constant_splits(label, counts)
         return Problem(label, chosen)
     problem = Problem(label, chosen, _classes(label, chosen, total))
-    _refuse_absent_classes(label, problem.classes, counts)
+    _refuse_absent_classes(label, problem.classes, counts, learn_from or list(counts))
     return problem
+
+
+def are_written_numbers(texts: Collection[str]) -> bool:
+    """Tells whether texts are numbers, some with a unit, a currency or marks between thousands.
+
+    Texts of nothing but digits, such as postal codes, are none.
+    """
+    return all(map(_WRITTEN_NUMBER.fullmatch, texts)) and not all(map(str.isdigit, texts))
 
 
 def _count(root: Path, split: str, label: str) -> collections.Counter[Any]:
@@ -172,6 +188,17 @@ def _refuse_missing(label: str, counts: Mapping[str, collections.Counter[Any]]) 
         )
 
 
+def _refuse_written_numbers(label: str, total: collections.Counter[Any]) -> None:
+    texts = [value for value in total if isinstance(value, str)]
+    if len(texts) > FEW and are_written_numbers(texts):
+        column = f'"{label}"'
+        raise DataError(
+            f"The label {column} holds numbers that are written as text, {_some(texts)}. Make"
+            " numbers of them with a query, such as SELECT * REPLACE (CAST(regexp_replace("
+            f"{column}, '[^0-9.-]', '', 'g') AS DOUBLE) AS {column}) FROM data"
+        )
+
+
 def _refuse_text(label: str, total: collections.Counter[Any]) -> None:
     if _is_text(total):
         raise ParameterError(
@@ -190,7 +217,10 @@ def _refuse_constant_splits(label: str, counts: Mapping[str, collections.Counter
 
 
 def _refuse_absent_classes(
-    label: str, classes: Sequence[int | str], counts: Mapping[str, collections.Counter[Any]]
+    label: str,
+    classes: Sequence[int | str],
+    counts: Mapping[str, collections.Counter[Any]],
+    learn_from: Sequence[str],
 ) -> None:
     for split, counted in counts.items():
         absent = [value for value in classes if not counted[value]]
@@ -200,7 +230,7 @@ def _refuse_absent_classes(
                 f'The split "{split}" has rows of one class only: "{label}" is {only!r} in all'
                 f" {counted.total():,} of them. Split by other columns, or give it more rows."
             )
-        if absent:
+        if absent and split in learn_from:
             raise DataError(
                 f'The split "{split}" has no row where "{label}" is {_some(absent)}. Leave such'
                 " rare classes out with a query, or give the split more rows."

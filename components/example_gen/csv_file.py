@@ -88,7 +88,7 @@ def _header(path: Path) -> Header:
     if not line.strip():
         raise DataError(f"{path} is empty.")
     delimiter = _delimiter(line)
-    names = next(csv.reader([line], delimiter=delimiter))
+    names = _names(line, delimiter)
     for number, name in enumerate(names, 1):
         if not name.strip():
             raise DataError(
@@ -123,7 +123,12 @@ def _first_line(path: Path) -> str:
 
 def _delimiter(line: str) -> str:
     """Returns the delimiter that splits a header line into most names; a comma if none does."""
-    return max(DELIMITERS, key=lambda character: len(next(csv.reader([line], delimiter=character))))
+    return max(DELIMITERS, key=lambda character: len(_names(line, character)))
+
+
+def _names(line: str, delimiter: str) -> list[str]:
+    # By another delimiter than the file's, a quoted name may end in the middle of its lines.
+    return next(csv.reader(io.StringIO(line, newline=""), delimiter=delimiter))
 
 
 def _count_lines(path: Path, blank: bool) -> int:

@@ -29,6 +29,8 @@ class Format(str, enum.Enum):
 _SUFFIXES = {
     ".csv": Format.CSV,
     ".csv.gz": Format.CSV,
+    ".tsv": Format.CSV,
+    ".tsv.gz": Format.CSV,
     ".parquet": Format.PARQUET,
     ".pq": Format.PARQUET,
 }

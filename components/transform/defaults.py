@@ -160,6 +160,11 @@ def _numeric(column: Column) -> tuple[str, str]:
 def _text(column: Column) -> tuple[str, str]:
     if column.dates:
         return LEFT_OUT, "it looks like a date: compute its parts with a query"
+    if column.written_numbers and column.distinct > COMMON:
+        return LEFT_OUT, (
+            f"it looks like numbers written as text, such as {column.example}: make numbers of them"
+            " with a query"
+        )
     unique = column.distinct >= _UNIQUE * column.present
     if column.spaces >= _FREE_TEXT_SPACES and column.distinct > COMMON:
         return LEFT_OUT, f"it looks like free text: {column.characters:.0f} characters on average"

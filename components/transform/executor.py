@@ -33,6 +33,7 @@ from millrace.problem import Kind, Problem
 from millrace.report import page
 
 logger = logging.getLogger(__name__)
+_SHOWN = 10  # columns that an error names
 
 
 def run(
@@ -50,7 +51,7 @@ def run(
     """Runs the step; `component.py` says what each argument is."""
     raw_schema = schemas.load(schema.path)
     _check(examples.path, raw_schema, label, analyze_splits)
-    posed = problems.infer(examples.path, label, problem)
+    posed = problems.infer(examples.path, label, problem, analyze_splits)
     logger.info('"%s" poses a %s problem', posed.label, posed.kind.value)
     inputs = RawInputs(raw_schema)
     splits = {
@@ -145,10 +146,19 @@ def _check(root: Path, schema: schema_pb2.Schema, label: str, analyze_splits: li
                 f"{nearest(str(split), known)}"
             )
     columns = [feature.name for feature in active_features(schema)]
-    if label not in columns:
-        raise ParameterError(
-            f'The schema has no feature "{label}" to predict.{nearest(label, columns)}'
+    if label in columns:
+        return
+    if label in data.schema(root, analyze_splits[0]).names:
+        raise DataError(
+            f'The label "{label}" has no values, or the schema marks it as not in use, so there is'
+            " nothing to predict."
         )
+    shown = ", ".join(f'"{name}"' for name in columns[:_SHOWN])
+    more = ", …" if len(columns) > _SHOWN else ""
+    raise ParameterError(
+        f'There is no column "{label}" to predict.'
+        f"{nearest(label, columns) or f' There are {shown}{more}.'}"
+    )
 
 
 def _choose(

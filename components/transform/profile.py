@@ -15,10 +15,14 @@ from tensorflow_metadata.proto.v0 import schema_pb2
 
 from millrace.data import examples
 from millrace.features import active_features, single_valued
+from millrace.problem import are_written_numbers
 
 LEVELS = 32  # an integer column with at most so many values is also offered as a category
-_DATE = re.compile(r"\d{4}-\d{2}-\d{2}([T ].*)?")
-_DATES_SEEN = 100  # texts of which all must look like dates
+_DATE = re.compile(
+    r"(\d{4}([-/.])\d{1,2}\2\d{1,2}|\d{1,2}([-/.])\d{1,2}\3(\d{4}|\d{2})"
+    r"|\d{1,2}\.?[ -][^\W\d]{3,9}\.?,?[ -]\d{2,4}|[^\W\d]{3,9}\.? \d{1,2},? \d{4})([T ].*)?"
+)
+_SEEN = 100  # texts of which all must look alike
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,6 +41,7 @@ class Column:
         characters: The mean length of a text in bytes.
         spaces: The mean number of spaces in a text.
         dates: Whether its texts are dates.
+        written_numbers: Whether its texts are numbers but for a unit or marks between thousands.
         levels: The values of an integer column that has few, else nothing.
     """
 
@@ -51,6 +56,7 @@ class Column:
     characters: float = 0.0
     spaces: float = 0.0
     dates: bool = False
+    written_numbers: bool = False
     levels: tuple[int, ...] = ()
 
 
@@ -156,7 +162,7 @@ class _Text:
         self._spaces += pc.sum(pc.count_substring(texts, " ")).as_py()
         different = texts.dictionary_encode().dictionary
         self._distinct.add(different.to_numpy(zero_copy_only=False))
-        wanted = _DATES_SEEN - len(self._seen)
+        wanted = _SEEN - len(self._seen)
         self._seen += [text.decode(errors="replace") for text in texts[:wanted].to_pylist()]
 
     def column(self, feature: schema_pb2.Feature, rows: int) -> Column:
@@ -171,4 +177,5 @@ class _Text:
             characters=self._bytes / number,
             spaces=self._spaces / number,
             dates=bool(self._seen) and all(_DATE.fullmatch(text) for text in self._seen),
+            written_numbers=are_written_numbers(self._seen),
         )

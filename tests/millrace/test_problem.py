@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from millrace.data.examples import SplitWriter
 from millrace.errors import DataError, MillraceError, ParameterError
-from millrace.problem import Kind, Problem, infer
+from millrace.problem import Kind, Problem, are_written_numbers, infer
 
 
 def write(root: Path, **splits: Any) -> Path:
@@ -97,10 +97,10 @@ def test_classes_of_all_splits_are_sorted_together(tmp_path) -> None:
             " other columns, or give it more rows.",
         ),
         (
-            {"train": ["a", "b", "c"], "eval": ["a", "b"]},
+            {"train": ["a", "b"], "eval": ["a", "b", "c"]},
             "auto",
             DataError,
-            'The split "eval" has no row where "label" is \'c\'. Leave such rare classes out with'
+            'The split "train" has no row where "label" is \'c\'. Leave such rare classes out with'
             " a query, or give the split more rows.",
         ),
         (
@@ -154,6 +154,15 @@ def test_classes_of_all_splits_are_sorted_together(tmp_path) -> None:
             " column?",
         ),
         (
+            {"train": [f"${number},200.50" for number in range(30)]},
+            "auto",
+            DataError,
+            "The label \"label\" holds numbers that are written as text, '$0,200.50',"
+            " '$1,200.50', '$10,200.50', '$11,200.50', '$12,200.50', …. Make numbers of them with a"
+            " query, such as SELECT * REPLACE (CAST(regexp_replace(\"label\", '[^0-9.-]',"
+            " '', 'g') AS DOUBLE) AS \"label\") FROM data",
+        ),
+        (
             {"train": [1, 0]},
             "clasification",
             ParameterError,
@@ -172,6 +181,23 @@ def test_labels_that_pose_no_problem(tmp_path, splits, kind, error, message) -> 
     with pytest.raises(error) as raised:
         infer(write(tmp_path, **splits), "label", kind)
     assert str(raised.value) == message
+
+
+def test_a_class_may_be_absent_where_nothing_is_learned(tmp_path) -> None:
+    root = write(tmp_path, train=["a", "b", "c"], eval=["a", "b"])
+    assert infer(root, "label", learn_from=["train"]).classes == ("a", "b", "c")
+    with pytest.raises(DataError, match='The split "eval" has no row where "label" is \'c\''):
+        infer(root, "label")
+
+
+@pytest.mark.parametrize("text", ["$1,200", "12 kg", "99%", "1'000.50", "€ 7"])
+def test_numbers_written_as_text(text) -> None:
+    assert are_written_numbers([text, "12"])
+
+
+@pytest.mark.parametrize("text", ["k138", "A-12", "", "%", "3 rooms", "1st of May", "1234"])
+def test_texts_that_are_no_numbers(text) -> None:
+    assert not are_written_numbers([text, "12"])
 
 
 def test_label_that_is_not_there(tmp_path) -> None:

@@ -194,9 +194,17 @@ def test_names_with_spaces_dots_quotes_and_unicode(generate, tmp_path):
     assert result.metadata["rows"] == 40
 
 
-@pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
-def test_delimiters(generate, people, tmp_path, delimiter):
+def test_a_name_of_two_lines(generate, tmp_path):
     path = tmp_path / "t.csv"
+    path.write_text('a,"b\nb",c\n' + "1,2,3\n" * 40 + "2,3,4\n")
+    result = generate(path, splits={"train": 1})
+    assert result.table("train").column_names == ["a", "b\nb", "c"]
+
+
+@pytest.mark.parametrize("name", ["t.csv", "t.tsv"])
+@pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
+def test_delimiters(generate, people, tmp_path, delimiter, name):
+    path = tmp_path / name
     path.write_text(people.read_text().replace(",", delimiter))
     assert generate(path).digest() == generate(people).digest()
 

@@ -135,7 +135,8 @@ def test_errors_inside_the_graph_name_the_module(rows, helpers, tmp_path) -> Non
 @pytest.mark.parametrize(
     ("parameters", "error", "message"),
     [
-        ({"label": "lable"}, ParameterError, 'no feature "lable" to predict. Did you mean "label"'),
+        ({"label": "lable"}, ParameterError, 'no column "lable" to predict. Did you mean "label"'),
+        ({"label": "price"}, ParameterError, 'column "price" to predict. There are "'),
         ({"problem": "ranking"}, ParameterError, 'problem "ranking" is not one of auto, binary'),
         ({"problem": "regression"}, ParameterError, "is text, 'no', 'yes', so the problem cannot"),
         ({"analyze_splits": []}, ParameterError, "must name a split to learn from: eval, train"),

@@ -42,6 +42,12 @@ def column(name: str = "c", kind: int = FLOAT, distinct: int = 500, **fields: An
         (column(kind=BYTES, distinct=9, spaces=5.0), CATEGORY, "text"),
         (column(kind=BYTES, distinct=900, dates=True), LEFT_OUT, "date"),
         (
+            column(kind=BYTES, distinct=300, written_numbers=True, example="$1,200"),
+            LEFT_OUT,
+            "numbers written as text, such as $1,200",
+        ),
+        (column(kind=BYTES, distinct=5, written_numbers=True), CATEGORY, "text"),
+        (
             column(kind=BYTES, distinct=20_000, rows=10**6, present=10**6),
             CATEGORY,
             "the 10,000 most frequent of about 20,000",
@@ -57,6 +63,24 @@ def test_choice(described: Column, kind: str, reason: str) -> None:
     (choice,) = defaults.choose([described], set(), "label")
     assert choice.kind == kind
     assert reason in choice.reason
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["2020-01-31", "2020-01-31T10:00:00Z", "01/31/2020", "31.1.20", "31 January 2020",
+     "31-Jan-2020", "Jan 31, 2020", "2020/01/31 10:00"],
+)  # fmt: skip
+def test_dates_in_other_writings(text: str) -> None:
+    look = profile._Text()
+    look.at(pa.array([text, None, text]))
+    assert look.column(schema_pb2.Feature(name="c", type=BYTES), 3).dates
+
+
+@pytest.mark.parametrize("text", ["2020-01", "12:30", "1.2.3", "may", "1/2", "May flower"])
+def test_texts_that_are_no_dates(text: str) -> None:
+    look = profile._Text()
+    look.at(pa.array([text]))
+    assert not look.column(schema_pb2.Feature(name="c", type=BYTES), 1).dates
 
 
 def test_features_that_are_not_looked_at() -> None:
