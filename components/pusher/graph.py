@@ -18,7 +18,7 @@ Tensor: TypeAlias = Any
 
 # What TFLite lacks, or has in another form, and is replaced.
 FIND, SIZE, HASH = "LookupTableFindV2", "LookupTableSizeV2", "StringToHashBucketFast"
-UPPER, LOWER = "UpperBound", "LowerBound"
+UPPER, LOWER, EQUAL = "UpperBound", "LowerBound", "Equal"
 
 
 @dataclasses.dataclass(frozen=True)

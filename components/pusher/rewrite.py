@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from millrace.components.pusher.graph import (
+    EQUAL,
     FIND,
     HASH,
     LOWER,
@@ -93,6 +94,7 @@ class _Builder:
             HASH: self._hash,
             UPPER: _upper_bound,
             LOWER: _lower_bound,
+            EQUAL: lambda _, taken: _equal(*taken),
         }
         self._stages = self._plan()
 
@@ -189,9 +191,20 @@ def _find_number(keys: Array, values: Array, wanted: Tensor, default: Tensor) ->
             (wanted < low) | (wanted > high), tf.constant(outside, wanted.dtype), wanted - low
         )
         return _pick(keys - low, values, outside + 1, at, default)
-    same = tf.equal(tf.expand_dims(wanted, -1), tf.constant(keys))
+    same = _equal(tf.expand_dims(wanted, -1), tf.constant(keys))
     found = tf.reduce_sum(tf.where(same, tf.constant(values), tf.zeros([], values.dtype)), -1)
     return tf.where(tf.reduce_any(same, -1), found, default)
+
+
+def _equal(first: Tensor, second: Tensor) -> Tensor:
+    """Returns where whole numbers are the same.
+
+    Where one of them is repeated for many of the other, TFLite's own comparison looks at the lower
+    32 bits only, and takes the integer that stands for a missing value for 0.
+    """
+    if first.dtype != tf.int64:
+        return tf.equal(first, second)
+    return tf.cast(1 - tf.cast(tf.not_equal(first, second), tf.int32), tf.bool)
 
 
 def _pick(at: Array, values: Array, size: int, wanted: Tensor, default: Tensor) -> Tensor:

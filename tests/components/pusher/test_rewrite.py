@@ -259,3 +259,17 @@ def test_text_within_a_condition(models: Any, tmp_path: Path) -> None:
 def test_a_conversion_is_repeatable(exported: Callable) -> None:
     model = ExportedModel(exported("binary").model)
     assert convert.to_float32(model) == convert.to_float32(model)
+
+
+@pytest.mark.parametrize("required", [True, False])
+def test_whole_numbers_that_are_compared_with_several(same, required) -> None:
+    import tensorflow as tf
+
+    some = [0, 3, 3 + 2**32, 12_345_678_901 - 2**32]  # TFLite takes those for 3 and for 12,345,…
+
+    def predict(x: Any, _: Any) -> Any:
+        x = x if required else dense(x, tf.int64.min)
+        matches = tf.cast(tf.equal(x, tf.constant([some], tf.int64)), tf.int64)
+        return tf.reduce_sum(matches * tf.constant([[1, 2, 4, 8]], tf.int64), 1, keepdims=True)
+
+    assert same(predict, "INT", required).tolist() == [2, 0, *([] if required else [0]), 1, 0, 0]
