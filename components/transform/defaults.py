@@ -31,6 +31,9 @@ RARE = 3  # in a column of more than `COMMON` values, one seen less often counts
 COMMON = 100
 CLIP = 10.0  # standard deviations
 _UNIQUE = 0.9  # of values that are different: more is an identifier
+# The numbers of rows that were counted through reach so far beyond their number in one split; of
+# numbers drawn at random from such a range, fewer than `_UNIQUE` are different.
+_SPREAD = 3.0
 _FREE_TEXT_SPACES = 3.0
 _IDENTIFIER = re.compile(
     r"(?:^|[^A-Za-z])(?i:id|uuid|guid|rowid|index|key)$|[a-z](?:Id|ID|Uuid|UUID|Index|Key)$"
@@ -149,7 +152,7 @@ def _numeric(column: Column) -> tuple[str, str]:
     if column.type == schema_pb2.FLOAT:
         return NUMBER, "decimal numbers"
     if column.distinct >= _UNIQUE * column.present and (
-        _IDENTIFIER.search(column.name) or column.high - column.low < 1.1 * column.present
+        _IDENTIFIER.search(column.name) or column.high - column.low < _SPREAD * column.present
     ):
         return LEFT_OUT, "it looks like an identifier: nearly every row has a number of its own"
     if column.levels:

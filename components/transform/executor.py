@@ -172,10 +172,12 @@ def _choose(
         *defaults.unfit(schema, data.schema(root, splits[0]).names, label),
     ]
     if all(choice.kind == defaults.LEFT_OUT for choice in choices):
+        if not choices:
+            raise DataError(f'There is no column but the label "{label}", so none to learn from.')
         reasons = "; ".join(f'"{choice.column.name}": {choice.reason}' for choice in choices)
         raise DataError(
-            f"No column is left to learn from. {reasons or 'There is none but the label.'}."
-            " Write a preprocessing_fn that makes features of them."
+            f"No column is left to learn from. {reasons}. Write a preprocessing_fn that makes"
+            " features of them."
         )
     for choice in choices:
         if choice.kind == defaults.LEFT_OUT:

@@ -30,6 +30,8 @@ def column(name: str = "c", kind: int = FLOAT, distinct: int = 500, **fields: An
         (column(kind=INT), NUMBER, "whole numbers"),
         (column(kind=INT, distinct=1000), NUMBER, "whole numbers"),
         (column(kind=INT, distinct=1000, high=999), LEFT_OUT, "identifier"),
+        (column(kind=INT, distinct=1000, high=1999), LEFT_OUT, "identifier"),
+        (column(kind=INT, distinct=1000, high=5000), NUMBER, "whole numbers"),
         (column("passenger_id", INT, 1000), LEFT_OUT, "identifier"),
         (column("PassengerId", INT, 1000), LEFT_OUT, "identifier"),
         (column("paid", INT, 1000), NUMBER, "whole numbers"),
