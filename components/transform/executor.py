@@ -22,7 +22,15 @@ from tensorflow_transform.tf_metadata import dataset_metadata, metadata_io
 from millrace import modules
 from millrace import problem as problems
 from millrace.artifacts import HTML, Examples, Input, Output, Schema, TransformGraph
-from millrace.components.transform import defaults, engine, on_beam, preprocessing, profile, story
+from millrace.components.transform import (
+    defaults,
+    engine,
+    leaks,
+    on_beam,
+    preprocessing,
+    profile,
+    story,
+)
 from millrace.components.transform.features import Features
 from millrace.components.transform.inputs import RawInputs
 from millrace.data import examples as data
@@ -34,6 +42,7 @@ from millrace.report import page
 
 logger = logging.getLogger(__name__)
 _SHOWN = 10  # columns that an error names
+_LEAK = "leave it out with a query if it is not known before the label is"
 
 
 def run(
@@ -59,6 +68,10 @@ def run(
         for name in data.splits(examples.path)
     }
     choices = [] if module_file else _choose(examples.path, analyze_splits, raw_schema, label)
+    used = [choice.column.name for choice in choices if choice.kind != defaults.LEFT_OUT]
+    suspects = leaks.find(examples.path, analyze_splits, used, posed)
+    for name in suspects:
+        logger.warning('"%s" alone tells the label "%s": %s', name, label, _LEAK)
     function = (
         preprocessing.load(module_file, label, custom_config)
         if module_file
@@ -104,6 +117,7 @@ def run(
             analyze_splits=analyze_splits,
             module_file=module_file,
             classes=gallery.classes(),
+            suspects=suspects,
             features=gallery.rows(sources),
             left_out=[choice for choice in choices if choice.kind == defaults.LEFT_OUT],
             seconds=[analyzed - started, time.perf_counter() - analyzed],

@@ -1,0 +1,65 @@
+"""A copy of the label among the columns is found, and a column that only helps is not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from millrace.components.transform import leaks
+from millrace.data.examples import SplitWriter
+from millrace.problem import Kind, Problem
+
+ROWS = 400
+rng = np.random.default_rng(0)
+CLASS = rng.integers(0, 2, ROWS)
+NUMBER = rng.lognormal(12, 1, ROWS).round()
+
+
+def find(root: Path, kind: Kind, label: Any, **columns: Any) -> list[str]:
+    table = pa.table({"label": label, **columns})
+    with SplitWriter(root, "train", table.schema) as writer:
+        for batch in table.to_batches(150):
+            writer.write(batch)
+    return leaks.find(root, ["train"], list(columns), Problem("label", kind))
+
+
+def test_columns_that_tell_the_class(tmp_path) -> None:
+    names = pa.array(["no", "yes"]).take(pa.array(CLASS))
+    found = find(
+        tmp_path,
+        Kind.BINARY,
+        names,
+        copy=CLASS,
+        absent=pa.array(CLASS, mask=CLASS == 0),
+        finer=CLASS * 5 + rng.integers(0, 5, ROWS),
+        coarser=np.zeros(ROWS, int),
+        helpful=np.where(rng.random(ROWS) < 0.05, 1 - CLASS, CLASS),
+        identifier=np.arange(ROWS),
+        decimal=CLASS + rng.normal(0, 0.1, ROWS),
+    )
+    assert found == ["copy", "absent", "finer"]
+
+
+def test_a_few_rows_of_a_class_prove_nothing(tmp_path) -> None:
+    rare = (np.arange(ROWS) < 5).astype(int)
+    assert find(tmp_path, Kind.BINARY, rare, copy=rare) == []
+
+
+@pytest.mark.filterwarnings("error")
+def test_columns_that_tell_the_number(tmp_path) -> None:
+    found = find(
+        tmp_path,
+        Kind.REGRESSION,
+        NUMBER,
+        thousands=NUMBER / 1000,
+        minus=pa.array(-NUMBER.astype(int), mask=np.arange(ROWS) % 7 == 0),
+        rounded=(NUMBER / 1e5).round(),
+        constant=np.ones(ROWS),
+        text=pa.array(["x"] * ROWS),
+        infinite=np.full(ROWS, np.inf),
+    )
+    assert found == ["thousands", "minus"]
