@@ -12,7 +12,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from millrace import digest
 from millrace.errors import DataError
 from millrace.lineage import redact
 from millrace.lineage.nodes import ArtifactRecord, CachedTask
@@ -89,30 +88,25 @@ def identity(record: ArtifactRecord) -> list[str]:
     return [record.schema_title, f"sha256:{known}" if known else record.uri]
 
 
-def is_whole(cached: CachedTask) -> bool:
-    """Tells whether all that a task made before is known and still there, in its full size."""
+def is_whole(cached: CachedTask, memo: Memo) -> bool:
+    """Tells whether all that a task made before is known, and still there as it was recorded."""
     if f'"{redact.HIDDEN}"' in json.dumps(cached.parameters):
         return False
     return all(
-        _is_there(record.uri, record.metadata.get("bytes"))
-        and _is_there(str(record.metadata.get("pushed_destination") or ""), None)
+        _is_there(record.uri, str(record.metadata["digest"]), memo)
+        and _is_there(str(record.metadata.get("pushed_destination") or ""), "", memo)
         for records in cached.outputs.values()
         for record in records
         if "digest" in record.metadata
     )
 
 
-def _is_there(uri: str, size: Any) -> bool:
+def _is_there(uri: str, recorded: str, memo: Memo) -> bool:
     path = Path(external.local(uri))
     if not uri or not path.is_absolute():
         return True  # a remote object, or nothing
-    if not path.exists():
-        return False
-    if not isinstance(size, (int, float)):
-        return True
     try:
-        paths = digest.files(path) if path.is_dir() else [path]
-        return sum(found.stat().st_size for found in paths) == size
+        return path.exists() and (not recorded or memo.artifact(path)["digest"] == recorded)
     except (DataError, OSError):
         return False
 

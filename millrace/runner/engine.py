@@ -15,13 +15,14 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from millrace.errors import MillraceError
 from millrace.runner import ir
 from millrace.runner.graph import Node, Outcome, Scope
 from millrace.runner.inputs import Around, Inputs, resolve
 from millrace.runner.machine import Room
 from millrace.runner.result import State, TaskResult
 from millrace.runner.task import TaskRunner
+
+Events = queue.SimpleQueue[Callable[[], None]]
 
 
 class Engine:
@@ -32,6 +33,8 @@ class Engine:
         room: Cores and memory.
         results: How far each task is, by path; kept up to date.
         changed: Called whenever a task's state has changed.
+        events: What the deciding thread is to do next. One that raises KeyboardInterrupt stops the
+            run; it comes this way, so that it stops nothing half-way.
     """
 
     def __init__(
@@ -40,12 +43,13 @@ class Engine:
         room: Room,
         results: Mapping[str, TaskResult],
         changed: Callable[[TaskResult], None],
+        events: Events,
     ) -> None:
         self._runner = runner
         self._room = room
         self._results = results
         self._changed = changed
-        self._events: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self._events = events
         self._missed: list[Node] = []  # not in the cache, waiting for room
         self._busy = 0
 
@@ -100,8 +104,8 @@ class Engine:
             if condition is not None and not condition.holds(node.inputs.parameters):
                 self._skip(node, f"its condition is false: {condition}")
                 return
-        except MillraceError as error:
-            self._finish(node, self._runner.refuse(node, str(error)))
+        except Exception as error:
+            self._finish(node, self._runner.broken(node, error))
             return
         if node.is_dag:
             self._set(node, State.RUNNING)
@@ -137,7 +141,7 @@ class Engine:
         def target() -> None:
             try:
                 outcome = work(node)
-            except Exception as error:
+            except BaseException as error:  # nobody else would hear that this thread has ended
                 outcome = self._runner.broken(node, error)
             self._events.put(lambda: self._came_back(node, outcome, then))
 

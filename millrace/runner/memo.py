@@ -1,4 +1,4 @@
-"""Remembers the digests of files between runs, by path, size, time of change and inode.
+"""Remembers the digests of files between runs, by path, size, times of change and inode.
 
 A cached run reads no data: it asks the file system whether a file is still the one that was read.
 """
@@ -56,8 +56,7 @@ class Memo:
         paths = digest.files(path)
         statuses = [found.stat() for found in paths]
         parts = [
-            (str(found), status.st_size, status.st_mtime_ns, status.st_ino)
-            for found, status in zip(paths, statuses, strict=True)
+            (str(found), *_stamp(status)) for found, status in zip(paths, statuses, strict=True)
         ]
         key = hashlib.sha256(json.dumps(parts).encode()).hexdigest()
         entry = self._known(f"artifact {path}", key)
@@ -88,7 +87,7 @@ class Memo:
 
     def _entry(self, path: Path) -> dict[str, Any]:
         status = path.stat()
-        key = [status.st_size, status.st_mtime_ns, status.st_ino]
+        key = list(_stamp(status))
         entry = self._known(str(path), key)
         if entry is None:
             entry = {"key": key, "sha256": digest.of_file(path).hexdigest}
@@ -106,6 +105,11 @@ class Memo:
                 self._changed = True
             else:
                 self._fresh[name] = entry
+
+
+def _stamp(status: os.stat_result) -> tuple[int, ...]:
+    """Returns what changes with a file: who sets its mtime back cannot set back its ctime."""
+    return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
 
 
 def _imports(path: Path) -> list[tuple[int, str, list[str]]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import getpass
 import os
 import secrets
@@ -10,7 +11,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from millrace.runner import external, ir, memory, parameters
 from millrace.runner.backend import Backend
 from millrace.runner.check import check
 from millrace.runner.docker import DockerBackend, Options
-from millrace.runner.engine import Engine
+from millrace.runner.engine import Engine, Events
 from millrace.runner.inputs import Inputs
 from millrace.runner.listener import Listener, Silent
 from millrace.runner.locate import locate
@@ -108,11 +109,11 @@ def run(
     )
     session = _Session(loaded, result, where, started, caching, listener or Silent())
     with (
+        _interruptible() as signals,
         session.backend(runner, docker or Options()) as backend,
-        _interruptible(),
         _measured(measure_memory, backend, result),
     ):
-        session.run(backend, Room(cores, memory_limit))
+        session.run(backend, Room(cores, memory_limit), signals)
     return result
 
 
@@ -168,14 +169,15 @@ class _Session:
             with contextlib.suppress(OSError):
                 self._result.folder.rmdir()  # everything was cached: it is empty
 
-    def run(self, backend: Backend, room: Room) -> None:
+    def run(self, backend: Backend, room: Room, signals: _Signals) -> None:
         """Runs the pipeline and records how it ended."""
         from millrace.lineage.record import RunRecord
         from millrace.lineage.store import Store
         from millrace.runner.recorder import Recorder
 
-        result, job = self._result, self._job
+        result, job, events = self._result, self._job, Events()
         with Store.open(result.store) as store:
+            signals.act = lambda: events.put(_interrupt)
             record = RunRecord.start(
                 store,
                 result.pipeline,
@@ -195,19 +197,20 @@ class _Session:
                 self._sources,
                 self._listener.retrying,
             )
+            engine = Engine(runner, room, result.tasks, self._listener.changed, events)
             self._listener.started(result)
-            engine = Engine(runner, room, result.tasks, self._listener.changed)
             try:
                 outcome = engine.run(self._pipeline.root, Inputs(result.parameters, {}))
                 result.state, result.error = outcome.state, outcome.error
             except KeyboardInterrupt:
                 result.state, result.error = State.CANCELED, "the run was stopped"
+            finally:
+                self._listener.ended(result)
             try:
                 recorder.end(result.state, result.error)
             except StoreError as error:  # what came out is still worth showing
                 result.state, result.error = State.FAILED, result.error or str(error)
         result.seconds = time.monotonic() - self._clock
-        self._listener.ended(result)
 
     def _properties(self, backend: Backend) -> dict[str, Any]:
         """Returns what an auditor asks about a run: whose, where, with which code."""
@@ -253,22 +256,34 @@ def _user() -> str:
         return str(os.getuid())
 
 
+def _interrupt() -> None:
+    raise KeyboardInterrupt
+
+
+@dataclasses.dataclass
+class _Signals:
+    """What Ctrl-C and SIGTERM do: interrupt at once, until there is something to be recorded."""
+
+    act: Callable[[], None] = _interrupt
+
+
 @contextlib.contextmanager
-def _interruptible() -> Iterator[None]:
+def _interruptible() -> Iterator[_Signals]:
     """Makes SIGTERM stop a run as Ctrl-C does, and both only once: stopping is not stopped."""
+    signals = _Signals()
     if threading.current_thread() is not threading.main_thread():
-        yield
+        yield signals
         return
 
-    def interrupt(*_: Any) -> None:
+    def handle(*_: Any) -> None:
         for number in numbers:
             signal.signal(number, signal.SIG_IGN)
-        raise KeyboardInterrupt
+        signals.act()
 
     numbers = (signal.SIGINT, signal.SIGTERM)
-    before = [signal.signal(number, interrupt) for number in numbers]
+    before = [signal.signal(number, handle) for number in numbers]
     try:
-        yield
+        yield signals
     finally:
         for number, handler in zip(numbers, before, strict=True):
             signal.signal(number, handler)

@@ -84,7 +84,7 @@ class TaskRunner:
             node.fingerprint = self._fingerprint(node)
         if self._job.caching and node.fingerprint:
             cached = self._recorder.find(node.fingerprint)
-            if cached is not None and cache.is_whole(cached):
+            if cached is not None and cache.is_whole(cached, self._memo):
                 return self._take(node, cached)
         self.prepare()
         return None
@@ -119,14 +119,8 @@ class TaskRunner:
         made = Outcome(State.COMPLETE, outputs.artifacts, outputs.parameters)
         return self._recorder.finish(execution, node, made)
 
-    def refuse(self, node: Node, why: str) -> Outcome:
-        """Records a task that cannot be started."""
-        outcome = Outcome(State.FAILED, error=why)
-        self._recorder.give_up(node, outcome)
-        return outcome
-
-    def broken(self, node: Node, error: Exception) -> Outcome:
-        """Records a task that an error of the runner's ended: a full disk, a store that is gone."""
+    def broken(self, node: Node, error: BaseException) -> Outcome:
+        """Records a task that cannot be started, or that a full disk or a lost store has ended."""
         line = (
             str(error) if isinstance(error, MillraceError) else f"{type(error).__name__}: {error}"
         )

@@ -80,6 +80,29 @@ def test_an_impatient_second_ctrl_c_changes_nothing(blocked, root):
     assert recorded(root)[""] == "CANCELED"
 
 
+def test_ctrl_c_while_the_start_is_recorded_leaves_no_run_that_seems_to_go_on(
+    kit, run, root, monkeypatch
+):
+    from millrace.lineage.record import RunRecord
+
+    start = RunRecord.start
+
+    def interrupted(*arguments):
+        record = start(*arguments)
+        os.kill(os.getpid(), signal.SIGINT)
+        return record
+
+    monkeypatch.setattr(RunRecord, "start", interrupted)
+    result = run(kit.single(text="x"))
+    assert (result.state.value, result.exit_code) == ("CANCELED", 130)
+    assert recorded(root)[""] == "CANCELED"
+
+
+def test_a_thread_that_exits_ends_its_task_and_not_the_engines_patience(kit, run, monkeypatch):
+    monkeypatch.setattr("millrace.runner.external.datasets", lambda *_: sys.exit("gone"))
+    assert run(kit.single(text="x")).error == "play: SystemExit: gone"
+
+
 def test_kill_9_ends_the_steps_and_leaves_a_store_that_can_be_read(blocked, root, run):
     process, pidfds, _ = blocked
     process.kill()
