@@ -63,7 +63,8 @@ def held(name: str, kind: str) -> str:
         return "BLOB"
     raise DataError(
         f'Column "{name}" is of type {kind}, which examples cannot hold: select its parts as '
-        'columns of their own with "query", or leave it out.'
+        'columns of their own with "query", or leave it out: '
+        f"SELECT * EXCLUDE ({identifier(name)}) FROM data"
     )
 
 

@@ -22,7 +22,8 @@ def example_gen(
         data_uri: The data: a file, a folder or a glob of CSV (also gzipped) or Parquet files. CSV
             files have a header line; an empty value and NA in them are missing values, as are ?, -,
             N/A, NULL and None in a column that else holds numbers, dates or truth values. Numbers
-            may have a decimal comma unless commas stand between the values.
+            may have a decimal comma unless commas stand between the values. Folders below it such
+            as `year=2020` stand for columns.
         examples: The rows, in splits.
         report: A page with the columns, the splits and what was rejected.
         query: SQL to select, filter or compute columns from the table "data", such as

@@ -62,16 +62,17 @@ def scan(source: Source, types: Mapping[str, str] | None = None, rejects: str = 
         rejects: Options of `read_csv` that say what becomes of a line that cannot be read.
     """
     files = _list(str(path) for path in source.files)
+    hive = f"hive_partitioning = {bool(source.partitions)}"
     if source.format is Format.PARQUET:
         union = f"union_by_name = {not source.same_types}"
-        return f"read_parquet({files}, {union}, hive_partitioning = false)"
+        return f"read_parquet({files}, {union}, {hive})"
     columns = ", ".join(
         f"{literal(name)}: {literal((types or {}).get(name, 'VARCHAR'))}" for name in source.columns
     )
     return (
         f"read_csv({files}, columns = {{{columns}}}, delim = {literal(source.delimiter)}, "
         f"quote = '\"', escape = '\"', nullstr = {_list(NULL_TEXTS)}, header = true, "
-        f"auto_detect = false, hive_partitioning = false, buffer_size = {_BUFFER_BYTES}{rejects})"
+        f"auto_detect = false, {hive}, buffer_size = {_BUFFER_BYTES}{rejects})"
     )
 
 
@@ -97,10 +98,12 @@ def literal(text: str) -> str:
 
 
 def message(error: Exception) -> str:
-    """Returns what DuckDB says in one line, without the query and lists of candidates."""
+    """Returns what DuckDB says in one line, without the query, and of its candidates the first."""
     lines = re.split(r"\n\s*\n|\n\s*(?:LINE \d|Candidate|Possible)", str(error))[0]
     text = re.sub(r"^(\w+ )*Error: ", "", " ".join(lines.split()))
-    return text if text.endswith((".", "?", "!")) else text + "."
+    text = text if text.endswith((".", "?", "!")) else text + "."
+    near = re.search(r"Candidate bindings: (\"[^\"]*\")", str(error))
+    return f"{text} Did you mean {near[1]}?" if near else text
 
 
 def _list(texts: Iterable[str]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import duckdb
@@ -11,6 +12,7 @@ from millrace.components.example_gen import engine
 from millrace.errors import DataError, ParameterError
 
 TABLE = "data"
+_TOO_LARGE = re.compile(r"destination type INT64 when casting from source column (.+?)\.?$")
 # Operators that hand rows on in the order of the source, whatever the number of threads.
 _STREAMING = {
     "PROJECTION",
@@ -55,6 +57,13 @@ def types(connection: duckdb.DuckDBPyConnection, query: str) -> dict[str, str]:
         raise ParameterError(
             f'"query" may read the table "{TABLE}" and nothing else: {engine.message(error)}'
         ) from error
+    except duckdb.CatalogException as error:
+        if "Table with name" not in str(error):
+            raise _unusable(error) from error
+        name = str(error).split("Table with name ")[1].split(" does not exist")[0]
+        raise ParameterError(
+            f'"query" cannot be run: there is no table "{name}"; the rows are in "{TABLE}".'
+        ) from error
     except duckdb.Error as error:
         raise _unusable(error) from error
     seen: set[str] = set()
@@ -76,7 +85,14 @@ def keeps_order(connection: duckdb.DuckDBPyConnection, query: str) -> bool:
 
 def failure(error: Exception) -> DataError:
     """Returns what to tell the user of an error while the rows were read."""
-    return DataError(f"The rows cannot be read: {engine.message(error)}")
+    message = f"The rows cannot be read: {engine.message(error)}"
+    if large := _TOO_LARGE.search(message):
+        column = engine.identifier(large[1])
+        message += (
+            " Take such numbers as text, in place of the column:"
+            f" SELECT * REPLACE (CAST({column} AS VARCHAR) AS {column}) FROM data"
+        )
+    return DataError(message)
 
 
 def _operators(nodes: list[dict[str, Any]]) -> list[str]:

@@ -2,7 +2,8 @@
 
 A folder stands for the data files directly in it, a glob for every file it matches; files whose
 name begins with "." or "_" (such as Spark's `_SUCCESS`) are passed over. Files are read in the
-order of their paths.
+order of their paths. Folders below it that are named as Hive's partitions are, such as
+`year=2020/month=1`, are read too, and stand for columns.
 """
 
 from __future__ import annotations
@@ -10,13 +11,16 @@ from __future__ import annotations
 import dataclasses
 import enum
 import glob
-from collections.abc import Iterable
+import itertools
+import re
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from millrace.components.example_gen import csv_file, parquet_file
 from millrace.errors import DataError, ParameterError, nearest
 
 _GLOB_CHARACTERS = "*?["
+_PARTITION = re.compile(r"[^=]+=[^=]*")
 
 
 class Format(str, enum.Enum):
@@ -46,6 +50,8 @@ class Source:
         columns: Their columns, in order.
         delimiter: What stands between the values of a CSV file.
         same_types: Whether every Parquet file gives each column the same type.
+        partitions: The columns that folders stand for.
+        around: Others, which folders outside of what was named would stand for.
     """
 
     files: tuple[Path, ...]
@@ -53,6 +59,8 @@ class Source:
     columns: tuple[str, ...]
     delimiter: str = ","
     same_types: bool = True
+    partitions: tuple[str, ...] = ()
+    around: tuple[str, ...] = ()
 
 
 def find(data_uri: str) -> Source:
@@ -65,11 +73,41 @@ def find(data_uri: str) -> Source:
     files = _files(data_uri)
     for path in files:
         _check_readable(path)
+    inside, around = _partitions(data_uri, files)
     if _format(data_uri, files) is Format.PARQUET:
         columns, same_types = parquet_file.columns(files)
-        return Source(files, Format.PARQUET, columns, same_types=same_types)
-    header = csv_file.header(files)
-    return Source(files, Format.CSV, header.columns, header.delimiter)
+        found = Source(files, Format.PARQUET, columns, same_types=same_types)
+    else:
+        header = csv_file.header(files)
+        found = Source(files, Format.CSV, header.columns, header.delimiter)
+    return dataclasses.replace(found, partitions=inside, around=around)
+
+
+def _partitions(data_uri: str, files: Sequence[Path]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Returns the columns that folders below what `data_uri` names stand for, and those above."""
+    fixed = itertools.takewhile(lambda part: not glob.has_magic(part), _local(data_uri).parts)
+    depth = len(Path(*fixed).parts)
+    keys = [_keys(path.parts[depth:-1]) for path in files]
+    for path, found in zip(files, keys, strict=True):
+        if found != keys[0]:
+            raise DataError(
+                f"{path} lies in partitions {_shown(found)}, and {files[0]} in {_shown(keys[0])}: "
+                "files that are read together need the same."
+            )
+    above = _keys(files[0].parts[:depth]) if keys[0] else ()
+    return keys[0], tuple(key for key in above if key not in keys[0])
+
+
+def _keys(folders: Iterable[str]) -> tuple[str, ...]:
+    return tuple(folder.split("=")[0] for folder in folders if _PARTITION.fullmatch(folder))
+
+
+def _shown(keys: Sequence[str]) -> str:
+    return ", ".join(keys) or "none"
+
+
+def _local(data_uri: str) -> Path:
+    return Path(data_uri.removeprefix("file://")).expanduser()
 
 
 def _files(data_uri: str) -> tuple[Path, ...]:
@@ -78,7 +116,7 @@ def _files(data_uri: str) -> tuple[Path, ...]:
         raise ParameterError('"data_uri" is empty: give a CSV or Parquet file, a folder or a glob.')
     if "://" in local:
         raise ParameterError(f'Cannot read "{data_uri}": copy the data to a path on this machine.')
-    path = Path(local).expanduser()
+    path = _local(data_uri)
     if path.is_dir():
         return _of_folder(path)
     if path.exists():
@@ -93,12 +131,14 @@ def _files(data_uri: str) -> tuple[Path, ...]:
 
 def _of_folder(folder: Path) -> tuple[Path, ...]:
     try:
-        found = _data_files(folder.iterdir())
+        partitions = [path for path in folder.iterdir() if _PARTITION.fullmatch(path.name)]
+        deeper = itertools.chain(*(path.rglob("*") for path in partitions))
+        found = _data_files(itertools.chain(folder.iterdir(), deeper))
     except PermissionError:
         raise DataError(f"Cannot read the folder {folder}: permission denied.") from None
     files = tuple(path for path in found if _suffix(path) is not None)
     if not files:
-        others = ", ".join(path.name for path in found[:5])
+        others = ", ".join(path.name for path in (found or sorted(folder.iterdir()))[:5])
         raise DataError(
             f"The folder {folder} holds no {' or '.join(_SUFFIXES)} file"
             + (f", but {others}." if others else "; it is empty.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 
 import duckdb
 
@@ -44,14 +45,16 @@ def create(connection: duckdb.DuckDBPyConnection, found: Source, max_rejected: i
             else _csv(connection, found, max_rejected)
         )
     except duckdb.Error as error:
-        raise DataError(_why(found, error)) from error
+        if found.format is Format.CSV:
+            _refuse_mixed_line_ends(found)
+        raise DataError(f"Cannot read {found.files[0]}: {engine.message(error)}") from error
     if not table.rows:
         raise DataError(f"{found.files[0]} has columns, but no rows.")
     return table
 
 
 def _parquet(connection: duckdb.DuckDBPyConnection, found: Source) -> Table:
-    connection.execute(f"CREATE VIEW {query.TABLE} AS FROM {engine.scan(found)}")
+    _create(connection, found, engine.scan(found), {})
     return Table(parquet_file.rows(found.files), [])
 
 
@@ -69,17 +72,26 @@ def _csv(connection: duckdb.DuckDBPyConnection, found: Source, max_rejected: int
     if lines:
         rejected.check(lines, total, rows, max_rejected)
     if total != len(lines):
+        _refuse_mixed_line_ends(found)
         raise DataError(
             f"{found.files[0]}: {total + rows:,} rows are in the files, but {rows:,} were read and "
             f"{len(lines):,} rejected: look for stray quotes."
         )
     typed = engine.scan(found, columns.types, rejects=rejected.SKIP if lines else "")
-    computed = ", ".join(
-        f"{value} AS {engine.identifier(name)}" for name, value in columns.computed.items()
-    )
-    select = f"SELECT * REPLACE ({computed})" if computed else "SELECT *"
-    connection.execute(f"CREATE VIEW {query.TABLE} AS {select} FROM {typed}")
+    _create(connection, found, typed, columns.computed)
     return Table(rows, lines)
+
+
+def _create(
+    connection: duckdb.DuckDBPyConnection, found: Source, scan: str, computed: Mapping[str, str]
+) -> None:
+    """Creates the view of a scan, with some columns computed, and no folders around the source."""
+    around = [name for name in found.around if name not in found.columns]
+    exclude = ", ".join(engine.identifier(name) for name in around)
+    replace = ", ".join(f"{value} AS {engine.identifier(name)}" for name, value in computed.items())
+    values = "*" + (f" EXCLUDE ({exclude})" if exclude else "")
+    values += f" REPLACE ({replace})" if replace else ""
+    connection.execute(f"CREATE VIEW {query.TABLE} AS SELECT {values} FROM {scan}")
 
 
 def _rows_in(found: Source, expected: int) -> int:
@@ -89,12 +101,10 @@ def _rows_in(found: Source, expected: int) -> int:
     return csv_file.count_records(found.files, found.delimiter, len(found.columns))
 
 
-def _why(found: Source, error: duckdb.Error) -> str:
-    if found.format is Format.CSV:
-        for path in found.files:
-            if csv_file.mixes_line_ends(path):
-                return (
-                    f"{path} mixes lines that end in CR LF with lines that end in LF: convert it, "
-                    "for example with dos2unix."
-                )
-    return f"Cannot read {found.files[0]}: {engine.message(error)}"
+def _refuse_mixed_line_ends(found: Source) -> None:
+    for path in found.files:
+        if csv_file.mixes_line_ends(path):
+            raise DataError(
+                f"{path} mixes lines that end in CR LF with lines that end in LF: convert it, "
+                "for example with dos2unix."
+            )

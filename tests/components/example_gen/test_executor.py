@@ -279,6 +279,26 @@ def test_parquet_files_may_differ_in_types_and_order_of_columns(generate, tmp_pa
     assert table.to_pydict() == {"a": [1.0, 2.0, 2.5, None], "b": ["x", "y", "z", None]}
 
 
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_folders_of_partitions_stand_for_columns(generate, tmp_path, suffix):
+    root = tmp_path / "run=7" / "in"  # whose parent stands for none
+    for year, month in [(2019, 12), (2020, 1), (2020, 2)]:
+        folder = root / f"year={year}" / f"month={month}"
+        folder.mkdir(parents=True)
+        table = pa.table({"a": [f"{year}-{month}-{number}" for number in range(20)]})
+        if suffix == ".csv":
+            (folder / "part.csv").write_text("\n".join(["a", *table["a"].to_pylist()]) + "\n")
+        else:
+            pq.write_table(table, folder / "part.parquet")
+    rows = generate(root).rows()
+    assert len(rows) == 60
+    assert all(row["a"].startswith(f"{row['year']}-{row['month']}-") for row in rows)
+    assert set(rows[0]) == {"a", "year", "month"}
+    assert sorted(generate(f"{root}/**/*{suffix}").table("train").column_names) == sorted(rows[0])
+    one = generate(root / "year=2020" / "month=1")
+    assert one.table("train").column_names == ["a"]
+
+
 def test_a_query_selects_filters_and_computes(generate, people):
     result = generate(
         people, query="SELECT name, score * 2 AS twice FROM data WHERE team = 3 -- only these\n;"

@@ -64,7 +64,7 @@ def test_a_python_variable_is_no_table(generate, people):
     import pyarrow as pa
 
     hidden = pa.table({"a": [SECRET]})
-    with pytest.raises(ParameterError, match="hidden does not exist"):
+    with pytest.raises(ParameterError, match='there is no table "hidden"'):
         generate(people, query="SELECT * FROM hidden")
     assert hidden.num_rows
 
