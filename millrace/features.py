@@ -39,6 +39,7 @@ _DTYPES = {schema_pb2.FLOAT: "float32", schema_pb2.INT: "int64", schema_pb2.BYTE
 _ARROW = {"float32": pa.float32(), "int64": pa.int64(), "string": pa.binary()}
 _FILL = {"float32": np.float32("nan"), "int64": INT_MISSING, "string": b""}
 _LEGAL = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
+_LONGEST = 128  # characters of a name, which is a part of the names of files
 # Schema stages that TensorFlow Transform, too, takes for "there is no such feature".
 _RETIRED = {
     schema_pb2.PLANNED,
@@ -102,10 +103,10 @@ def single_valued(feature: schema_pb2.Feature) -> bool:
 def input_names(columns: Iterable[str]) -> dict[str, str]:
     """Returns a name for each column that TensorFlow can give to an argument of a signature.
 
-    A name that is an ASCII identifier stays. Of any other, accents are dropped, and what else is
-    no letter or digit becomes `_`. Where two would be the same but for upper and lower case, which
-    TensorFlow does not tell apart, a number is added. The result depends on the set of columns,
-    not on their order.
+    A name that is an ASCII identifier stays. Of any other, accents are dropped, what else is no
+    letter or digit becomes `_`, and the end of a very long one is cut off. Where two would be the
+    same but for upper and lower case, which TensorFlow does not tell apart, a number is added. The
+    result depends on the set of columns, not on their order.
     """
     names: dict[str, str] = {}
     taken: set[str] = set()
@@ -151,14 +152,19 @@ def to_tensors(inputs: Mapping[str, tf.Tensor], spec: Mapping[str, RawFeature]) 
 
 def _legal(name: str) -> bool:
     # TensorFlow passes inputs as keyword arguments of a method.
-    return bool(_LEGAL.fullmatch(name)) and not keyword.iskeyword(name) and name != "self"
+    return (
+        len(name) <= _LONGEST
+        and bool(_LEGAL.fullmatch(name))
+        and not keyword.iskeyword(name)
+        and name != "self"
+    )
 
 
 def _transliterate(name: str) -> str:
     plain = (
         unicodedata.normalize("NFKD", name.replace("ß", "ss")).encode("ascii", "ignore").decode()
     )
-    plain = re.sub(r"[^A-Za-z0-9]+", "_", plain).strip("_")
+    plain = re.sub(r"[^A-Za-z0-9]+", "_", plain).strip("_")[:_LONGEST].rstrip("_")
     return plain if _legal(plain) else f"column_{plain}".rstrip("_")
 
 

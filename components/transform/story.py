@@ -18,6 +18,7 @@ from millrace.problem import Kind, Problem
 _BARS = 24
 _SAMPLE = 4096  # values of a feature that are kept for its picture
 _TOKENS = 4
+_NO_TOKEN = tft.analyzers.get_empy_vocabulary_dummy_value("string")[1]
 _WIDTH, _HEIGHT = 120, 22
 
 
@@ -133,6 +134,8 @@ class Gallery:
         for vocabulary in (f"{name}_vocabulary", name, *sources):
             if self._output.vocabulary_file_by_name(vocabulary):
                 tokens = self._output.vocabulary_by_name(vocabulary)
+                if tokens == [_NO_TOKEN]:
+                    return "every value is rare"
                 shown = ", ".join(token.decode(errors="replace") for token in tokens[:_TOKENS])
                 return shown + (", …" if len(tokens) > _TOKENS else "")
         return ""

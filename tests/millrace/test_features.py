@@ -69,6 +69,13 @@ NAMES = st.lists(
 )
 
 
+def test_the_end_of_a_very_long_name_is_cut_off() -> None:
+    columns = ["x" * 300, "x" * 200, "ß" * 300, "y" * 128]
+    assert sorted(input_names(columns).values()) == [
+        "s" * 128, "x" * 128, "x" * 128 + "_2", "y" * 128,
+    ]  # fmt: skip
+
+
 @settings(max_examples=200, deadline=None)
 @given(NAMES, st.randoms())
 def test_names_are_legal_different_and_independent_of_order(columns, random) -> None:

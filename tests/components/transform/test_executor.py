@@ -174,6 +174,15 @@ def test_report_shows_features_and_classes(by_default, by_module) -> None:
         assert "<script" not in page
 
 
+def test_a_long_name_and_a_category_of_rare_values(helpers, tmp_path) -> None:
+    values = [f"value {number // 2}" for number in range(300)]
+    table = pa.table({"long " * 60: values, "label": [0, 1, 1] * 100})
+    rows = helpers.write(tmp_path, {"train": table, "eval": table})
+    transformed = helpers.transform(rows, tmp_path / "out")
+    assert transformed.graph.metadata["features"] == 1
+    assert "every value is rare" in transformed.report
+
+
 def test_statistics_are_learned_from_the_splits_to_analyze(rows, helpers, tmp_path) -> None:
     both = helpers.transform(rows, tmp_path, analyze_splits=["train", "eval"])
     numbers = np.concatenate(
