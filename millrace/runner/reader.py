@@ -17,10 +17,11 @@ from millrace.runner.condition import Condition
 from millrace.runner.executors import container, importer, only, retry
 from millrace.runner.order import ordered
 from millrace.runner.selector import Selector
+from millrace.runner.shape import check_message, check_yaml
 
 NEWEST_SCHEMA = (2, 1)
 TYPES = ("STRING", "NUMBER_INTEGER", "NUMBER_DOUBLE", "BOOLEAN", "LIST", "STRUCT")
-_NAME = re.compile(r"[A-Za-z0-9_.-]+")
+_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,199}")  # a folder's, and neither . nor ..
 
 _Json = Mapping[str, Any]
 
@@ -33,7 +34,10 @@ def read(path: Path) -> ir.Pipeline:
     """
     try:
         content = path.read_bytes()
+        check_yaml(content, _loader())
         documents = list(yaml.load_all(content, Loader=_loader()))
+    except PipelineError as error:
+        raise PipelineError(f"{path} is not a compiled pipeline: {error}") from None
     except OSError as error:
         raise PipelineError(f"Cannot read {path}: {error.strerror}.") from error
     except (yaml.YAMLError, UnicodeDecodeError, ValueError) as error:
@@ -45,10 +49,11 @@ def read(path: Path) -> ir.Pipeline:
         )
     platforms = [part for part in documents if isinstance(part, dict) and "platforms" in part]
     try:
+        check_message(specs[0])
         return _Reader(specs[0], platforms).pipeline(path, hashlib.sha256(content).hexdigest())
     except PipelineError as error:
         raise PipelineError(f"{path}: {error}") from None
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+    except (AttributeError, LookupError, TypeError, ValueError, OverflowError) as error:
         raise PipelineError(f"{path} is not a compiled pipeline: {_one_line(error)}") from error
 
 
@@ -74,7 +79,7 @@ class _Reader:
         check_version(self._spec.get("schemaVersion"))
         info = self._spec.get("pipelineInfo", {})
         root = self._component_of("root", self._spec["root"])
-        if not isinstance(root.body, ir.Dag):
+        if not isinstance(root.body, ir.Dag) or not root.body.tasks:
             raise PipelineError("its root is not a DAG of tasks")
         if not _NAME.fullmatch(name := info.get("name") or path.stem):
             raise PipelineError(f"the pipeline's name {name!r} cannot be a folder's")
@@ -107,6 +112,9 @@ class _Reader:
             _each(_artifact, outputs.get("artifacts", {})),
             ir.Container(""),
         )
+        for output in (*component.output_artifacts, *component.output_parameters):
+            if not _NAME.fullmatch(output):
+                raise PipelineError(f'its output "{output}" has a name that cannot be a file\'s')
         body = self._dag(spec["dag"]) if "dag" in spec else self._executor(spec["executorLabel"])
         return dataclasses.replace(component, body=body)
 
