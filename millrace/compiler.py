@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import warnings
 from pathlib import Path
@@ -52,14 +53,18 @@ def compile_file(
 
     Raises:
         ModuleError: The source cannot be imported.
-        PipelineError: It defines no pipeline, or more than one, or KFP refuses it.
+        PipelineError: It defines no pipeline, or more than one, or KFP refuses it; or the output
+            cannot be written.
     """
     source = source_of(path)
     output = output or source.with_name(COMPILED)
     text = compile_text(source, prefix, tag)
-    partial = output.with_name(output.name + ".tmp")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(output)
+    partial = output.with_name(f"{output.name}.{os.getpid()}.tmp")  # others may compile it too
+    try:
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(output)
+    except OSError as error:
+        raise PipelineError(f"Cannot write {output}: {error.strerror}.") from error
     return output
 
 

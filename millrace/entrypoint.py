@@ -25,6 +25,7 @@ from typing import Any
 
 from millrace import artifacts, digest, modules
 from millrace.errors import DataError, MillraceError, ModuleError, ParameterError, nearest
+from millrace.lineage import redact
 
 USER_ERROR, INTERNAL_ERROR = 1, 70
 # Kubernetes shows what a container leaves here as the reason it ended; our runner names a file of
@@ -212,6 +213,7 @@ def _write_text(path: Path, text: str) -> None:
 
 def _report(line: str, details: str = "") -> None:
     """Prints why a step failed, and leaves it where the backend looks for the reason."""
+    line, details = redact.message(line), redact.message(details)
     with contextlib.suppress(OSError):  # the log may lie on a disk that is full
         sys.stderr.write(details + f"error: {line}\n")
     where = os.environ.get(TERMINATION_LOG, _KUBERNETES_TERMINATION_LOG)

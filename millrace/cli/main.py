@@ -166,7 +166,9 @@ def show_run(
 def list_runs(
     root: Root = DEFAULT_ROOT,
     store: Store = None,
-    limit: Annotated[int, typer.Option(help="How many runs to list, the newest first.")] = 20,
+    limit: Annotated[
+        int, typer.Option(min=1, help="How many runs to list, the newest first.")
+    ] = 20,
     as_json: Json = False,
 ) -> None:
     """Lists the runs that were made."""

@@ -60,9 +60,12 @@ def new(name: str, folder: Path, as_json: bool) -> None:
         else path.read_text(encoding="utf-8")
         for path in sorted(_TEMPLATE.iterdir())
     }
-    target.mkdir(parents=True)
-    for file, text in files.items():
-        (target / file).write_text(text, encoding="utf-8")
+    try:
+        target.mkdir(parents=True)
+        for file, text in files.items():
+            (target / file).write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise ParameterError(f"Cannot make {target}: {error.strerror}.") from error
     if as_json:
         output.as_json({"pipeline": str(target), "files": [str(target / file) for file in files]})
         return

@@ -104,7 +104,8 @@ def check(artifact: ArtifactRecord) -> Finding:
     path = local_path(artifact.uri)
     if path is None:
         return Finding(artifact, Verdict.UNCHECKED, "it does not lie on this machine")
-    changed = Verdict.SOURCE_CHANGED if artifact.metadata.get("source") else None
+    # A step's own metadata may have a text of that name.
+    changed = Verdict.SOURCE_CHANGED if artifact.metadata.get("source") is True else None
     if not os.path.lexists(path):
         return Finding(artifact, changed or Verdict.MISSING, "there is nothing at its place")
     try:

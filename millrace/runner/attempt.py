@@ -14,6 +14,7 @@ from millrace import digest
 from millrace.artifacts import Artifact
 from millrace.entrypoint import INTERNAL_ERROR, TERMINATION_LOG, USER_ERROR
 from millrace.errors import StepError
+from millrace.lineage import redact
 from millrace.lineage.nodes import ArtifactRecord
 from millrace.runner import external, ir, placeholders
 from millrace.runner.backend import Backend, Ended, Stop, Work
@@ -34,7 +35,7 @@ class AttemptError(StepError):
     """
 
     def __init__(self, message: str, final: bool = False, peak_memory: int = 0) -> None:
-        super().__init__(message)
+        super().__init__(redact.message(message))
         self.final = final
         self.peak_memory = peak_memory
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import math
+import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -103,7 +103,7 @@ def check(parameter: ir.Parameter, value: Any) -> Any:
     kind = parameter.type
     if kind == "NUMBER_INTEGER" and _is_number(value) and float(value).is_integer():
         return int(value)
-    if kind == "NUMBER_DOUBLE" and _is_number(value) and math.isfinite(value):
+    if kind == "NUMBER_DOUBLE" and _is_number(value):
         return float(value)
     python: dict[str, type] = {"STRING": str, "BOOLEAN": bool, "LIST": list, "STRUCT": dict}
     if kind in python and isinstance(value, python[kind]):
@@ -145,7 +145,10 @@ def _digits(text: str) -> bool:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+    """Tells whether a value is a number that JSON and protobuf can carry, which is a double."""
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
+        return False
+    return abs(value) <= sys.float_info.max
 
 
 def _wrong(parameter: ir.Parameter, value: Any) -> ParameterError:

@@ -79,10 +79,10 @@ class TaskResult:
             "parameters": redact.parameters(self.parameters),
             "outputs": {
                 name: {
-                    "uri": record.uri,
+                    "uri": redact.text(record.uri),
                     "type": record.schema_title,
                     "id": record.id,
-                    "metadata": record.metadata,
+                    "metadata": redact.metadata(record.metadata),
                 }
                 for name, record in self.artifacts.items()
             },
@@ -131,7 +131,7 @@ class RunResult:
             "seconds": round(self.seconds, 3),
             "error": self.error or None,
             "folder": str(self.folder),
-            "store": self.store,
+            "store": redact.text(self.store),
             "parameters": redact.parameters(self.parameters),
             "peak_memory_bytes": self.peak_memory,
             "tasks": [task.to_json() for task in self.tasks.values() if not task.is_dag],

@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import getpass
 import os
+import re
 import secrets
 import signal
 import socket
@@ -37,6 +38,7 @@ from millrace.version import __version__
 ROOT, ROOT_VARIABLE = ".millrace", "MILLRACE_ROOT"
 STORE = "metadata.sqlite"
 RUNNERS = ("process", "docker")
+_ID = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*")
 
 
 def load(pipeline: str) -> ir.Pipeline:
@@ -85,7 +87,8 @@ def run(
 
     Raises:
         PipelineError: The pipeline cannot be run, or the root cannot be written.
-        ParameterError: A parameter is unknown, missing or of the wrong type.
+        ParameterError: A parameter is unknown, missing or of the wrong type, or the id cannot be
+            a folder's.
         StoreError: The lineage store cannot be opened or written.
     """
     loaded = load(pipeline) if isinstance(pipeline, str) else pipeline
@@ -93,6 +96,8 @@ def run(
     given = _located(loaded, parameters.checked(loaded, values or {}), values or {}, here)
     where = Path(root or os.environ.get(ROOT_VARIABLE) or ROOT).expanduser().absolute()
     started = datetime.now(timezone.utc)
+    if run_id and not _ID.fullmatch(run_id):
+        raise ParameterError(f"{run_id!r} cannot be a run's id: it names a folder.")
     run_id = run_id or f"{loaded.name}-{started:%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
     result = RunResult(
         run_id,

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from millrace.artifacts import Artifact
 from millrace.errors import MillraceError
+from millrace.lineage import redact
 from millrace.lineage.nodes import ArtifactRecord, CachedTask
 from millrace.runner import cache, external, ir, placeholders
 from millrace.runner.attempt import LOG, Attempt, AttemptError, Outputs
@@ -126,7 +127,7 @@ class TaskRunner:
         )
         if isinstance(error, OSError) and error.errno == errno.ENOSPC:
             line = f"No space is left on the disk of {self._job.root}."
-        outcome = Outcome(State.FAILED, error=line)
+        outcome = Outcome(State.FAILED, error=redact.message(line))
         with contextlib.suppress(MillraceError):
             self._recorder.give_up(node, outcome)
         return outcome

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from millrace.cli import make
-from millrace.errors import ParameterError
+from millrace.errors import ParameterError, PipelineError
 
 
 @pytest.mark.slow
@@ -58,3 +58,12 @@ def test_help_is_about_what_people_type(tmp_path: Path, millrace: object) -> Non
     wrong = millrace("run", "--no-such-thing", cwd=tmp_path, check=False)  # type: ignore[operator]
     assert "'millrace run -h'" in wrong.stderr
     assert wrong.returncode == 2
+
+
+def test_what_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(ParameterError, match=r"Cannot make .*file/demo: Not a directory"):
+        make.new("demo", tmp_path / "file", as_json=False)
+    make.new("demo", tmp_path, as_json=False)
+    with pytest.raises(PipelineError, match=r"Cannot write .*file/x.yaml: Not a directory"):
+        make.compiled(tmp_path / "demo", tmp_path / "file" / "x.yaml", "millrace", "1", False)

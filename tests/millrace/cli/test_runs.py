@@ -221,3 +221,9 @@ def test_the_command(filled, millrace):
     failed = millrace("run", "show", "x", "--root", filled.root, cwd=filled.root, check=False)
     assert failed.returncode == 1
     assert failed.stderr.startswith('error: There is no run "x" in the lineage store')
+
+
+def test_no_runs_cannot_be_asked_for(millrace, tmp_path):
+    done = millrace("runs", "--limit", "0", cwd=tmp_path, check=False)
+    assert done.returncode == 2
+    assert "--limit" in done.stderr

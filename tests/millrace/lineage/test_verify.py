@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -89,6 +90,13 @@ def test_a_file_in_place_of_a_folder(model):
     folder.write_text(manifest)  # which has the digest of the folder
     assert digest.of(folder).hexdigest == found.hexdigest
     assert check(model).verdict is Verdict.ALTERED
+
+
+def test_a_step_cannot_call_what_it_made_a_source(model):
+    """Only what came from outside may change after it was read."""
+    (Path(model.uri) / "a.txt").write_text("other")
+    said = replace(model, metadata={**model.metadata, "source": "https://host/x.csv"})
+    assert check(said).verdict is Verdict.ALTERED
 
 
 def test_missing(model):

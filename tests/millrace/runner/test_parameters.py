@@ -216,3 +216,9 @@ def test_json_comes_through_as_it_is(struct, items):
     }
     pairs = [f"s={json.dumps(struct)}", f"l={json.dumps(items)}"]
     assert parameters.of_command_line(pairs, declared) == {"s": struct, "l": items}
+
+
+@pytest.mark.parametrize("kind", ["NUMBER_INTEGER", "NUMBER_DOUBLE"])
+def test_a_number_that_no_double_holds(kind):
+    with pytest.raises(ParameterError, match='"n" must be a'):
+        parameters.of_command_line([f"n={'9' * 400}"], {"n": ir.Parameter("n", kind)})

@@ -484,3 +484,17 @@ def test_json_says_everything(kit, run):
 def test_memory_of_all_processes(kit, run):
     result = run(kit.single(), measure_memory=True)
     assert result.peak_memory > 10e6
+
+
+def test_a_secret_in_an_address_shows_nowhere(kit, run):
+    result = run(kit.single(do="fail cannot read https://ada:hunter2@host/x?sig=hunter2"))
+    log = result.tasks["play"].log.read_text()
+    assert "cannot read https://ada:***@host/x?sig=***" in log
+    assert result.error == "play: cannot read https://ada:***@host/x?sig=***"
+    result.store = "mysql://ada:hunter2@host/db"
+    assert "hunter2" not in json.dumps(result.to_json()) + log
+
+
+def test_a_run_id_stays_in_its_folder(kit, run):
+    with pytest.raises(ParameterError, match="cannot be a run's id"):
+        run(kit.single(), run_id="../../elsewhere")
