@@ -1,6 +1,7 @@
 """The code of a step or a user's module: its file, and the files of ours or beside it it imports.
 
-Libraries are not followed: their versions are part of the environment's digest.
+Libraries are not followed: the versions of those that steps compute with are part of the
+environment's digest; when a user's module imports another, everything installed counts.
 """
 
 from __future__ import annotations
@@ -63,16 +64,30 @@ class Sources:
     def environment(self) -> str:
         """Returns the versions of Python and of the libraries that steps compute with."""
         if not self._environment:
-            folders = {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}
-            names = sorted(
-                path.name.removesuffix(".dist-info")
-                for folder in folders
-                for path in Path(folder).glob("*.dist-info")
-                if _distribution(path.name) in _LIBRARIES
-            )
+            names = [name for name in self._installed() if _distribution(name) in _LIBRARIES]
             version = ".".join(map(str, sys.version_info[:3]))
             self._environment = " ".join([f"python-{version}", *names])
         return self._environment
+
+    def _installed(self) -> list[str]:
+        """Returns the libraries that are installed, with their versions."""
+        folders = {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}
+        return sorted(
+            path.name.removesuffix(".dist-info")
+            for folder in folders
+            for path in Path(folder).glob("*.dist-info")
+        )
+
+    def _imports_others(self, found: Mapping[str, Path]) -> bool:
+        """Tells whether a user's file imports a library that the environment does not tell of."""
+        known = {*sys.stdlib_module_names, *_LIBRARIES, *_OURS}
+        known |= {name.partition(".")[0] for name in found}
+        return any(
+            not level and module.partition(".")[0] not in known
+            for path in found.values()
+            if path.suffix == ".py" and not any(map(path.is_relative_to, self._ours.values()))
+            for level, module, _ in self._memo.imports(path)
+        )
 
     def _files_of_module(self, module_file: str) -> dict[str, Path]:
         if module_file.endswith(".py"):
@@ -125,6 +140,8 @@ class Sources:
         sha = hashlib.sha256()
         for name, path in sorted(found.items()):
             sha.update(f"{self._memo.sha256(path)}  {name}\n".encode())
+        if self._imports_others(found):
+            sha.update(" ".join(self._installed()).encode())
         return sha.hexdigest()
 
 

@@ -230,6 +230,22 @@ class TestCode:
             found = threads.map(lambda file: memo.Memo(tmp_path / FILE).imports(file), files)
             assert list(found) == [[]] * 4
 
+    @pytest.mark.parametrize(
+        ("text", "counts"), [("import scipy", True), ("import tensorflow as tf, json", False)]
+    )
+    def test_any_library_that_a_users_module_imports(self, tmp_path, monkeypatch, text, counts):
+        from millrace.runner.memo import Memo
+        from millrace.runner.sources import Sources
+
+        (tmp_path / "mine.py").write_text(f"import beside\n{text}\n")
+        (tmp_path / "beside.py").touch()
+
+        def digest_with(*installed):
+            monkeypatch.setattr(Sources, "_installed", lambda _: list(installed))
+            return Sources(Memo(tmp_path / FILE)).of_module(str(tmp_path / "mine.py"))
+
+        assert (digest_with("scipy-1.0") != digest_with("scipy-2.0")) == counts
+
     def test_libraries_count(self, run, pipeline, monkeypatch):
         run(pipeline)
         monkeypatch.setattr(
