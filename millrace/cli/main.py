@@ -264,12 +264,14 @@ def new(
 
 
 def main() -> None:
-    """Runs the command line; a user's mistake ends with one line and exit code 1."""
+    """Runs the command line: 1 with one line is a user's mistake, 130 is Ctrl-C."""
     try:
         app()
     except MillraceError as error:
         typer.secho(f"error: {error}", fg="red", err=True)
         sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TextIO
 
 from millrace.cli import facts, progress
-from millrace.runner import parameters, run
+from millrace.runner import ir, parameters, run
 from millrace.runner.docker import Options
 from millrace.runner.result import RunResult, State, TaskResult
 
@@ -73,8 +73,16 @@ def list_parameters(pipeline: str, as_json: bool) -> None:
     loaded = run.load(pipeline)
     declared = loaded.root.parameters.values()
     if as_json:
-        fields = ("name", "type", "description", "required")
-        rows = [{field: getattr(parameter, field) for field in fields} for parameter in declared]
+        rows = [
+            {
+                "name": parameter.name,
+                "type": parameter.type,
+                "description": parameter.description,
+                "required": parameter.required,
+                "default": None if parameter.default is ir.MISSING else parameter.default,
+            }
+            for parameter in declared
+        ]
         print(json.dumps(rows, ensure_ascii=False, indent=1))  # noqa: T201
     else:
         print(parameters.listed(declared))  # noqa: T201

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from millrace.lineage.nodes import ArtifactRecord, Run, Task
 
 _NARROW = 100  # columns; below, a run's id must say its pipeline
+_TINY = 76  # columns; below, its state what became of its tasks
 _COUNTED = ("COMPLETE", "CACHED", "FAILED", "CANCELED", "RUNNING")
 _SAID = {"COMPLETE": "done"}
 
@@ -73,7 +74,8 @@ def _runs_table(found: list[Run], width: int) -> Table:
     table.add_column("state", no_wrap=True)
     table.add_column("started", no_wrap=True)
     table.add_column("time", justify="right", no_wrap=True)
-    table.add_column("tasks")
+    if width >= _TINY:
+        table.add_column("tasks")
     for run in found:
         table.add_row(
             run.run_id,
@@ -81,7 +83,7 @@ def _runs_table(found: list[Run], width: int) -> Table:
             output.state("LOST" if _is_lost(run) else run.state),
             output.when(run.started, short=not is_wide),
             output.seconds(run.seconds),
-            _counts(run.counts),
+            *([_counts(run.counts)] if width >= _TINY else []),
         )
     return table
 

@@ -113,6 +113,25 @@ def test_listing_the_parameters(pipeline, capsys):
     )
 
 
+def test_listing_the_parameters_for_programs(pipeline, capsys):
+    command.list_parameters(str(pipeline), as_json=True)
+    text, count, do = json.loads(capsys.readouterr().out)
+    assert text["default"] is None
+    assert (count["required"], count["default"], do["default"]) == (False, 3, "")
+
+
+def test_ctrl_c_outside_of_a_run(monkeypatch):
+    from millrace.cli import main
+
+    def interrupted():
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(main, "app", interrupted)
+    with pytest.raises(SystemExit) as ended:
+        main.main()
+    assert ended.value.code == 130
+
+
 def test_secrets_are_not_printed(kit, tmp_path, capsys):
     def secretive(db_password: str):
         kit.play(options={"password": db_password})

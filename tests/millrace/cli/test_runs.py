@@ -75,6 +75,11 @@ class TestRuns:
         assert max(map(len, lines)) <= width
         assert lines[4].startswith("flights-20260101-101520-aa11")
 
+    def test_a_tiny_terminal_folds_nothing(self, filled, capsys, terminal):
+        terminal(60)
+        runs.list_runs(filled.root, None, 20, as_json=False)
+        assert len(capsys.readouterr().out.splitlines()) == 5
+
     def test_limit(self, filled, capsys):
         runs.list_runs(filled.root, None, 1, as_json=False)
         assert len(capsys.readouterr().out.splitlines()) == 2
