@@ -115,9 +115,10 @@ def test_listing_the_parameters(pipeline, capsys):
 
 def test_listing_the_parameters_for_programs(pipeline, capsys):
     command.list_parameters(str(pipeline), as_json=True)
-    text, count, do = json.loads(capsys.readouterr().out)
-    assert text["default"] is None
-    assert (count["required"], count["default"], do["default"]) == (False, 3, "")
+    shown = {one["name"]: one for one in json.loads(capsys.readouterr().out)}
+    assert (shown["text"]["required"], shown["text"]["default"]) == (True, None)
+    assert (shown["count"]["required"], shown["count"]["default"]) == (False, 3)
+    assert shown["do"]["default"] == ""
 
 
 def test_ctrl_c_outside_of_a_run(monkeypatch):
