@@ -187,3 +187,14 @@ def test_run_fn_without_history(prepared, helpers, tmp_path) -> None:
     trained = helpers.train(prepared["binary"], tmp_path, silent, train_steps=4)
     assert trained.metrics["steps"] == 4
     assert "returned no history" in trained.report
+
+
+def test_a_wide_table_of_few_rows_is_not_learned_by_heart(helpers, tmp_path) -> None:
+    def wide(rows: int, seed: int) -> pa.Table:
+        values = np.random.default_rng(seed).normal(size=(rows, 150))
+        label = np.where(values[:, :3].sum(axis=1) > 0, "yes", "no")
+        return pa.table({**{f"f{n}": column for n, column in enumerate(values.T)}, "label": label})
+
+    prepared = helpers.prepare(tmp_path, {"train": wide(600, 1), "eval": wide(400, 2)})
+    metrics = helpers.train(prepared, tmp_path / "out").metrics
+    assert metrics["eval_auc"] > 0.93  # without a penalty it is 0.78
