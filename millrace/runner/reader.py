@@ -11,8 +11,8 @@ from typing import Any
 
 import yaml
 
-from millrace.errors import PipelineError, nearest
-from millrace.runner import ir, platform
+from millrace.errors import ParameterError, PipelineError, nearest
+from millrace.runner import ir, parameters, platform
 from millrace.runner.condition import Condition
 from millrace.runner.executors import container, importer, only, retry
 from millrace.runner.order import ordered
@@ -226,6 +226,11 @@ def _parameter(name: str, spec: _Json) -> ir.Parameter:
     default = spec.get("defaultValue", ir.MISSING)
     if default is not ir.MISSING and kind != "NUMBER_DOUBLE":
         default = whole(default)
+    if default is not ir.MISSING and default is not None:
+        try:
+            default = parameters.check(ir.Parameter(name, kind), default)
+        except ParameterError as error:
+            raise PipelineError(f"a default: {error}") from None
     return ir.Parameter(
         name, kind, default, bool(spec.get("isOptional")), spec.get("description", "")
     )

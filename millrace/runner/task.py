@@ -128,7 +128,7 @@ class TaskRunner:
         if isinstance(error, OSError) and error.errno == errno.ENOSPC:
             line = f"No space is left on the disk of {self._job.root}."
         outcome = Outcome(State.FAILED, error=redact.message(line))
-        with contextlib.suppress(MillraceError):
+        with contextlib.suppress(Exception):  # it may be what cannot be recorded
             self._recorder.give_up(node, outcome)
         return outcome
 

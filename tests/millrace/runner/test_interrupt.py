@@ -103,6 +103,16 @@ def test_a_thread_that_exits_ends_its_task_and_not_the_engines_patience(kit, run
     assert run(kit.single(text="x")).error == "play: SystemExit: gone"
 
 
+def test_what_cannot_be_recorded_ends_its_task(kit, run, monkeypatch):
+    from millrace.runner.recorder import Recorder
+
+    def refuse(*_):
+        raise OverflowError("int too large")
+
+    monkeypatch.setattr(Recorder, "start", refuse)
+    assert run(kit.single(text="x")).error == "play: OverflowError: int too large"
+
+
 def test_kill_9_ends_the_steps_and_leaves_a_store_that_can_be_read(blocked, root, run):
     process, pidfds, _ = blocked
     process.kill()

@@ -60,6 +60,7 @@ def test_what_is_no_pipeline(tmp_path, content, why):
         ("root.dag.tasks.play.retryPolicy.maxRetryCount", float("inf"), "OverflowError"),
         ("root.dag.tasks.play.retryPolicy.backoffFactor", 10**400, "OverflowError"),
         ("root.dag.tasks.play-2.inputs.artifacts.data.taskOutputArtifact.producerTask", [], "text"),
+        ("root.inputDefinitions.parameters.text.defaultValue", 10**400, '"text" must be text'),
         ("root.dag.tasks...", "root.dag.tasks.play", "its name cannot be a folder's"),
         (
             "components.comp-play.outputDefinitions.artifacts.../../gone",
