@@ -54,7 +54,7 @@ def of_file(path: Path) -> dict[str, Any]:
         values = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
     except OSError as error:
         raise ParameterError(f"Cannot read {path}: {error.strerror}.") from error
-    except (yaml.YAMLError, ValueError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise ParameterError(
             f"{path} is neither JSON nor YAML: {' '.join(str(error).split())}"
         ) from None

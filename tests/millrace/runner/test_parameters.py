@@ -187,6 +187,7 @@ class TestFiles:
             ("[1]", "must hold an object of parameter names and values"),
             ("5: 6", "must hold an object of parameter names and values"),
             ("a: [", "is neither JSON nor YAML"),
+            ("a: " + "[" * 5000, "is neither JSON nor YAML"),
             ("a: !!python/name:os.system", "is neither JSON nor YAML"),
         ],
     )
