@@ -181,6 +181,7 @@ def test_a_long_name_and_a_category_of_rare_values(helpers, tmp_path) -> None:
     transformed = helpers.transform(rows, tmp_path / "out")
     assert transformed.graph.metadata["features"] == 1
     assert "every value is rare" in transformed.report
+    assert '<td class="name"><b>long_long_' in transformed.report  # is broken into lines
 
 
 def test_statistics_are_learned_from_the_splits_to_analyze(rows, helpers, tmp_path) -> None:
