@@ -20,13 +20,14 @@ _FIRST = (
     "eval_auc",
     "accuracy",
     "eval_accuracy",
-    "rmse",
+    "root_mean_squared_error",
     "eval_rmse",
     "eval_loss",
     "columns",
     "features",
     "rejected",
 )
+_SHORT = {"root_mean_squared_error": "rmse"}
 _NEVER = frozenset({"digest", "bytes", "seed"})
 
 
@@ -46,7 +47,7 @@ def of(task: TaskResult) -> str:
 def _fact(name: str, value: Any) -> str:
     if name.endswith("_bytes"):
         return f"{name.removesuffix('_bytes').replace('_', ' ')} {size(value)}"
-    return f"{name.replace('_', ' ')} {number(value)}"
+    return f"{_SHORT.get(name, name).replace('_', ' ')} {number(value)}"
 
 
 def _is_number(value: Any) -> bool:
