@@ -14,6 +14,7 @@ from millrace.errors import DataError
 FILE = "rejected.csv"
 # A line may have an error for each of its values.
 _ERRORS_PER_LINE = 8
+_NO_TEXT = "not UTF-8 text"
 
 
 @dataclasses.dataclass(frozen=True, order=True)
@@ -63,9 +64,10 @@ def check(lines: Sequence[RejectedLine], total: int, read: int, max_rejected: in
     if total <= max_rejected:
         return
     first = lines[0]
+    mend = "save the file as UTF-8" if first.reason == _NO_TEXT else "mend the file"
     raise DataError(
         f"{first.file}, line {first.line}: {first.reason}. {total:,} of {read + total:,} rows "
-        f'cannot be read, and "max_rejected" allows {max_rejected:,}: mend the file, or raise it '
+        f'cannot be read, and "max_rejected" allows {max_rejected:,}: {mend}, or raise it '
         f"to keep such rows aside in {FILE}."
     )
 
@@ -86,7 +88,7 @@ def _reason(kind: str, message: str) -> str:
         expected, found = message.removeprefix("Expected Number of Columns: ").split(" Found: ")
         return f"{found} values where the header has {expected}"
     if kind in ("INVALID UNICODE", "INVALID ENCODING"):
-        return "not UTF-8 text"
+        return _NO_TEXT
     if kind == "UNQUOTED VALUE":
         return "a quote that is not closed, or text after it"
     return message.split("\n")[0].rstrip(".")

@@ -53,7 +53,12 @@ def parquet(path: Path, **columns: list) -> bytes:
         ("t.csv", GOOD + "1,2,3,4\n", "{path}, line 62: 4 values where the header has 3. 1 of 61"),
         ("t.csv", GOOD + '1,"x" y,3\n', "{path}, line 62: a quote that is not closed, or text"),
         ("t.csv", GOOD + '1,"x,3\n', "{path}, line 62: a quote that is not closed, or text after"),
-        ("t.csv", GOOD.encode() + "1,2,é\n".encode("latin-1"), "{path}, line 62: not UTF-8 text."),
+        (
+            "t.csv",
+            GOOD.encode() + "1,2,é\n".encode("latin-1"),
+            "{path}, line 62: not UTF-8 text. 1 of 61 rows cannot be read, and "
+            '"max_rejected" allows 0: save the file as UTF-8, or raise it to keep such rows aside',
+        ),
         (
             "t.csv",
             "größe,b\n1,2\n".encode("latin-1"),
