@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import socket
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
     from millrace.lineage.nodes import ArtifactRecord, Run, Task
 
 _NARROW = 100  # columns; below, a run's id must say its pipeline
+_TICK = 2.0  # seconds that the clocks of a process's birth and of a run's start may differ
 _TINY = 76  # columns; below, its state what became of its tasks
 _COUNTED = ("COMPLETE", "CACHED", "FAILED", "CANCELED", "RUNNING")
 _SAID = {"COMPLETE": "done"}
@@ -199,16 +199,21 @@ def _by(run: Run) -> str:
 
 
 def _is_lost(run: Run) -> bool:
-    """Tells whether a run says that it goes on, and its process on this machine does not."""
+    """Tells whether a run says that it goes on, and its process on this machine does not.
+
+    A process that began after the run is another one, which got the number of the run's own.
+    """
     process = run.properties.get("process")
     if run.state != "RUNNING" or not isinstance(process, int):
         return False
     if run.properties.get("host") != socket.gethostname():
         return False
+    import psutil
+
     try:
-        os.kill(process, 0)
-    except ProcessLookupError:
+        born = psutil.Process(process).create_time()
+    except psutil.NoSuchProcess:
         return True
-    except OSError:
+    except psutil.Error:
         return False
-    return False
+    return run.started is not None and born > run.started.timestamp() + _TICK

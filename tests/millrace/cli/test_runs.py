@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import socket
 import subprocess
 import sys
+from datetime import datetime, timezone
 
 import pytest
 
 from millrace.cli import runs
 from millrace.errors import StoreError
+from millrace.lineage import query
 from millrace.lineage.nodes import ArtifactRecord, Kind, State
 
 WIDTHS = [80, 120]
@@ -120,6 +123,14 @@ class TestRuns:
         assert [line.split()[2] for line in lines[1:]] == ["running", "running", "lost"]
         runs.show_run("r1", history.root, None, as_json=False)
         assert f"Its process {gone.pid} is gone: it was killed before" in capsys.readouterr().out
+
+    def test_a_run_whose_process_has_its_number_taken(self, history, capsys):
+        history.start("r1", process=os.getpid(), host=socket.gethostname())
+        (run,) = query.runs(history.store)
+        before = datetime(2020, 1, 1, tzinfo=timezone.utc)
+        table = runs._runs_table([run, dataclasses.replace(run, started=before)], 120)
+        states = [str(cell) for cell in table.columns[2].cells]
+        assert states == ["running", "lost"]
 
 
 class TestShowRun:
