@@ -11,6 +11,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -110,7 +111,9 @@ class ProcessBackend:
             return self._others.run(work)
         early = {key: value for key, value in work.env.items() if key.startswith(_EARLY)}
         server = self._server(group_of(work.container), early, [step])
-        return server.run(work)
+        # A forked process ends without the clean-up that libraries leave to the interpreter's end.
+        with tempfile.TemporaryDirectory(prefix="millrace-", ignore_cleanup_errors=True) as scratch:
+            return server.run(dataclasses.replace(work, env={"TMPDIR": scratch, **work.env}))
 
     def pids(self) -> list[int]:
         """Returns the warm servers, whose children the steps are."""

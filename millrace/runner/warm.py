@@ -21,6 +21,7 @@ import select
 import signal
 import socket
 import sys
+import tempfile
 import traceback
 import warnings
 from collections.abc import Callable
@@ -99,6 +100,7 @@ class Server:
             return 70
         _redirect(request["log"])
         os.environ.update(request["env"])
+        tempfile.tempdir = None  # what an import has asked for was not this step's
         gc.enable()
         logging.disable(logging.NOTSET)
         warnings.showwarning = _SHOW_WARNING

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,8 @@ def run(
         signal.pause()
     if verb == "meet":
         _meet(argument, text)
+    if verb == "litter":
+        Path(argument).write_text(tempfile.mkdtemp())
     if verb == "full":
         Path("/dev/full").write_bytes(b"x" * 100_000)
     if verb == "long":

@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import sys
+import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -68,6 +69,18 @@ def test_what_the_run_leaves_on_disk(kit, run, root):
     assert found == {"play/out/text", "play/log.txt"}
     assert result.folder == root / "small" / result.run_id
     assert (root / "metadata.sqlite").is_file()
+
+
+def test_a_step_leaves_no_temporary_files(kit, run, tmp_path):
+    """Libraries clean up when the interpreter ends, which a forked process does not do."""
+
+    def litter():
+        kit.play(do=f"litter {tmp_path / 'told'}")
+
+    assert run(kit.compile(litter)).state is State.COMPLETE
+    left = Path((tmp_path / "told").read_text())
+    assert left.parent.parent == Path(tempfile.gettempdir())
+    assert not left.parent.exists()
 
 
 def test_independent_tasks_run_at_the_same_time(kit, run, tmp_path):
