@@ -111,9 +111,7 @@ class ProcessBackend:
             return self._others.run(work)
         early = {key: value for key, value in work.env.items() if key.startswith(_EARLY)}
         server = self._server(group_of(work.container), early, [step])
-        # A forked process ends without the clean-up that libraries leave to the interpreter's end.
-        with tempfile.TemporaryDirectory(prefix="millrace-", ignore_cleanup_errors=True) as scratch:
-            return server.run(dataclasses.replace(work, env={"TMPDIR": scratch, **work.env}))
+        return server.run(work)
 
     def pids(self) -> list[int]:
         """Returns the warm servers, whose children the steps are."""
@@ -176,6 +174,7 @@ class _WarmServer:
         self.ended = False
         self._socket = ours
         self._log = log
+        self._scratch = tempfile.TemporaryDirectory(prefix="millrace-", ignore_cleanup_errors=True)
         self._ids = itertools.count()
         self._pending: dict[int, _Pending] = {}
         self._lock = threading.Lock()
@@ -187,6 +186,7 @@ class _WarmServer:
                     "millrace.runner.warm",
                     str(theirs.fileno()),
                     str(log),
+                    self._scratch.name,
                     *modules,
                 ],
                 pass_fds=[theirs.fileno()],
@@ -227,6 +227,7 @@ class _WarmServer:
             self._process.kill()
             self._process.wait()
         self._socket.close()
+        self._scratch.cleanup()
         with contextlib.suppress(OSError):
             if not self._log.stat().st_size:
                 self._log.unlink()

@@ -1,6 +1,6 @@
 """A warm server: imports what steps need once, and forks a process for each step.
 
-    python -m millrace.runner.warm SOCKET LOG MODULE…
+    python -m millrace.runner.warm SOCKET LOG SCRATCH MODULE…
 
 It reads requests and writes replies, one JSON object a line, on the socket it inherits. Requests
 are served between two imports already: such a step imports by itself what is still missing. The
@@ -18,6 +18,7 @@ import json
 import logging
 import os
 import select
+import shutil
 import signal
 import socket
 import sys
@@ -25,6 +26,7 @@ import tempfile
 import traceback
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 _PR_SET_PDEATHSIG = 1
@@ -34,8 +36,9 @@ _SHOW_WARNING = warnings.showwarning
 class Server:
     """Forks steps, and tells how they ended."""
 
-    def __init__(self, connection: socket.socket) -> None:
+    def __init__(self, connection: socket.socket, scratch: Path) -> None:
         self._connection = connection
+        self._scratch = scratch
         self._prctl = ctypes.CDLL(None).prctl
         self._received = b""
         self._children: dict[int, int] = {}  # request by process
@@ -99,8 +102,10 @@ class Server:
         if os.getppid() != parent:
             return 70
         _redirect(request["log"])
-        os.environ.update(request["env"])
-        tempfile.tempdir = None  # what an import has asked for was not this step's
+        scratch = self._scratch_of(os.getpid())
+        scratch.mkdir()
+        os.environ.update({"TMPDIR": str(scratch)} | request["env"])
+        tempfile.tempdir = None  # an import may have looked the server's up
         gc.enable()
         logging.disable(logging.NOTSET)
         warnings.showwarning = _SHOW_WARNING
@@ -118,6 +123,7 @@ class Server:
                 return
             if (request := self._children.pop(pid, None)) is not None:
                 _signal(os.killpg, pid, signal.SIGKILL)  # what the step itself has left running
+                shutil.rmtree(self._scratch_of(pid), ignore_errors=True)
                 self._reply(
                     {
                         "id": request,
@@ -143,7 +149,18 @@ class Server:
         for pid in self._children:
             _signal(os.killpg, pid, signal.SIGKILL)
             _signal(os.kill, pid, signal.SIGKILL)
+        for pid in self._children:
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(pid, 0)
+        shutil.rmtree(self._scratch, ignore_errors=True)
         os._exit(0)
+
+    def _scratch_of(self, pid: int) -> Path:
+        """Returns a step's folder for temporary files.
+
+        A forked process skips what libraries have the interpreter clean up when it ends.
+        """
+        return self._scratch / str(pid)
 
 
 def _signal(send: Callable[[int, int], None], pid: int, number: int) -> None:
@@ -170,10 +187,10 @@ def _look_here_last() -> None:
 
 def main(argv: list[str]) -> None:
     """Imports the modules that `argv` names, and serves."""
-    number, log, *modules = argv
+    number, log, scratch, *modules = argv
     _redirect(log)
     _look_here_last()
-    server = Server(socket.socket(fileno=int(number)))
+    server = Server(socket.socket(fileno=int(number)), Path(scratch))
     gc.disable()
     warnings.showwarning = lambda *_, **__: None
     logging.disable(logging.WARNING)

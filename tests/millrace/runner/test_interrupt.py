@@ -28,8 +28,14 @@ def blocked(kit, fifo, root):
 
     pipeline = kit.compile(blocking)
     command = [sys.executable, "-c", _PROGRAM, pipeline, root, f"fifo={fifo.path}"]
+    (root.parent / "temporary").mkdir()
     process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=os.environ | {"TMPDIR": str(root.parent / "temporary")},
+        start_new_session=True,
     )
     pids = json.loads(fifo.hear())
     yield process, [os.pidfd_open(pid) for pid in pids.values()], pipeline
@@ -114,9 +120,14 @@ def test_what_cannot_be_recorded_ends_its_task(kit, run, monkeypatch):
 
 
 def test_kill_9_ends_the_steps_and_leaves_a_store_that_can_be_read(blocked, root, run):
+    import psutil
+
     process, pidfds, _ = blocked
+    servers = [os.pidfd_open(one.pid) for one in psutil.Process(process.pid).children()]
+    assert any((root.parent / "temporary").iterdir())
     process.kill()
-    assert all(map(ended, pidfds))
+    assert all(map(ended, pidfds + servers))
+    assert not any((root.parent / "temporary").iterdir())
     assert recorded(root) == {"": "RUNNING", "play": "COMPLETE", "play-2": "RUNNING"}
 
 
