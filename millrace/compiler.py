@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from millrace import images, modules
+from millrace import images, modules, paths
 from millrace.errors import ModuleError, PipelineError
 from millrace.images import Image
 from millrace.version import __version__
@@ -25,9 +25,11 @@ def source_of(path: Path) -> Path:
     Raises:
         PipelineError: There is none.
     """
-    source = path / SOURCE if path.is_dir() else path
-    if not source.is_file():
+    source = path / SOURCE if paths.is_folder(path) else path
+    if not paths.is_file(source):
         raise PipelineError(f"There is no {source}: `millrace new {path.stem}` would make one.")
+    if source.suffix != ".py":
+        raise PipelineError(f"{source} is no Python file: name a pipeline.py, or its folder.")
     return source
 
 

@@ -10,7 +10,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from millrace import images
-from millrace.errors import MillraceError
+from millrace.errors import MillraceError, ParameterError
 from millrace.version import __version__
 
 _HELP = "From a table to a validated, evaluated, quantised model in production, with its lineage."
@@ -92,6 +92,10 @@ def root_command(
     ] = False,
 ) -> None:
     """Handles the options that stand before a command."""
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        raise ParameterError("The folder that this runs in is gone: change to another.") from None
 
 
 @run_app.command("start", cls=_Start, no_args_is_help=True, context_settings=_SETTINGS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -47,7 +48,7 @@ def new(name: str, folder: Path, as_json: bool) -> None:
             f'"{name}" cannot name a pipeline: use small letters and digits, with - or _ between.'
         )
     target = folder / name
-    if target.exists():
+    if os.path.lexists(target):  # pathlib raises where a name is too long
         raise ParameterError(f"There is a {target} already.")
     templates = Environment(  # noqa: S701 - it makes Python, not pages
         loader=FileSystemLoader(_TEMPLATE), undefined=StrictUndefined, keep_trailing_newline=True

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TextIO
 
 from millrace.cli import facts, progress
+from millrace.lineage import redact
 from millrace.runner import ir, parameters, run
 from millrace.runner.docker import Options
 from millrace.runner.result import RunResult, State, TaskResult
@@ -64,7 +66,7 @@ def start(
     if as_json:
         print(json.dumps(result.to_json(), ensure_ascii=False, indent=1))  # noqa: T201
     else:
-        summarise(result, sys.stdout)
+        summarise(result, sys.stdout, _asked(root, store))
     return result.exit_code
 
 
@@ -88,8 +90,14 @@ def list_parameters(pipeline: str, as_json: bool) -> None:
         print(parameters.listed(declared))  # noqa: T201
 
 
-def summarise(result: RunResult, stream: TextIO) -> None:
-    """Prints a table of the tasks, where their pages lie, and why the run failed if it did."""
+def summarise(result: RunResult, stream: TextIO, options: str = "") -> None:
+    """Prints a table of the tasks, where their pages lie, and why the run failed if it did.
+
+    Args:
+        result: The run.
+        stream: Where to.
+        options: What a command needs to find the run again.
+    """
     width = max(len(task.display_name) for task in result.tasks.values())
     pages = [
         f"{task.display_name:<{width}}  {page.as_uri()}"
@@ -101,7 +109,7 @@ def summarise(result: RunResult, stream: TextIO) -> None:
         if task.state is State.FAILED and not task.is_dag:
             lines += ["", f"{task.display_name} failed: {task.error}"]
             lines += _left_behind(task)
-    stream.write("\n".join([*lines, "", _last_line(result), ""]))
+    stream.write("\n".join([*lines, "", _last_line(result, options), ""]))
 
 
 def _left_behind(task: TaskResult) -> Iterator[str]:
@@ -118,9 +126,18 @@ def _pages(task: TaskResult) -> Iterator[Path]:
             yield Path(record.uri)
 
 
-def _last_line(result: RunResult) -> str:
+def _asked(root: Path | None, store: str | None) -> str:
+    """Returns the options that name a root or store of the user's own."""
+    given = {
+        "--root": str(root) if root not in (None, Path(run.ROOT)) else "",
+        "--store": redact.text(store or ""),
+    }
+    return "".join(f" {name} {shlex.quote(value)}" for name, value in given.items() if value)
+
+
+def _last_line(result: RunResult, options: str) -> str:
     words = [f"{result.run_id} {result.state.value.lower()} in {facts.seconds(result.seconds)}"]
     if result.peak_memory:
         words.append(f"peak memory of all processes {facts.size(result.peak_memory)}")
-    words.append(f"millrace run show {result.run_id}")
+    words.append(f"millrace run show {result.run_id}{options}")
     return " · ".join(words)

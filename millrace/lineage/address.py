@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
+from millrace import paths
 from millrace.errors import StoreError, nearest
 from millrace.lineage import redact
 from millrace.lineage.mlmd import pb
@@ -46,7 +47,7 @@ class Address:
 
 def of_root(root: Path, store: str | None = None) -> str:
     """Returns the address of the store of a root: the one that was asked for, or SQLite within."""
-    return store or str(root.expanduser().absolute() / FILE)
+    return store or str(paths.absolute(root) / FILE)
 
 
 def parse(uri: str) -> Address:
@@ -82,7 +83,7 @@ def parse(uri: str) -> Address:
 def _sqlite(text: str) -> Address:
     if not text.strip():
         raise StoreError("The path of the lineage store is empty.")
-    path = Path(text).expanduser().absolute()
+    path = paths.absolute(text)
     config = pb.ConnectionConfig()
     config.sqlite.filename_uri = str(path)
     config.retry_options.max_num_retries = _RETRIES

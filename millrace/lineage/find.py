@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import fnmatch
-import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
+from millrace import paths
 from millrace.errors import StoreError, nearest
 from millrace.lineage import query, read, redact, values
 from millrace.lineage.mlmd import pb
@@ -124,13 +123,12 @@ def _from_outside(store: Store, text: str) -> Found | None:
 
 def _places(text: str) -> list[str]:
     """Returns a place and the folders around it, as artifacts' URIs may be written."""
-    if text.startswith("file://"):
-        text = text.removeprefix("file://")
+    text = paths.local(text)
     if "://" in text:
         scheme, _, rest = redact.text(text).partition("://")
         parts = rest.rstrip("/").split("/")
         return [f"{scheme}://{'/'.join(parts[:end])}" for end in range(len(parts), 0, -1)]
-    path = Path(os.path.abspath(Path(text).expanduser()))  # noqa: PTH100  keeps links as they are
+    path = paths.absolute(text)
     lexical = [path, *path.parents][:-1]
     true = [path.resolve(), *path.resolve().parents][:-1]
     ways = [*lexical, *(place for place in true if place not in lexical)]
@@ -152,7 +150,7 @@ def _matches(name: str, pattern: str) -> bool:
 
 def _texts(value: Any) -> Iterator[str]:
     if isinstance(value, str) and "/" in value:
-        yield value.removeprefix("file://")
+        yield paths.local(value)
     elif isinstance(value, list):
         for item in value:
             yield from _texts(item)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from millrace import digest
+from millrace import digest, paths
 from millrace.errors import DataError
 from millrace.lineage import read
 from millrace.lineage.mlmd import pb
@@ -127,9 +127,8 @@ def check(artifact: ArtifactRecord) -> Finding:
 
 def local_path(uri: str) -> Path | None:
     """Returns the path of an artifact on this machine; None if it lies elsewhere."""
-    if uri.startswith("file://"):
-        uri = uri.removeprefix("file://")
-    return Path(uri) if os.path.isabs(uri) else None  # noqa: PTH117  it is a string
+    path = Path(paths.local(uri))
+    return path if path.is_absolute() else None
 
 
 def _altered(artifact: ArtifactRecord, found: digest.Digest) -> str:

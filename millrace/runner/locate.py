@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 from pathlib import Path
 
+from millrace import paths
 from millrace.errors import PipelineError, nearest
 
 SOURCE, COMPILED = "pipeline.py", "pipeline.yaml"
@@ -20,9 +21,9 @@ def locate(pipeline: str) -> Path:
     Raises:
         PipelineError: There is none, or it cannot be compiled.
     """
-    path = Path(pipeline).expanduser()
+    path = paths.expanded(pipeline)
     if path.suffix in (".yaml", ".yml", ".json"):
-        if not path.is_file():
+        if not paths.is_file(path):
             raise PipelineError(f"There is no file {path}.")
         return path.resolve()
     if path.suffix == ".py":
@@ -30,9 +31,9 @@ def locate(pipeline: str) -> Path:
     ours = packaged()
     if pipeline in ours:
         return ours[pipeline] / COMPILED
-    if (path / SOURCE).is_file() or (path / COMPILED).is_file():
+    if paths.is_file(path / SOURCE) or paths.is_file(path / COMPILED):
         return _compiled(path / SOURCE)
-    if path.is_dir():
+    if paths.is_folder(path):
         raise PipelineError(f"There is no {SOURCE} and no {COMPILED} in {path}.")
     raise PipelineError(
         f'There is no pipeline "{pipeline}".{nearest(pipeline, ours)} '
@@ -55,9 +56,9 @@ def packaged() -> dict[str, Path]:
 def _compiled(source: Path) -> Path:
     """Returns the compiled file beside a source, made anew if any Python file there is newer."""
     compiled = source.with_name(COMPILED)
-    if compiled.is_file() and not source.is_file():
+    if paths.is_file(compiled) and not paths.is_file(source):
         return compiled.resolve()
-    if not source.is_file():
+    if not paths.is_file(source):
         raise PipelineError(f"There is no file {source}.")
     newest = max(path.stat().st_mtime_ns for path in source.parent.glob("*.py"))
     if not compiled.is_file() or compiled.stat().st_mtime_ns < newest:

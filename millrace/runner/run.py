@@ -17,6 +17,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+from millrace import paths
 from millrace.errors import ParameterError, PipelineError, StoreError
 from millrace.runner import external, ir, memory, parameters
 from millrace.runner.backend import Backend
@@ -94,7 +95,7 @@ def run(
     loaded = load(pipeline) if isinstance(pipeline, str) else pipeline
     here = Path.cwd()
     given = _located(loaded, parameters.checked(loaded, values or {}), values or {}, here)
-    where = Path(root or os.environ.get(ROOT_VARIABLE) or ROOT).expanduser().absolute()
+    where = paths.absolute(root or os.environ.get(ROOT_VARIABLE) or ROOT)
     started = datetime.now(timezone.utc)
     if run_id and not _ID.fullmatch(run_id):
         raise ParameterError(f"{run_id!r} cannot be a run's id: it names a folder.")

@@ -3,6 +3,7 @@
 import io
 import json
 import runpy
+import shlex
 from pathlib import Path
 
 import pytest
@@ -49,6 +50,22 @@ def test_a_run_as_a_user_sees_it(millrace, pipeline, tmp_path):
     assert (tmp_path / ".millrace" / "metadata.sqlite").is_file()
     again = millrace("run", pipeline, "-p", "text=hello", cwd=tmp_path)
     assert again.stdout.count("cached") == 6
+
+
+def test_what_a_run_prints_can_be_asked_for(millrace, pipeline, tmp_path):
+    """Its root lies elsewhere, has a space in its name, and is written with `..`."""
+    (tmp_path / "here").mkdir()
+    where = ("--root", "../a root")
+    done = millrace("run", pipeline, "-p", "text=x", *where, cwd=tmp_path / "here")
+    last = done.stdout.splitlines()[-1].rpartition(" · ")[2]
+    shown = millrace(*shlex.split(last)[1:], cwd=tmp_path / "here")
+    run = json.loads(millrace("runs", *where, "--json", cwd=tmp_path / "here").stdout)[0]
+    assert shown.stdout.startswith(run["run_id"])
+    made = tmp_path / "a root" / "shown" / run["run_id"] / "play" / "out"
+    for place in (made, made.as_uri(), f"../a root/shown/{run['run_id']}/play/out/text"):
+        found = millrace("lineage", "show", place, *where, cwd=tmp_path / "here").stdout
+        assert found.splitlines()[1] == str(made)
+    assert millrace("lineage", "verify", *where, cwd=tmp_path / "here").stdout.endswith(" ok\n")
 
 
 def test_json_and_nothing_else(millrace, pipeline, tmp_path):

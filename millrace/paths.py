@@ -1,0 +1,32 @@
+"""Paths as people write them: relative, with `~` and `..`, or as `file://` links."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from urllib.parse import unquote
+
+
+def local(text: str) -> str:
+    """Returns the path of a `file://` link, and any other text as it is."""
+    return unquote(text.removeprefix("file://")) if text.startswith("file:///") else text
+
+
+def expanded(text: str | Path) -> Path:
+    """Returns a path with the home that `~` means; a user who is unknown stays as written."""
+    return Path(os.path.expanduser(text))  # noqa: PTH111  Path's own raises
+
+
+def is_file(path: Path) -> bool:
+    """Tells whether a path is of a file; one that is too long to be is not."""
+    return os.path.isfile(path)  # noqa: PTH113  Path's own raises
+
+
+def is_folder(path: Path) -> bool:
+    """Tells whether a path is of a folder; one that is too long to be is not."""
+    return os.path.isdir(path)  # noqa: PTH112  Path's own raises
+
+
+def absolute(text: str | Path) -> Path:
+    """Returns an absolute path without `~` and `..`, in which links stay as they are."""
+    return Path(os.path.abspath(expanded(text)))  # noqa: PTH100  Path has none that keeps links
