@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from millrace import paths
 from millrace.errors import DataError
 from millrace.lineage import redact
 from millrace.lineage.nodes import ArtifactRecord, CachedTask
@@ -102,7 +103,7 @@ def is_whole(cached: CachedTask, memo: Memo) -> bool:
 
 
 def _is_there(uri: str, recorded: str, memo: Memo) -> bool:
-    path = Path(external.local(uri))
+    path = Path(paths.local(uri))
     if not uri or not path.is_absolute():
         return True  # a remote object, or nothing
     try:
@@ -112,5 +113,5 @@ def _is_there(uri: str, recorded: str, memo: Memo) -> bool:
 
 
 def _sha256(parts: Mapping[str, Any]) -> str:
-    text = json.dumps(parts, sort_keys=True, ensure_ascii=False)
+    text = json.dumps(parts, sort_keys=True)  # ASCII: the name of a file may be no valid text
     return hashlib.sha256(text.encode()).hexdigest()

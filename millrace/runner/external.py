@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import glob
-import hashlib
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any
 from millrace.artifacts import Dataset
 from millrace.errors import DataError
 from millrace.lineage.nodes import ArtifactRecord
+from millrace.paths import expanded, local
 from millrace.runner.memo import Memo
 from millrace.runner.sources import Sources
 
@@ -33,11 +33,6 @@ def is_written(name: str) -> bool:
     return name.endswith(_WRITTEN)
 
 
-def local(value: str) -> str:
-    """Returns the path of a `file://` URI, and any other value as it is."""
-    return value.removeprefix("file://") if value.startswith("file:///") else value
-
-
 def absolute(name: str, value: Any, folders: tuple[Path, ...]) -> Any:
     """Returns a value with a relative local path made absolute.
 
@@ -49,7 +44,7 @@ def absolute(name: str, value: Any, folders: tuple[Path, ...]) -> Any:
     value = local(value)
     if "://" in value or "{{$" in value:
         return value
-    path = Path(value).expanduser()
+    path = expanded(value)
     for folder in folders:
         if _matches(folder / path):
             return os.path.normpath(folder / path)
@@ -75,14 +70,11 @@ def content(
         code = sources.of_module(value)
         return {"module": code} if code else None
     if path.is_dir():
-        return {"folder": memo.tree(path)}
+        return {"folder": memo.tree(path, [path])}
     if path.is_file():
         return {"file": memo.sha256(path), "name": path.name}
-    matches, sha = _matches(path), hashlib.sha256()
-    for found in matches:
-        inner = memo.tree(found) if found.is_dir() else memo.sha256(found)
-        sha.update(f"{inner}  {found.name}\n".encode())
-    return {"glob": sha.hexdigest()} if matches else None
+    matches = _matches(path)
+    return {"glob": memo.tree(_fixed(path), matches)} if matches else None
 
 
 def datasets(parameters: Mapping[str, Any], memo: Memo) -> dict[str, ArtifactRecord]:
@@ -120,10 +112,16 @@ def mounts(parameters: Mapping[str, Any]) -> Iterator[tuple[Path, bool]]:
         if is_written(name):
             yield path, True
         elif is_read(name):
-            while _GLOB & set(str(path)) and not path.exists():
-                path = path.parent
+            path = _fixed(path)
             # A module imports its neighbours.
             yield (path.parent if path.suffix == ".py" else path), False
+
+
+def _fixed(path: Path) -> Path:
+    """Returns the folder that a pattern's matches lie in; a path without one is its own."""
+    while _GLOB & set(str(path)) and not path.exists():
+        path = path.parent
+    return path
 
 
 def _matches(path: Path) -> list[Path]:

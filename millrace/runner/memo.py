@@ -6,11 +6,13 @@ A cached run reads no data: it asks the file system whether a file is still the 
 from __future__ import annotations
 
 import ast
+import contextlib
 import hashlib
 import json
 import os
 import threading
 import time
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -32,9 +34,11 @@ class Memo:
         self._lock = threading.Lock()
         self._changed = False
         try:
-            self._entries = dict(json.loads(path.read_text(encoding="utf-8")))
+            self._entries = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError):
             self._changed = True
+        if not isinstance(self._entries, dict):
+            self._entries, self._changed = {}, True
 
     def sha256(self, path: Path) -> str:
         """Returns the SHA-256 of a file."""
@@ -66,12 +70,15 @@ class Memo:
             self._keep(f"artifact {path}", entry, newest)
         return dict(entry["metadata"])
 
-    def tree(self, folder: Path) -> str:
-        """Returns a digest of the names and contents of all files below a folder."""
+    def tree(self, folder: Path, paths: Iterable[Path]) -> str:
+        """Returns a digest of all files at and below paths: their contents and names in a folder.
+
+        Links are followed, as by those who read the files.
+        """
         sha = hashlib.sha256()
-        for path in sorted(folder.rglob("*")):
-            if path.is_file():
-                sha.update(f"{self.sha256(path)}  {path.relative_to(folder).as_posix()}\n".encode())
+        for path in sorted({found for one in paths for found in _files(one)}):
+            name = os.fsencode(os.path.relpath(path, folder))
+            sha.update(b"%s  %s\n" % (self.sha256(path).encode(), name))
         return sha.hexdigest()
 
     def save(self) -> None:
@@ -110,6 +117,19 @@ class Memo:
 def _stamp(status: os.stat_result) -> tuple[int, ...]:
     """Returns what changes with a file: who sets its mtime back cannot set back its ctime."""
     return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
+
+
+def _files(path: Path, above: tuple[str, ...] = ()) -> Iterator[Path]:
+    """Yields the files at and below a path; `above` are the true paths of the folders around."""
+    if not path.is_dir():
+        if path.is_file():
+            yield path
+        return
+    true = os.path.realpath(path)
+    if true not in above:  # a link to a folder that it is in has no end
+        with contextlib.suppress(PermissionError):  # nor can a step read it
+            for found in path.iterdir():
+                yield from _files(found, (*above, true))
 
 
 def _imports(path: Path) -> list[tuple[int, str, list[str]]]:

@@ -129,6 +129,45 @@ class TestFilesOutside:
         (folder / "2.csv").rename(folder / "3.csv")
         assert states(run(pipeline, value))[0] == "COMPLETE"
 
+    def test_a_folder_in_a_pattern_counts_by_its_name(self, run, pipeline, tmp_path):
+        (tmp_path / "gl" / "year=2020").mkdir(parents=True)
+        (tmp_path / "gl" / "year=2020" / "p.csv").write_text("a\n1\n")
+        value = {"data_uri": str(tmp_path / "gl" / "year=*" / "p.csv")}
+        run(pipeline, value)
+        assert states(run(pipeline, value))[0] == "CACHED"
+        (tmp_path / "gl" / "year=2020").rename(tmp_path / "gl" / "year=2031")
+        assert states(run(pipeline, value))[0] == "COMPLETE"
+        shutil.move(tmp_path / "gl", tmp_path / "other")
+        value = {"data_uri": str(tmp_path / "other" / "year=*" / "p.csv")}
+        assert states(run(pipeline, value))[0] == "CACHED"
+
+    def test_a_folder_that_a_link_points_to(self, run, pipeline, tmp_path):
+        for name in ("data", "else"):
+            (tmp_path / name).mkdir()
+        (tmp_path / "data" / "year=2020").symlink_to("../else")
+        (tmp_path / "else" / "round").symlink_to("../data")
+        (tmp_path / "else" / "p.csv").write_text("a\n1\n")
+        value = {"data_uri": str(tmp_path / "data")}
+        run(pipeline, value)
+        assert states(run(pipeline, value))[0] == "CACHED"
+        (tmp_path / "else" / "p.csv").write_text("a\n2\n")
+        assert states(run(pipeline, value))[0] == "COMPLETE"
+
+    @pytest.mark.parametrize("what", ["", "*.csv", "gr\udcfc\udcdfe.csv"])
+    def test_a_name_that_is_not_utf_8(self, run, pipeline, tmp_path, what):
+        (tmp_path / "data").mkdir()
+        (tmp_path / "data" / "gr\udcfc\udcdfe.csv").write_text("a\n1\n")
+        value = {"data_uri": str(tmp_path / "data" / what)}
+        assert states(run(pipeline, value))[0] == "COMPLETE"
+        assert states(run(pipeline, value))[0] == "CACHED"
+
+    @pytest.mark.parametrize("text", ["[1]", "1", "{", ""])
+    def test_a_memo_that_is_none(self, run, pipeline, root, text):
+        root.mkdir()
+        (root / FILE).write_text(text)
+        assert states(run(pipeline)) == ["COMPLETE", "COMPLETE"]
+        assert states(run(pipeline)) == ["CACHED", "CACHED"]
+
     def test_a_change_that_keeps_size_and_time_of_a_fresh_file_is_seen(
         self, run, pipeline, tmp_path
     ):
