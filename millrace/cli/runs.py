@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from millrace.cli import facts, output
+from millrace.cli import facts, lost, output
 from millrace.runner.result import TaskResult
 
 if TYPE_CHECKING:
@@ -18,9 +17,8 @@ if TYPE_CHECKING:
     from millrace.lineage.nodes import ArtifactRecord, Run, Task
 
 _NARROW = 100  # columns; below, a run's id must say its pipeline
-_TICK = 2.0  # seconds that the clocks of a process's birth and of a run's start may differ
 _TINY = 76  # columns; below, its state what became of its tasks
-_COUNTED = ("COMPLETE", "CACHED", "FAILED", "CANCELED", "RUNNING")
+_COUNTED = ("COMPLETE", "CACHED", "FAILED", "CANCELED", "RUNNING", lost.LOST)
 _SAID = {"COMPLETE": "done"}
 
 
@@ -33,7 +31,7 @@ def list_runs(root: Path, store: str | None, limit: int, as_json: bool) -> None:
     from millrace.lineage import query
 
     with output.store_of(root, store) as opened:
-        found = query.runs(opened, limit)
+        found = list(map(lost.run, query.runs(opened, limit)))
     if as_json:
         output.as_json([run.to_json() for run in found])
         return
@@ -53,8 +51,8 @@ def show_run(run: str, root: Path, store: str | None, as_json: bool) -> None:
     from millrace.lineage import query
 
     with output.store_of(root, store) as opened:
-        found = query.find_run(opened, run)
-        tasks = query.tasks(opened, found)
+        found = lost.run(query.find_run(opened, run))
+        tasks = lost.tasks(found, query.tasks(opened, found))
     if as_json:
         output.as_json(found.to_json() | {"tasks": [task.to_json() for task in tasks]})
         return
@@ -80,7 +78,7 @@ def _runs_table(found: list[Run], width: int) -> Table:
         table.add_row(
             run.run_id,
             *([run.pipeline] if is_wide else []),
-            output.state("LOST" if _is_lost(run) else run.state),
+            output.state(run.state),
             output.when(run.started, short=not is_wide),
             output.seconds(run.seconds),
             *([_counts(run.counts)] if width >= _TINY else []),
@@ -101,7 +99,7 @@ def _parts(run: Run, tasks: list[Task], width: int) -> Iterator[RenderableType]:
 
     state = output.state(run.state)
     yield Text.assemble((run.run_id, "bold"), "  ", state, f"  {output.seconds(run.seconds)}")
-    if _is_lost(run):
+    if run.state == lost.LOST:
         yield Text(
             f"Its process {run.properties['process']} is gone: it was killed before it could "
             "record how the run ended.",
@@ -196,24 +194,3 @@ def _is_dag(task: Task) -> bool:
 def _by(run: Run) -> str:
     user, host = run.properties.get("user"), run.properties.get("host")
     return (f" by {user}" if user else "") + (f" on {host}" if host else "")
-
-
-def _is_lost(run: Run) -> bool:
-    """Tells whether a run says that it goes on, and its process on this machine does not.
-
-    A process that began after the run is another one, which got the number of the run's own.
-    """
-    process = run.properties.get("process")
-    if run.state != "RUNNING" or not isinstance(process, int):
-        return False
-    if run.properties.get("host") != socket.gethostname():
-        return False
-    import psutil
-
-    try:
-        born = psutil.Process(process).create_time()
-    except psutil.NoSuchProcess:
-        return True
-    except psutil.Error:
-        return False
-    return run.started is not None and born > run.started.timestamp() + _TICK

@@ -12,7 +12,7 @@ from datetime import datetime, timezone
 
 import pytest
 
-from millrace.cli import runs
+from millrace.cli import lost, runs
 from millrace.errors import StoreError
 from millrace.lineage import query
 from millrace.lineage.nodes import ArtifactRecord, Kind, State
@@ -122,15 +122,28 @@ class TestRuns:
         lines = capsys.readouterr().out.splitlines()
         assert [line.split()[2] for line in lines[1:]] == ["running", "running", "lost"]
         runs.show_run("r1", history.root, None, as_json=False)
-        assert f"Its process {gone.pid} is gone: it was killed before" in capsys.readouterr().out
+        said = capsys.readouterr().out
+        assert said.startswith("r1  lost")
+        assert f"Its process {gone.pid} is gone: it was killed before" in said
+
+    def test_programs_are_told_as_people_are(self, history, capsys):
+        gone = subprocess.Popen([sys.executable, "-c", ""])
+        gone.wait()
+        run = history.start("r1", process=gone.pid, host=socket.gethostname())
+        run.start_task("trainer")
+        runs.list_runs(history.root, None, 20, as_json=True)
+        (listed,) = json.loads(capsys.readouterr().out)
+        runs.show_run("r1", history.root, None, as_json=True)
+        shown = json.loads(capsys.readouterr().out)
+        assert (listed["state"], listed["tasks_by_state"]) == ("LOST", {"LOST": 1})
+        assert (shown["state"], shown["tasks"][0]["state"]) == ("LOST", "LOST")
 
     def test_a_run_whose_process_has_its_number_taken(self, history, capsys):
         history.start("r1", process=os.getpid(), host=socket.gethostname())
         (run,) = query.runs(history.store)
         before = datetime(2020, 1, 1, tzinfo=timezone.utc)
-        table = runs._runs_table([run, dataclasses.replace(run, started=before)], 120)
-        states = [str(cell) for cell in table.columns[2].cells]
-        assert states == ["running", "lost"]
+        assert lost.run(run).state == "RUNNING"
+        assert lost.run(dataclasses.replace(run, started=before)).state == "LOST"
 
 
 class TestShowRun:
