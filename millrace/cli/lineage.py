@@ -66,8 +66,9 @@ def verify(what: str | None, root: Path, store: str | None, as_json: bool) -> in
 
     with output.store_of(root, store) as opened:
         artifacts = _chosen(opened, what)
+        outside = auditor.sources(opened, artifacts)
     with _watched(artifacts, not as_json) as told:
-        findings = auditor.verify(artifacts, told)
+        findings = auditor.verify(artifacts, outside, told)
     if as_json:
         output.as_json(
             {
@@ -162,7 +163,8 @@ def _watched(
 
 
 def _bytes(artifact: ArtifactRecord) -> int:
-    return int(artifact.metadata.get("bytes") or 0) if artifact.metadata.get("digest") else 0
+    size = artifact.metadata.get("bytes") if artifact.metadata.get("digest") else 0
+    return int(size) if isinstance(size, (int, float)) else 0
 
 
 def _report(findings: list[Finding]) -> None:

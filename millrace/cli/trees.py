@@ -81,10 +81,7 @@ class _Ancestors:
         text.append(f"\n{artifact.uri}", "dim")
         task = self._graph.maker(artifact.id or 0)
         if task is None:
-            outside = artifact.metadata.get("source")
-            return text.append(
-                f"\n{'read from outside' if outside else 'no task made it'}", "yellow"
-            )
+            return text.append("\nread from outside", "yellow")
         text.append("\nmade by ").append(task.name, "bold green")
         if task.id in self._tasks:
             return text.append(f", {_ABOVE}", "dim")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -79,33 +79,47 @@ def live_artifacts(store: Store) -> list[ArtifactRecord]:
     return list(map(read.artifact, live))
 
 
+def sources(store: Store, artifacts: Iterable[ArtifactRecord]) -> set[int]:
+    """Returns the ids of the artifacts that no task made: they were read from outside.
+
+    Raises:
+        StoreError: The store cannot be read.
+    """
+    ids = {artifact.id for artifact in artifacts if artifact.id is not None}
+    events = read.events_of_artifacts(store, ids)
+    return ids - {event.artifact_id for event in events if event.is_output}
+
+
 def verify(
-    artifacts: Iterable[ArtifactRecord], told: Callable[[Finding], None] = lambda _: None
+    artifacts: Iterable[ArtifactRecord],
+    outside: Container[int] = (),
+    told: Callable[[Finding], None] = lambda _: None,
 ) -> list[Finding]:
     """Checks artifacts side by side, and returns what it found in the order of their ids.
 
     Args:
         artifacts: What to check.
+        outside: The ids of those that were read from outside: `sources`.
         told: Is called with each finding as soon as there is one.
     """
     findings = []
     with ThreadPoolExecutor(_THREADS) as threads:
-        for done in as_completed([threads.submit(check, artifact) for artifact in artifacts]):
+        checks = [threads.submit(check, artifact, artifact.id in outside) for artifact in artifacts]
+        for done in as_completed(checks):
             findings.append(done.result())
             told(findings[-1])
     return sorted(findings, key=lambda finding: finding.artifact.id or 0)
 
 
-def check(artifact: ArtifactRecord) -> Finding:
-    """Checks one artifact."""
+def check(artifact: ArtifactRecord, is_source: bool = False) -> Finding:
+    """Checks one artifact; a source, which is from outside, may change after it was read."""
     recorded = artifact.metadata.get("digest")
     if not recorded:
         return Finding(artifact, Verdict.UNCHECKED, "it has no file of its own, and so no digest")
     path = local_path(artifact.uri)
     if path is None:
         return Finding(artifact, Verdict.UNCHECKED, "it does not lie on this machine")
-    # A step's own metadata may have a text of that name.
-    changed = Verdict.SOURCE_CHANGED if artifact.metadata.get("source") is True else None
+    changed = Verdict.SOURCE_CHANGED if is_source else None
     if not os.path.lexists(path):
         return Finding(artifact, changed or Verdict.MISSING, "there is nothing at its place")
     try:
@@ -134,10 +148,9 @@ def local_path(uri: str) -> Path | None:
 def _altered(artifact: ArtifactRecord, found: digest.Digest) -> str:
     recorded = artifact.metadata
     was, size = str(recorded["digest"])[:12], recorded.get("bytes")
-    bytes_now = f"{found.size:,} bytes" + (
-        f", not {size:,}" if size != found.size else " as before"
-    )
-    return f"sha256 is {found.hexdigest[:12]}…, not {was}…; {bytes_now}"
+    before = f", not {size:,}" if isinstance(size, (int, float)) else ""
+    before = " as before" if size == found.size else before
+    return f"sha256 is {found.hexdigest[:12]}…, not {was}…; {found.size:,} bytes{before}"
 
 
 def _differences(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:

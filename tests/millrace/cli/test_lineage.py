@@ -250,7 +250,7 @@ def test_a_source_and_all_that_was_read_at_its_place(history, capsys):
     path = history.root / "my.csv"
     for run_id, content in (("r1", "1"), ("r2", "2")):
         path.write_text(content)
-        metadata = {**digest.of(path).metadata(), "source": True}
+        metadata = digest.of(path).metadata()
         source = ArtifactRecord("my.csv", str(path), "system.Dataset", metadata=metadata)
         run = history.start(run_id)
         task = run.start_task("trainer", inputs={"data_uri": [source]})

@@ -398,7 +398,7 @@ def test_what_a_task_reads_from_outside_is_one_artifact_as_long_as_it_is_the_sam
     store: Store,
 ) -> None:
     def source(content: str) -> ArtifactRecord:
-        metadata = {"digest": content, "source": True}
+        metadata = {"digest": content}
         return ArtifactRecord("my.csv", "/data/my.csv", "system.Dataset", "0.0.1", metadata)
 
     for run_id, content in (("a", "1"), ("b", "1"), ("c", "2")):
