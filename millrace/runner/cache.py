@@ -18,7 +18,6 @@ from millrace.lineage import redact
 from millrace.lineage.nodes import ArtifactRecord, CachedTask
 from millrace.runner import external, ir
 from millrace.runner.memo import Memo
-from millrace.runner.sources import Sources
 
 VERSION = 1
 
@@ -27,10 +26,8 @@ def fingerprint(
     component: ir.Component,
     code: Mapping[str, str],
     parameters: Mapping[str, Any],
+    contents: external.Contents,
     artifacts: Mapping[str, ArtifactRecord],
-    memo: Memo,
-    sources: Sources,
-    imports_here: bool = True,
 ) -> str:
     """Returns the fingerprint of a container task.
 
@@ -38,10 +35,8 @@ def fingerprint(
         component: What it runs.
         code: What the runner knows of the code: digests of sources and libraries, or of the image.
         parameters: Its parameters, defaults included.
+        contents: What those of them that name something stand for, instead of their values.
         artifacts: The artifacts it reads.
-        memo: Remembers the digests of files.
-        sources: Finds the code of modules that parameters name.
-        imports_here: Whether the step imports such modules from this machine.
     """
     container = component.body
     assert isinstance(container, ir.Container)
@@ -54,8 +49,7 @@ def fingerprint(
             "env": dict(container.env),
             "code": dict(code),
             "parameters": {
-                name: external.content(name, value, memo, sources, imports_here) or {"value": value}
-                for name, value in parameters.items()
+                name: contents.get(name) or {"value": value} for name, value in parameters.items()
             },
             "inputs": {name: identity(record) for name, record in artifacts.items()},
             "outputs": [

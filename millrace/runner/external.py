@@ -53,13 +53,44 @@ def absolute(name: str, value: Any, folders: tuple[Path, ...]) -> Any:
     return os.path.normpath(folders[-1] / path)
 
 
-def content(
+Contents = Mapping[str, Mapping[str, str]]
+
+
+def contents(
+    parameters: Mapping[str, Any], memo: Memo, sources: Sources, imports_here: bool
+) -> Contents:
+    """Returns the digests of what parameters name, if it lies on this machine.
+
+    Args:
+        parameters: A task's parameters.
+        memo: Remembers the digests of files.
+        sources: Finds the code of modules that parameters name.
+        imports_here: Whether the step imports such modules from this machine.
+    """
+    found = {
+        name: _content(name, value, memo, sources, imports_here)
+        for name, value in parameters.items()
+    }
+    return {name: content for name, content in found.items() if content is not None}
+
+
+def changed(before: Contents, now: Contents, parameters: Mapping[str, Any]) -> list[str]:
+    """Returns the parameters that name something else than before.
+
+    A folder that the step itself has written to, as another parameter says, is not among them.
+    """
+    written = [path for path, is_to_write in mounts(parameters) if is_to_write]
+    return [
+        name
+        for name, content in before.items()
+        if now.get(name) != content
+        and not any(path.is_relative_to(local(parameters[name])) for path in written)
+    ]
+
+
+def _content(
     name: str, value: Any, memo: Memo, sources: Sources, imports_here: bool
 ) -> dict[str, str] | None:
-    """Returns what stands for a value in the cache's fingerprint: the digest of what it names.
-
-    None if it names nothing on this machine; then the value stands for itself.
-    """
     if not isinstance(value, str) or not value or not is_read(name) or "://" in local(value):
         return None
     path = Path(local(value))

@@ -8,6 +8,7 @@ from typing import Any
 
 from millrace.lineage.nodes import ArtifactRecord
 from millrace.runner import ir
+from millrace.runner.external import Contents
 from millrace.runner.inputs import Inputs
 from millrace.runner.result import State, TaskResult
 
@@ -32,7 +33,8 @@ class Node:
         result: How far it is.
         begun: Whether something has been done about it.
         inputs: What it is given, once that is known.
-        read: What it reads from outside the pipeline, by the parameter that names it.
+        contents: The digests of what it reads from outside the pipeline, by parameter.
+        read: What of that is recorded as an artifact.
         fingerprint: What the cache knows its result by, once that is known.
     """
 
@@ -41,6 +43,7 @@ class Node:
     result: TaskResult
     begun: bool = False
     inputs: Inputs | None = None
+    contents: Contents = dataclasses.field(default_factory=dict)
     read: Mapping[str, ArtifactRecord] = dataclasses.field(default_factory=dict)
     fingerprint: str = ""
 

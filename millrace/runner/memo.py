@@ -73,10 +73,11 @@ class Memo:
     def tree(self, folder: Path, paths: Iterable[Path]) -> str:
         """Returns a digest of all files at and below paths: their contents and names in a folder.
 
-        Links are followed, as by those who read the files.
+        Links are followed, as by those who read the files. What runs themselves write does not
+        count: Python's bytecode, and the folder that the memo lies in.
         """
         sha = hashlib.sha256()
-        for path in sorted({found for one in paths for found in _files(one)}):
+        for path in sorted({found for one in paths for found in self._files(one)}):
             name = os.fsencode(os.path.relpath(path, folder))
             sha.update(b"%s  %s\n" % (self.sha256(path).encode(), name))
         return sha.hexdigest()
@@ -91,6 +92,20 @@ class Memo:
             partial.replace(self._path)
         except OSError:
             partial.unlink(missing_ok=True)
+
+    def _files(self, path: Path, above: tuple[str, ...] = ()) -> Iterator[Path]:
+        """Yields the files at and below a path; `above` are the true paths of folders around."""
+        if not path.is_dir():
+            if path.is_file():
+                yield path
+            return
+        true = os.path.realpath(path)
+        if true in above:  # a link to a folder that it is in has no end
+            return
+        with contextlib.suppress(PermissionError):  # nor can a step read it
+            for found in path.iterdir():
+                if found.name != "__pycache__" and found != self._path.parent:
+                    yield from self._files(found, (*above, true))
 
     def _entry(self, path: Path) -> dict[str, Any]:
         status = path.stat()
@@ -117,19 +132,6 @@ class Memo:
 def _stamp(status: os.stat_result) -> tuple[int, ...]:
     """Returns what changes with a file: who sets its mtime back cannot set back its ctime."""
     return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
-
-
-def _files(path: Path, above: tuple[str, ...] = ()) -> Iterator[Path]:
-    """Yields the files at and below a path; `above` are the true paths of the folders around."""
-    if not path.is_dir():
-        if path.is_file():
-            yield path
-        return
-    true = os.path.realpath(path)
-    if true not in above:  # a link to a folder that it is in has no end
-        with contextlib.suppress(PermissionError):  # nor can a step read it
-            for found in path.iterdir():
-                yield from _files(found, (*above, true))
 
 
 def _imports(path: Path) -> list[tuple[int, str, list[str]]]:

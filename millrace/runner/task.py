@@ -80,6 +80,7 @@ class TaskRunner:
         if isinstance(node.task.component.body, ir.Importer):
             return self._import(node, node.task.component.body)
         assert node.inputs is not None
+        node.contents = self._contents(node)
         node.read = external.datasets(node.inputs.parameters, self._memo)
         if node.task.cache:
             node.fingerprint = self._fingerprint(node)
@@ -112,6 +113,7 @@ class TaskRunner:
         execution = self._recorder.start(node)
         try:
             outputs = self._attempts(attempt, node)
+            self._check_contents(node)
         except AttemptError as error:
             failed = Outcome(State.FAILED, error=str(error))
             outcome = Outcome(State.CANCELED) if self.stop.asked else failed
@@ -202,11 +204,32 @@ class TaskRunner:
             node.task.component,
             self._backend.code(body),
             node.inputs.parameters,
+            node.contents,
             node.inputs.artifacts,
-            self._memo,
-            self._sources,
-            self._backend.imports_here(body),
         )
+
+    def _contents(self, node: Node) -> external.Contents:
+        body = node.task.component.body
+        assert node.inputs is not None
+        assert isinstance(body, ir.Container)
+        return external.contents(
+            node.inputs.parameters, self._memo, self._sources, self._backend.imports_here(body)
+        )
+
+    def _check_contents(self, node: Node) -> None:
+        """Checks that what a step has read is what the cache and the record take it for.
+
+        Raises:
+            AttemptError: It was changed after it had been looked at.
+        """
+        assert node.inputs is not None
+        parameters = node.inputs.parameters
+        changed = external.changed(node.contents, self._contents(node), parameters)
+        if changed:
+            what = ", ".join(f"{name}={parameters[name]}" for name in changed)
+            raise AttemptError(
+                f"What it reads has changed while it ran: {what}. Run again.", final=True
+            )
 
     def _import(self, node: Node, importer: ir.Importer) -> Outcome:
         """Records an artifact that exists already; one that is known from before keeps its id."""

@@ -54,6 +54,8 @@ def run(
         Path(argument).write_text(tempfile.mkdtemp())
     if verb == "full":
         Path("/dev/full").write_bytes(b"x" * 100_000)
+    if verb == "edit":
+        Path(argument).write_text("edited")
     if verb == "long":
         text = "x" * int(argument)
     out.path.mkdir(parents=True)

@@ -161,6 +161,51 @@ class TestFilesOutside:
         assert states(run(pipeline, value))[0] == "COMPLETE"
         assert states(run(pipeline, value))[0] == "CACHED"
 
+    @pytest.mark.parametrize("what", ["", "*.csv", "data.csv"])
+    def test_data_that_change_while_they_are_read(self, kit, run, tmp_path, what):
+        data = tmp_path / "data" / "data.csv"
+        data.parent.mkdir()
+        data.write_text("a\n1\n")
+
+        def edited(data_uri: str):
+            kit.play(do=f"edit {data}", data_uri=data_uri).set_retry(2)
+
+        pipeline, value = kit.compile(edited), {"data_uri": str(data.parent / what)}
+        result = run(pipeline, value)
+        assert result.error == (
+            f"play: What it reads has changed while it ran: data_uri={data.parent / what}."
+            " Run again."
+        )
+        assert result.tasks["play"].attempts == 1
+        assert states(run(pipeline, value)) == ["COMPLETE"]
+        assert states(run(pipeline, value)) == ["CACHED"]
+
+    def test_a_module_that_changes_while_it_is_used(self, kit, run, tmp_path):
+        (tmp_path / "mine.py").write_text("import words\n")
+        (tmp_path / "words.py").write_text("A = 1\n")
+        pipeline = kit.single(
+            do=f"edit {tmp_path / 'words.py'}", module_file=str(tmp_path / "mine.py")
+        )
+        assert "changed while it ran: module_file=" in run(pipeline).error
+        assert run(pipeline).state is State.COMPLETE
+
+    def test_what_the_run_itself_writes_there_does_not_count(self, kit, run, tmp_path):
+        data = tmp_path / "data"
+        for folder in ("__pycache__", "models"):
+            (data / folder).mkdir(parents=True)
+
+        def writing(data_uri: str, push_destination: str):
+            first = kit.play(data_uri=data_uri, do=f"edit {data}/__pycache__/a.pyc")
+            kit.play(
+                data_uri=data_uri,
+                do=f"edit {data}/models/model",
+                push_destination=push_destination,
+            ).after(first)
+
+        value = {"data_uri": str(data), "push_destination": str(data / "models")}
+        result = run(kit.compile(writing), value, root=data / ".millrace")
+        assert result.state is State.COMPLETE, result.error
+
     @pytest.mark.parametrize("text", ["[1]", "1", "{", ""])
     def test_a_memo_that_is_none(self, run, pipeline, root, text):
         root.mkdir()
