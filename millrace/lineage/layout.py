@@ -139,8 +139,8 @@ def _artifact(store: Store, port: str, record: ArtifactRecord) -> pb.Artifact:
         uri=values.clean(redact.text(record.uri)),
         state=pb.Artifact.LIVE,
     )
-    about = {"display_name": record.name or port, **redact.metadata(record.metadata)}
-    values.set_metadata(artifact, about)
+    values.set_metadata(artifact, redact.metadata(record.metadata))
+    values.set_property(artifact, values.NAME, record.name or port)
     return artifact
 
 

@@ -31,7 +31,7 @@ class ArtifactRecord:
     """An artifact as lineage knows it.
 
     Attributes:
-        name: What people call it; the output's name if the step says nothing else.
+        name: What people call it: the name of the output, or of the file that was read.
         uri: Where it lies.
         schema_title: Its type, such as `system.Examples`.
         schema_version: The version of that type.

@@ -15,7 +15,7 @@ _T = TypeVar("_T")
 _AT_ONCE = 500  # ids in one query: SQLite, MySQL and gRPC all take that many
 _TASK = {
     *("inputs", "outputs", "task_name", "display_name", "started_at", "finished_at", "error"),
-    *("parent_dag_id", "image", "cache_fingerprint", "cached_execution_id"),
+    *("parent_dag_id", "image", "cache_fingerprint", "cached_execution_id", values.EXACT),
 }
 _ENDED = ("COMPLETE", "FAILED", "CACHED", "CANCELED")
 _OUTPUTS = (pb.Event.OUTPUT, pb.Event.DECLARED_OUTPUT, pb.Event.INTERNAL_OUTPUT)
@@ -23,9 +23,13 @@ _OUTPUTS = (pb.Event.OUTPUT, pb.Event.DECLARED_OUTPUT, pb.Event.INTERNAL_OUTPUT)
 
 def artifact(message: pb.Artifact) -> ArtifactRecord:
     """Returns an artifact."""
-    metadata = values.metadata(message)
-    name = str(metadata.pop("display_name", "") or message.name)
-    return ArtifactRecord(name, message.uri, message.type, metadata=metadata, id=int(message.id))
+    return ArtifactRecord(
+        values.text(message, values.NAME) or message.name,
+        message.uri,
+        message.type,
+        metadata=values.metadata(message),
+        id=int(message.id),
+    )
 
 
 def span(message: pb.Execution) -> dict[str, Any]:

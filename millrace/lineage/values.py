@@ -9,12 +9,14 @@
 | object | struct_value {"struct": {...}} | struct |
 
 See StructValueToMLMDValue in KFP's backend/src/v2/metadata/converter.go. MLMD keeps six decimals
-and 15 digits of a double_value and knows neither NaN nor infinity: numbers that this would change
-are in a struct beside, `exact`, which loses nothing.
+and 15 digits of a double_value and knows neither NaN nor infinity, and a struct's numbers are
+doubles: what this would change stands in `exact` as well, an object as JSON text that loses nothing.
+So does metadata whose names are taken: `exact` itself, and `display_name`.
 """
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -23,7 +25,7 @@ from google.protobuf import struct_pb2, wrappers_pb2
 
 from millrace.lineage.mlmd import pb
 
-EXACT = "exact"
+EXACT, NAME = "exact", "display_name"
 _INT32 = 2**31  # MySQL's and PostgreSQL's int_value
 _WHOLE = 2**53  # a double's whole numbers
 
@@ -34,17 +36,20 @@ def set_metadata(artifact: pb.Artifact, values: Mapping[str, Any]) -> None:
     for name, value in values.items():
         if value is None:
             continue
+        value = clean(value)
+        if name in (EXACT, NAME):
+            exact[name] = value
+            continue
         target = artifact.custom_properties[name]
         if isinstance(value, bool):
             target.int_value = int(value)
-        elif isinstance(value, (int, float)) and math.isfinite(value):
+        elif isinstance(value, (int, float)):
             target.double_value = float(value)
-            if _decimal(value) != value:
-                exact[name] = value
         else:
             _set(target, name, value)
-    if exact:
-        set_struct(artifact, EXACT, exact)
+        if _stored(target) != value:
+            exact[name] = value
+    _keep(artifact, exact)
 
 
 def metadata(artifact: pb.Artifact) -> dict[str, Any]:
@@ -53,9 +58,11 @@ def metadata(artifact: pb.Artifact) -> dict[str, Any]:
         name: plain(value, is_flag=True)
         for properties in (artifact.properties, artifact.custom_properties)
         for name, value in properties.items()
+        if name != NAME
     }
-    found.pop(EXACT, None)
-    return dict(sorted({**found, **struct(artifact, EXACT)}.items()))
+    if exact := _exact(artifact):
+        del found[EXACT]
+    return dict(sorted({**found, **exact}.items()))
 
 
 def set_property(node: Any, name: str, value: Any) -> None:
@@ -75,16 +82,22 @@ def set_property(node: Any, name: str, value: Any) -> None:
 
 def set_struct(node: Any, name: str, values: Mapping[str, Any]) -> None:
     """Sets a property to a struct of parameters."""
+    values = clean(values)
     struct = node.custom_properties[name].struct_value
     struct.Clear()
     struct.SetInParent()
-    struct.update(clean(dict(values)))
+    struct.update(values)
+    kept = {key: value for key, value in _exact(node).items() if key != name}
+    _keep(node, kept if _object(struct) == values else {**kept, name: values})
 
 
 def struct(node: Any, name: str) -> dict[str, Any]:
     """Returns a struct of parameters, empty if there is none."""
     if name not in node.custom_properties:
         return {}
+    exact = _exact(node).get(name)
+    if isinstance(exact, dict):
+        return dict(sorted(exact.items()))
     value = node.custom_properties[name]
     content = value.struct_value
     if value.HasField("proto_value"):
@@ -126,6 +139,29 @@ def _set(target: pb.Value, name: str, value: Any) -> None:
         target.struct_value.update({"number": value})
     else:
         raise TypeError(f"{name}: {type(value).__name__} is not a JSON value: {value!r}")
+
+
+def _keep(node: Any, exact: Mapping[str, Any]) -> None:
+    """Sets what properties in MLMD's own kinds would change."""
+    if exact:
+        node.custom_properties[EXACT].string_value = json.dumps(exact, ensure_ascii=False)
+    elif EXACT in node.custom_properties:
+        del node.custom_properties[EXACT]
+
+
+def _exact(node: Any) -> dict[str, Any]:
+    """Returns what properties in MLMD's own kinds have changed, by their names."""
+    try:
+        found = json.loads(text(node, EXACT) or "{}")
+    except ValueError:  # another writer's own
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _stored(value: pb.Value) -> Any:
+    """Returns what MLMD gives back of a property."""
+    is_double = value.WhichOneof("value") == "double_value"
+    return _decimal(value.double_value) if is_double else plain(value, is_flag=True)
 
 
 def _decimal(value: float) -> float:

@@ -17,16 +17,14 @@ from millrace.lineage.record import RunRecord
 from millrace.lineage.store import Store
 
 _TEXT = st.text(st.characters(blacklist_categories=("Cs",), blacklist_characters="\0"), max_size=20)
-_NUMBER = st.floats(allow_nan=False, allow_infinity=False) | st.integers(-(2**53), 2**53)
+_NUMBER = st.floats(allow_nan=False, allow_infinity=False) | st.integers(-(2**99), 2**99)
 _SCALAR = _TEXT | _NUMBER | st.booleans()
 _JSON = st.recursive(
     _SCALAR,
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(_TEXT, inner, max_size=4),
     max_leaves=8,
 )
-_NAME = st.from_regex(r"[a-z_]{1,10}", fullmatch=True).filter(
-    lambda name: name not in ("exact", "display_name")
-)
+_NAME = st.from_regex(r"[a-z_]{1,10}", fullmatch=True) | st.sampled_from(["exact", "display_name"])
 _MANY = st.dictionaries(_NAME, _JSON, max_size=6)
 
 
@@ -73,7 +71,7 @@ def test_parameters_come_back(parameters):
 
 
 @pytest.mark.parametrize(
-    "value", [0.66672341, 1e-9, 1e300, 1 / 3, -2.5e-7, 3, 0, 2**53, 123456789.125, 0.1]
+    "value", [0.66672341, 1e-9, 1e300, 1 / 3, -2.5e-7, 3, 0, 2**53, 2**53 + 1, 123456789.125, 0.1]
 )
 def test_no_digit_is_lost(store, run, value):
     """MLMD itself keeps six decimals."""
@@ -108,6 +106,24 @@ def test_kinds_of_properties_are_those_of_kfp():
     struct.Clear()
     struct.update({"struct": {"a": 1}})
     assert artifact.custom_properties["object"].struct_value == struct
+
+
+def test_names_that_are_taken(store, run):
+    metadata = {"display_name": "mine", "exact": {"list": [1]}}
+    made = run.finish_task(
+        run.start_task("t"),
+        State.COMPLETE,
+        outputs={"x": [ArtifactRecord("x", "/x", metadata=metadata)]},
+        parameters={"exact": 2**60 + 1},
+    )
+    (found,) = artifacts(store, [made["x"][0].id]).values()
+    assert (found.name, found.metadata) == ("x", metadata)
+
+
+def test_what_another_writer_calls_exact():
+    artifact = pb.Artifact()
+    artifact.custom_properties["exact"].string_value = "very"
+    assert values.metadata(artifact) == {"exact": "very"}
 
 
 @pytest.mark.parametrize(
