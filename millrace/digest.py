@@ -24,6 +24,7 @@ from typing import Any
 
 from millrace.errors import DataError
 
+METADATA = frozenset({"digest", "bytes", "file_digests"})  # what a digest alone may say
 _BLOCK = 1 << 20
 _PARALLEL = (
     64 << 20

@@ -190,7 +190,11 @@ def _write(
     declared = executor_input.get("outputs", {})
     message: dict[str, Any] = {"artifacts": {}, "parameterValues": values}
     for name, artifact in outputs.items():
-        metadata = {key: value for key, value in artifact.metadata.items() if value is not None}
+        metadata = {
+            key: value
+            for key, value in artifact.metadata.items()
+            if value is not None and key not in digest.METADATA
+        }
         if artifact.path.exists():
             metadata |= digest.of(artifact.path).metadata()
         message["artifacts"][name] = {

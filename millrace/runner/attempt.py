@@ -59,7 +59,8 @@ class Attempt:
         inputs: What it is given.
         folder: Where its outputs go.
         facts: What placeholders say about run and task.
-        ours: Whether it is a step of ours, whose exit code 1 is a user's mistake.
+        ours: Whether our entrypoint runs it: then exit code 1 is a user's mistake, and what it
+            says of the content of its outputs is so.
     """
 
     name: str
@@ -192,9 +193,11 @@ class Attempt:
     def _artifact(self, port: ir.ArtifactPort, said: list[dict[str, Any]]) -> ArtifactRecord:
         uri = said[0].get("uri") or str(self._output(port))
         metadata = dict(said[0].get("metadata") or {})
-        path = Artifact(uri).path
-        if "digest" not in metadata and "://" not in uri and path.exists():
-            metadata |= digest.of(path).metadata()
+        if not self.ours:  # our entrypoint has computed the digest; others may mean anything by it
+            metadata = {key: value for key, value in metadata.items() if key not in digest.METADATA}
+            path = Artifact(uri).path
+            if "://" not in uri and path.exists():
+                metadata |= digest.of(path).metadata()
         return ArtifactRecord(port.name, uri, port.schema_title, port.schema_version, metadata)
 
 

@@ -14,6 +14,7 @@ from millrace.errors import ModuleError, ParameterError
 
 STEP = """
 import errno
+import sys
 from millrace.artifacts import Dataset, Input, Output
 from millrace.errors import DataError
 
@@ -32,6 +33,11 @@ def run(
         raise ZeroDivisionError("by zero")
     if do == "full":
         raise OSError(errno.ENOSPC, "No space left on device", "/some/where")
+    if do == "exit":
+        sys.exit("enough")
+    if do == "claim":
+        out.metadata |= {"digest": "mine", "bytes": 3, "file_digests": {"a": "b"}, "rows": 4}
+        return {"size": 0, "text": "", "list": []}
     if do == "import":
         raise ModuleNotFoundError("no tensorflow", name="tensorflow.python")
     if do == "other":
@@ -104,6 +110,13 @@ def test_what_a_step_gives_back(step, message):
         "text": "ab",
         "list": '[1, "\\u00e9"]',
     }
+
+
+def test_a_digest_is_of_what_there_is_and_nobodys_word(step, message):
+    message["inputs"]["parameterValues"]["do"] = "claim"
+    assert call(step, message) == 0
+    (written,) = output(message)["artifacts"]["out"]["artifacts"]
+    assert written["metadata"] == {"rows": 4}
 
 
 def test_kfps_own_library_reads_it(step, message):

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from millrace import digest
 from millrace.errors import PipelineError
 from millrace.runner.docker import Options
 from millrace.runner.result import State
@@ -209,6 +210,32 @@ def shell(kit):
         return kit.compile(shell)
 
     return compiled
+
+
+CLAIM = """
+import json, pathlib, sys
+outputs = json.loads(sys.argv[1])["outputs"]
+(out,) = outputs["artifacts"]["out"]["artifacts"]
+pathlib.Path(out["uri"]).write_text("x")
+out["metadata"] = {"digest": "mine", "bytes": 7, "rows": 1}
+output = {"artifacts": {"out": {"artifacts": [out]}}}
+pathlib.Path(outputs["outputFile"]).write_text(json.dumps(output))
+"""
+
+
+def test_a_third_party_does_not_say_what_the_digest_is(kit, run, tmp_path):
+    dsl = kit.dsl
+
+    @dsl.container_component
+    def claim(out: dsl.Output[dsl.Dataset]):
+        return dsl.ContainerSpec(image=BASE, command=["python3", "-c", CLAIM], args=["{{$}}"])
+
+    def claiming():
+        claim()
+
+    result = run(kit.compile(claiming), docker=Options(network="host"))
+    made = result.tasks["claim"].artifacts["out"]
+    assert made.metadata == {"rows": 1, **digest.of(Path(made.uri)).metadata()}
 
 
 class TestRights:
