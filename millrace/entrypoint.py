@@ -65,7 +65,7 @@ def main(argv: list[str] | None = None) -> int:
     )
     try:
         execute(argv[0], json.loads(argv[2]))
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         explained = error if isinstance(error, MillraceError) else _explain(error)
         if explained is None:
             _report(f"{type(error).__name__}: {error}", traceback.format_exc())
@@ -76,8 +76,14 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def _explain(error: Exception) -> MillraceError | None:
+def _explain(error: BaseException) -> MillraceError | None:
     """Returns what a user can do about an error that is none of ours, or None."""
+    if isinstance(error, SystemExit):
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        return ModuleError(
+            f"sys.exit({error.code!r}) in {last.filename}, line {last.lineno}: a step returns when"
+            " it is done, and raises an error when it cannot go on."
+        )
     if isinstance(error, ModuleNotFoundError):
         library = (error.name or "").partition(".")[0]
         if extra := _EXTRAS.get(library):

@@ -164,6 +164,11 @@ class Attempt:
 
     def _collect(self, peak_memory: int) -> Outputs:
         path = self._own("output.json")
+        if self.ours and not path.exists():
+            raise AttemptError(
+                "its code ended the process, with exit code 0, before the step was done",
+                peak_memory=peak_memory,
+            )
         try:
             output = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
             said = output.get("artifacts", {})

@@ -158,6 +158,12 @@ def test_the_inputs_of_an_f_string_are_no_mistake(step, message):
         ({"do": "full"}, 1, "No space is left on the disk at /some/where."),
         ({"do": "import"}, 1, "tensorflow is not installed: pip install 'millrace[train]'."),
         ({"do": "other"}, 70, "ModuleNotFoundError: no sklearn"),
+        (
+            {"do": "exit"},
+            1,
+            "sys.exit('enough') in {step}, line 23: a step returns when it is done, and raises an"
+            " error when it cannot go on.",
+        ),
         ({"do": "crash"}, 70, "ZeroDivisionError: by zero"),
         ({"nmae": "x"}, 1, 'The step has no parameter "nmae". Did you mean "name"?'),
         ({"number": "3"}, 1, "\"number\" must be int, and is str: '3'."),
@@ -168,6 +174,7 @@ def test_the_inputs_of_an_f_string_are_no_mistake(step, message):
     ],
 )
 def test_how_a_step_fails(step, message, tmp_path, monkeypatch, capsys, values, code, line):
+    line = line.format(step=step)
     reason = tmp_path / "reason"
     monkeypatch.setenv(entrypoint.TERMINATION_LOG, str(reason))
     message["inputs"]["parameterValues"] |= values

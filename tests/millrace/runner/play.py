@@ -59,6 +59,11 @@ def run(
     if verb == "long":
         text = "x" * int(argument)
     out.path.mkdir(parents=True)
+    if verb == "exit":
+        (out.path / "half").write_text(text)
+        sys.exit()
+    if verb == "vanish":
+        os._exit(0)
     (out.path / "text").write_text(text)
     out.metadata |= {"rows": count, "environment": os.environ.get("PLAY", "")}
     out.metadata["pid"] = os.getpid()

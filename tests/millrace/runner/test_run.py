@@ -3,6 +3,7 @@
 # ruff: noqa: RUF013  KFP reads types from the signature
 import json
 import os
+import re
 import shutil
 import sys
 import tempfile
@@ -309,6 +310,20 @@ class TestFailures:
 
         result = run(kit.compile(killed))
         assert result.error == ("play: it was killed, as the system does when memory runs out")
+
+    @pytest.mark.parametrize(
+        ("do", "error"),
+        [
+            ("exit", r"play: sys\.exit\(None\) in \S+play\.py, line \d+: a step returns when"),
+            ("vanish", "play: its code ended the process, with exit code 0, before the step was"),
+        ],
+    )
+    def test_half_a_result_is_none(self, kit, run, do, error):
+        pipeline = kit.single(do=do)
+        for _ in range(2):
+            result = run(pipeline)
+            assert result.state is State.FAILED
+            assert re.match(error, result.error), result.error
 
     def test_no_space_left_is_one_line(self, kit, run):
         def full():
