@@ -59,7 +59,7 @@ def make_all(model: ExportedModel, names: list[str], sample: Sample) -> list[Can
     Raises:
         ModelError: TFLite cannot compute the model at all.
     """
-    quantizer = Quantizer(convert.to_float32(model), sample.features)
+    quantizer = Quantizer(convert.to_float32(model), sample.calibration)
     made = [_make(name, quantizer, model, sample) for name in names]
     _time([each for each in made if not each.failure], sample)
     for each in made:

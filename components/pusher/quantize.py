@@ -22,10 +22,12 @@ MEANING = {
     FLOAT32: "float32 throughout",
     FLOAT16: "weights of the network in float16, arithmetic in float32",
     DYNAMIC_RANGE: "weights of the network in int8, its activations quantised as they come",
-    INT8: "weights and activations of the network in int8, by ranges seen on rows of the split",
+    INT8: (
+        "weights and activations of the network in int8, by ranges seen on rows of the train split "
+        "(without one, of the split that is measured)"
+    ),
 }
-# Rows that the ranges of activations are seen on, and how many at once.
-CALIBRATION_ROWS = 2048
+# Rows that the ranges of activations are seen on at once.
 _BATCH = 256
 _NOTHING = (
     f"the network has no dense, convolution or embedding layer of {MIN_ELEMENTS} weights or more"
@@ -74,8 +76,7 @@ class Quantizer:
         )
         seen = {index: name for each in self._weights for index, name in each.seen.items()}
         ranges: _Ranges = {}
-        some = next(batches(self._rows, CALIBRATION_ROWS))
-        for batch in batches(some, _BATCH):
+        for batch in batches(self._rows, _BATCH):
             runner.run(batch)
             for index, name in seen.items():
                 _widen(ranges, name, runner.tensor(index))

@@ -12,8 +12,12 @@ from millrace import metrics
 from millrace.data import examples
 from millrace.errors import DataError, ModelError
 from millrace.exported import ExportedModel
+from millrace.features import to_numpy
 from millrace.metrics import HEADLINE, Array, Groups
 from millrace.problem import Kind, Problem
+
+_TRAIN = "train"
+_CALIBRATION_ROWS = 2048
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,6 +27,8 @@ class Sample:
     Attributes:
         problem: What is predicted.
         features: The rows, as `raw_features` takes them.
+        calibration: Rows of the train split, if there is one, to see on what values activations
+            take: what they set is then measured on other rows.
         labels: The index of each row's class, or its value.
         outputs: The SavedModel's predictions, of shape [rows, width].
         metric: What the quality is measured by.
@@ -31,6 +37,7 @@ class Sample:
 
     problem: Problem
     features: dict[str, Array]
+    calibration: dict[str, Array]
     labels: Array
     outputs: Array
     metric: str
@@ -46,6 +53,8 @@ class Sample:
 
 def take(model: ExportedModel, root: Path, split: str, max_rows: int) -> Sample:
     """Takes rows evenly from all over a split, and has the SavedModel predict them.
+
+    Those for calibration are taken as evenly: the first rows of sorted data are unlike the others.
 
     Raises:
         DataError: The split has no rows.
@@ -66,10 +75,16 @@ def take(model: ExportedModel, root: Path, split: str, max_rows: int) -> Sample:
             f"The model gives {broken} of {len(predicted)} rows no finite prediction, so that no "
             "candidate can be compared with it. Look for NaN or infinite values in the examples."
         )
-    joined = {name: np.concatenate([part[name] for part in features]) for name in features[0]}
     metric = _metric(model.problem, label)
-    quality = measure(metric, model.problem, label, predicted)
-    return Sample(model.problem, joined, label, predicted, metric, quality)
+    return Sample(
+        model.problem,
+        _join(features),
+        _calibration(model, root, split),
+        label,
+        predicted,
+        metric,
+        measure(metric, model.problem, label, predicted),
+    )
 
 
 def measure(metric: str, problem: Problem, labels: Array, outputs: Array) -> float:
@@ -86,6 +101,16 @@ def _metric(problem: Problem, labels: Array) -> str:
     """Returns the headline metric; of rows of one class, which have no AUC, the accuracy."""
     one_class = problem.kind is Kind.BINARY and labels.min() == labels.max()
     return "binary_accuracy" if one_class else HEADLINE[problem.kind]
+
+
+def _calibration(model: ExportedModel, root: Path, split: str) -> dict[str, Array]:
+    train = _TRAIN in examples.splits(root) and examples.num_rows(root, _TRAIN) > 0
+    batches = _evenly(model, root, _TRAIN if train else split, _CALIBRATION_ROWS)
+    return _join([to_numpy(batch, model.spec) for batch in batches])
+
+
+def _join(parts: list[dict[str, Array]]) -> dict[str, Array]:
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
 def _evenly(model: ExportedModel, root: Path, split: str, max_rows: int) -> list[pa.RecordBatch]:

@@ -259,6 +259,34 @@ def test_rows_are_taken_from_all_over_a_split(
     assert len(found.labels) == len(found.outputs) == expected
 
 
+@pytest.mark.parametrize("split", ["train", "eval"])
+def test_int8_of_sorted_data(
+    exported: Callable, models: Any, push: Callable, tmp_path: Path, split: str
+) -> None:
+    import tensorflow as tf
+
+    layer = tf.ones([16, 16]) / 16.0
+
+    def predict(features: dict, _: Any) -> Any:
+        x = tf.repeat(features["distance"] / 1000.0, 16, axis=1)
+        return tf.sigmoid(tf.matmul(tf.nn.relu(tf.matmul(x, layer)), layer)[:, :1] - 2.5)
+
+    model = models.save(tmp_path / "m", "binary", predict)
+    rows = models.label(model, models.table(4000), seed=1).sort_by("distance")
+    models.write(tmp_path / "e", {split: rows, "eval": rows})
+    found = push(model, tmp_path / "e", max_rows=4000, candidates=["int8"])
+    assert abs(found.candidate("int8")["loss"]) < 0.002
+
+
+def test_int8_is_calibrated_on_rows_of_the_train_split(exported: Callable) -> None:
+    from millrace.components.pusher.sample import take
+
+    given = exported("binary")
+    found = take(ExportedModel(given.model), given.examples, "eval", 10)
+    train = pq.read_table(examples.shards(given.examples, "train")[0])["distance"].to_numpy()
+    np.testing.assert_array_equal(found.calibration["distance"][:, 0], train.astype("f"))
+
+
 @pytest.mark.parametrize(
     ("parameters", "kind", "message"),
     [
