@@ -132,6 +132,7 @@ def bind(run: Callable[..., Any], executor_input: dict[str, Any]) -> dict[str, A
     """Returns the arguments that an ExecutorInput gives; what it leaves out keeps its default."""
     inputs, outputs = executor_input.get("inputs", {}), executor_input.get("outputs", {})
     parameters: dict[str, Any] = inputs.get("parameterValues", {})
+    redact.learn(parameters)
     given = {**inputs.get("artifacts", {}), **outputs.get("artifacts", {})}
     hints = typing.get_type_hints(run)
     arguments: dict[str, Any] = {}

@@ -11,7 +11,7 @@ from typing import TextIO
 
 from millrace.cli import facts, progress
 from millrace.lineage import redact
-from millrace.runner import ir, parameters, run
+from millrace.runner import parameters, run
 from millrace.runner.docker import Options
 from millrace.runner.result import RunResult, State, TaskResult
 
@@ -81,7 +81,7 @@ def list_parameters(pipeline: str, as_json: bool) -> None:
                 "type": parameter.type,
                 "description": parameter.description,
                 "required": parameter.required,
-                "default": None if parameter.default is ir.MISSING else parameter.default,
+                "default": parameters.shown(parameter),
             }
             for parameter in declared
         ]

@@ -159,6 +159,7 @@ def _start(
     properties: Mapping[str, Any],
 ) -> None:
     execution.last_known_state = pb.Execution.RUNNING
+    redact.learn(parameters)
     values.set_struct(execution, "inputs", redact.parameters(parameters))
     for key, value in {
         **redact.parameters(properties),

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 HIDDEN = "***"
+_SHORTEST = 4  # characters of a secret that is looked for: a shorter one stands in many words
+_known: set[str] = set()  # the secrets that this process was given
 
 # A parameter with one of these words in its name is a secret, whatever its value.
 _ALWAYS = {
@@ -50,6 +52,11 @@ _ASSIGNED = re.compile(
 _BEARER = re.compile(r"(?P<before>\bbearer\s+)[\w.~+/=-]{8,}", re.IGNORECASE)
 
 
+def learn(values: Mapping[str, Any]) -> None:
+    """Has the secrets among parameters replaced from now on, in messages and by other names."""
+    _known.update(text for text in _secrets(values) if len(text) >= _SHORTEST)
+
+
 def parameters(values: Mapping[str, Any]) -> dict[str, Any]:
     """Returns parameters with every secret replaced by `***`, by its name or where it stands."""
     return {
@@ -71,8 +78,22 @@ def text(value: str) -> str:
 
 
 def message(value: str) -> str:
-    """Returns an error message without the passwords that a library may have put into it."""
+    """Returns an error message without the secrets that a step or library has put into it."""
+    for secret in sorted(_known, key=len, reverse=True):
+        value = value.replace(secret, HIDDEN)
     return _BEARER.sub(_hidden, _ASSIGNED.sub(_hidden, text(value)))
+
+
+def _secrets(value: Any, is_secret: bool = False) -> Iterator[str]:
+    """Yields the secrets among parameters; all that is within a secret is one."""
+    if isinstance(value, Mapping):
+        for name, item in value.items():
+            yield from _secrets(item, is_secret or _is_secret(name, item))
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            yield from _secrets(item, is_secret)
+    elif is_secret and value is not None and not isinstance(value, bool):
+        yield str(value)
 
 
 def _hidden(match: re.Match[str]) -> str:
@@ -81,7 +102,7 @@ def _hidden(match: re.Match[str]) -> str:
 
 def _inside(value: Any, of_mapping: Any) -> Any:
     if isinstance(value, str):
-        return text(value)
+        return HIDDEN if value in _known else text(value)
     if isinstance(value, Mapping):
         return of_mapping(value)
     if isinstance(value, (list, tuple)):

@@ -10,8 +10,8 @@
 
 See StructValueToMLMDValue in KFP's backend/src/v2/metadata/converter.go. MLMD keeps six decimals
 and 15 digits of a double_value and knows neither NaN nor infinity, and a struct's numbers are
-doubles: what this would change stands in `exact` as well, an object as JSON text that loses nothing.
-So does metadata whose names are taken: `exact` itself, and `display_name`.
+doubles: what this would change stands in `exact` as well, an object as JSON text, which loses
+nothing. So does metadata whose names are taken: `exact` itself, and `display_name`.
 """
 
 from __future__ import annotations

@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from millrace.errors import ParameterError, nearest
+from millrace.lineage import redact
 from millrace.runner import ir
 
 _KINDS = {
@@ -116,12 +117,18 @@ def listed(parameters: Iterable[ir.Parameter]) -> str:
     lines = []
     for parameter in sorted(parameters, key=lambda one: not one.required):
         kind = parameter.type.removeprefix("NUMBER_").lower()
-        default = (
-            "" if parameter.default is ir.MISSING else f", default {_short(parameter.default)}"
-        )
+        is_optional = parameter.default is not ir.MISSING
+        default = f", default {_short(shown(parameter))}" if is_optional else ""
         what = f": {parameter.description}" if parameter.description else ""
         lines.append(f"  {parameter.name} ({kind}{default}){what}")
     return "\n".join(lines) if lines else "  It takes none."
+
+
+def shown(parameter: ir.Parameter) -> Any:
+    """Returns the default of a parameter as people may see it; None if it has none."""
+    if parameter.default is ir.MISSING:
+        return None
+    return redact.parameters({parameter.name: parameter.default})[parameter.name]
 
 
 def _parse(parameter: ir.Parameter, text: str) -> Any:
@@ -155,7 +162,7 @@ def _wrong(parameter: ir.Parameter, value: Any) -> ParameterError:
     what = f"\n{listed([parameter])}" if parameter.description else ""
     return ParameterError(
         f'The parameter "{parameter.name}" must be {_KINDS.get(parameter.type, parameter.type)},'
-        f" and is {_short(value)}.{what}"
+        f" and is {_short(redact.parameters({parameter.name: value})[parameter.name])}.{what}"
     )
 
 

@@ -161,6 +161,32 @@ def test_secrets_are_not_printed(kit, tmp_path, capsys):
     assert "hunter2" not in printed
 
 
+def test_a_secret_stands_in_no_message(millrace, kit, tmp_path):
+    """The step says it, and knows it by another name."""
+
+    def login(password: str):
+        kit.play(text=password, do="tell")
+
+    pipeline = kit.compile(login)
+    done = millrace("run", pipeline, "-p", "password=hunter2pw", cwd=tmp_path, check=False)
+    assert "play failed: RuntimeError: cannot log in with ***" in done.stdout
+    assert "hunter2pw" not in done.stdout + done.stderr
+    assert b"hunter2pw" not in (tmp_path / ".millrace" / "metadata.sqlite").read_bytes()
+
+
+def test_the_default_of_a_secret_is_not_listed(kit, capsys):
+    def guarded(password: str = "hunter2pw", count: int = 3):
+        kit.play(text=password, count=count)
+
+    pipeline = str(kit.compile(guarded))
+    command.list_parameters(pipeline, as_json=False)
+    command.list_parameters(pipeline, as_json=True)
+    printed = capsys.readouterr().out
+    assert "hunter2pw" not in printed
+    assert 'password (string, default "***")' in printed
+    assert '"default": "***"' in printed
+
+
 class Terminal(io.StringIO):
     """A stream that says it is a terminal."""
 

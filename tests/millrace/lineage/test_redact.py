@@ -118,3 +118,30 @@ def test_metadata_hides_no_names():
 )
 def test_messages(said, shown):
     assert redact.message(said) == shown
+
+
+@pytest.fixture
+def learned(monkeypatch):
+    monkeypatch.setattr(redact, "_known", set())
+    redact.learn({"password": "hunter2pw", "db": {"pwd": "long hunter2pw"}, "pin_secret": "123"})
+    redact.learn({"credentials": {"user": "ada_l", "tls": True}, "api_token": 7, "text": "plain"})
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        ("cannot log in with hunter2pw", "cannot log in with ***"),
+        ("cannot log in with 'long hunter2pw'.", "cannot log in with '***'."),
+        ("ada_l is unknown: True", "*** is unknown: True"),
+        ("123 plain rows, 7 columns", "123 plain rows, 7 columns"),
+    ],
+)
+def test_what_is_known_to_be_secret(learned, said, shown):
+    assert redact.message(said) == shown
+
+
+def test_a_secret_by_another_name(learned):
+    assert redact.parameters({"text": "hunter2pw", "list": ["hunter2pw", "x"]}) == {
+        "text": "***",
+        "list": ["***", "x"],
+    }

@@ -40,6 +40,8 @@ def run(
         raise DataError(argument)
     if verb == "crash":
         raise RuntimeError(argument)
+    if verb == "tell":
+        raise RuntimeError(f"cannot log in with {text}")
     if verb == "die":
         os.kill(os.getpid(), signal.SIGKILL)
     if verb == "flaky":
