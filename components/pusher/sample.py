@@ -47,7 +47,7 @@ class Sample:
         """Returns how much worse than the SavedModel's a quality is; an error, relative to it."""
         if self.problem.kind is not Kind.REGRESSION:
             return self.quality - quality
-        least = 1e-9 * float(np.abs(self.labels).max(initial=1))
+        least = 1e-9 * float(np.abs(self.labels).max() or 1)
         return (quality - self.quality) / max(self.quality, least)
 
 

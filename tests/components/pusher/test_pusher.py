@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 from collections.abc import Callable
@@ -276,6 +277,18 @@ def test_int8_of_sorted_data(
     models.write(tmp_path / "e", {split: rows, "eval": rows})
     found = push(model, tmp_path / "e", max_rows=4000, candidates=["int8"])
     assert abs(found.candidate("int8")["loss"]) < 0.002
+
+
+@pytest.mark.parametrize("unit", [1e-12, 1.0, 1e30])
+def test_the_loss_of_a_regression_does_not_depend_on_its_unit(
+    exported: Callable, unit: float
+) -> None:
+    from millrace.components.pusher.sample import take
+
+    given = exported("regression")
+    sample = take(ExportedModel(given.model), given.examples, "eval", 10)
+    scaled = dataclasses.replace(sample, labels=sample.labels * unit, quality=0.1 * unit)
+    assert scaled.loss(2 * unit) == pytest.approx(19)
 
 
 def test_int8_is_calibrated_on_rows_of_the_train_split(exported: Callable) -> None:
