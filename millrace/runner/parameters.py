@@ -22,6 +22,7 @@ _KINDS = {
     "LIST": 'a list as JSON, such as ["a", "b"]',
     "STRUCT": 'an object as JSON, such as {"key": 1}',
 }
+_DEEPEST = 30  # a protobuf, as which lineage and KFP keep a value, nests no deeper than a hundred
 _BOOLEANS = {"true": True, "false": False, "yes": True, "no": False, "1": True, "0": False}
 
 
@@ -99,8 +100,15 @@ def check(parameter: ir.Parameter, value: Any) -> Any:
     """Returns a value as the type that its parameter declares.
 
     Raises:
-        ParameterError: It is of another type.
+        ParameterError: It is of another type, or holds what JSON does not have.
     """
+    value = _typed(parameter, value)
+    if trouble := _trouble(value):
+        raise ParameterError(f'The parameter "{parameter.name}" {trouble}.')
+    return value
+
+
+def _typed(parameter: ir.Parameter, value: Any) -> Any:
     kind = parameter.type
     if kind == "NUMBER_INTEGER" and _is_number(value) and float(value).is_integer():
         return int(value)
@@ -139,12 +147,28 @@ def _parse(parameter: ir.Parameter, text: str) -> Any:
         if parameter.type == "BOOLEAN":
             return _BOOLEANS[text.strip().lower()]
         if parameter.type in ("LIST", "STRUCT"):
-            return check(parameter, json.loads(text))
+            return _typed(parameter, json.loads(text))
         if _digits(text):
-            return check(parameter, int(text))
-        return check(parameter, float(text))  # 1e6 is a whole number too
-    except (ValueError, KeyError, ParameterError):
+            return _typed(parameter, int(text))
+        return _typed(parameter, float(text))  # 1e6 is a whole number too
+    except (ValueError, KeyError, RecursionError, ParameterError):
         raise _wrong(parameter, text) from None
+
+
+def _trouble(value: Any, depth: int = 0) -> str:
+    """Returns what keeps a value from being JSON, empty if nothing does."""
+    if isinstance(value, (list, dict)):
+        if depth == _DEEPEST:
+            return f"has more than {_DEEPEST} lists and objects within each other"
+        for key in value if isinstance(value, dict) else ():
+            if not isinstance(key, str):
+                return f"has a key that is no text: write {key!r} in quotes"
+        items = value.values() if isinstance(value, dict) else value
+        return next(filter(None, (_trouble(item, depth + 1) for item in items)), "")
+    if value is None or isinstance(value, (str, bool)) or _is_number(value):
+        return ""
+    kind = type(value).__name__
+    return f"holds {_short(str(value))}, a {kind} that JSON does not have: as text it needs quotes"
 
 
 def _digits(text: str) -> bool:

@@ -2,6 +2,7 @@
 # ruff: noqa: B006, RUF013  KFP reads defaults and types from the signature
 
 import json
+from datetime import date
 
 import pytest
 from hypothesis import given, settings
@@ -103,6 +104,9 @@ def test_the_command_line(pipeline, pair, value):
         ('columns={"a": 1}', '"columns" must be a list as JSON'),
         ("options=[1]", '"options" must be an object as JSON, such as {"key": 1}, and is "[1]".'),
         ("options={a: 1}", '"options" must be an object as JSON'),
+        ("columns=" + "[" * 900 + "]" * 900, '"columns" has more than 30 lists and objects within'),
+        ("columns=" + "[" * 90_000, '"columns" must be a list as JSON'),
+        ('options={"a": NaN}', '"options" holds "nan", a float that JSON does not have'),
         ("rows", "A parameter is given as name=value, and 'rows' is not."),
         ("=5", "A parameter is given as name=value, and '=5' is not."),
         ("row=5", 'The pipeline "takes" has no parameter "row". Did you mean "rows"?'),
@@ -144,6 +148,11 @@ def test_missing_ones_are_named_with_what_they_are_for(pipeline):
         ({"rows": True}, '"rows" must be a whole number, and is true.'),
         ({"rows": None}, '"rows" must be a whole number, and is null.'),
         ({"rows": 1.5}, '"rows" must be a whole number'),
+        (
+            {"options": {"a": [date(2024, 1, 1)]}},
+            '"options" holds "2024-01-01", a date that JSON does not have: as text it needs quotes.',
+        ),
+        ({"options": {1: "a"}}, '"options" has a key that is no text: write 1 in quotes.'),
         ({"ratio": "1"}, '"ratio" must be a number'),
         ({"flag": "true"}, '"flag" must be true or false'),
         ({"flag": 1}, '"flag" must be true or false'),
