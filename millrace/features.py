@@ -7,6 +7,9 @@ but the label. An optional feature that is missing in a row holds a value that s
     int64    the smallest 64-bit integer
     string   the empty string
 
+As the signature cannot tell such a value from a missing one, nothing else does either: in the rows
+that Transform learns from and in the tf.Examples that `serving_default` takes, it is missing too.
+
 Inside the model such inputs become the `tf.SparseTensor`s that `preprocessing_fn` was written for,
 by operations that TFLite has too. A column's name is its input's name if TensorFlow takes it for
 one; else `input_names` makes one.
@@ -120,6 +123,19 @@ def input_names(columns: Iterable[str]) -> dict[str, str]:
     return names
 
 
+def absent_as_null(values: pa.Array) -> pa.Array:
+    """Returns an optional feature's values, with null for those that stand for a missing one."""
+    if pa.types.is_floating(values.type):
+        stands = pc.is_nan(values)
+    elif pa.types.is_integer(values.type):
+        stands = pc.equal(values, INT_MISSING)
+    elif pa.types.is_null(values.type) or pa.types.is_nested(values.type):
+        return values
+    else:
+        stands = pc.equal(pc.binary_length(values), 0)
+    return pc.if_else(stands, None, values) if pc.any(stands).as_py() else values
+
+
 def to_numpy(batch: pa.RecordBatch, spec: Mapping[str, RawFeature]) -> dict[str, Array]:
     """Returns a batch of raw rows as the inputs of `raw_features`, by input name.
 
@@ -147,6 +163,18 @@ def to_tensors(inputs: Mapping[str, tf.Tensor], spec: Mapping[str, RawFeature]) 
     return {
         column: inputs[feature.input] if feature.required else _sparse(inputs[feature.input])
         for column, feature in spec.items()
+    }
+
+
+def without_absent(features: Mapping[str, Any], spec: Mapping[str, RawFeature]) -> dict[str, Any]:
+    """Returns parsed tf.Examples without values that stand for a missing one."""
+    import tensorflow as tf
+
+    return {
+        column: tf.sparse.retain(values, _present(values.values))
+        if column in spec and not spec[column].required
+        else values
+        for column, values in features.items()
     }
 
 
@@ -200,10 +228,14 @@ def _dense(values: pa.Array, column: str, feature: RawFeature) -> Array:
 def _sparse(values: tf.Tensor) -> tf.SparseTensor:
     import tensorflow as tf
 
-    if values.dtype.is_floating:
-        present = tf.equal(values, values)  # NaN is the number that is not equal to itself
-    else:
-        present = tf.not_equal(values, tf.constant(INT_MISSING if values.dtype == tf.int64 else ""))
-    where = tf.where(present)
+    where = tf.where(_present(values))
     shape = tf.stack([tf.shape(values, out_type=tf.int64)[0], tf.constant(1, tf.int64)])
     return tf.SparseTensor(where, tf.gather_nd(values, where), shape)
+
+
+def _present(values: tf.Tensor) -> tf.Tensor:
+    import tensorflow as tf
+
+    if values.dtype.is_floating:
+        return tf.equal(values, values)  # NaN is the number that is not equal to itself
+    return tf.not_equal(values, tf.constant(INT_MISSING if values.dtype == tf.int64 else ""))

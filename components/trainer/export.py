@@ -24,7 +24,7 @@ from tensorflow_transform.tf_metadata import schema_utils
 from millrace import saved_model
 from millrace.data import schemas
 from millrace.errors import ModelError
-from millrace.features import SOURCES_FILE, RawFeature, raw_spec, to_tensors
+from millrace.features import SOURCES_FILE, RawFeature, raw_spec, to_tensors, without_absent
 from millrace.problem import Problem
 
 OUTPUT = "outputs"
@@ -120,7 +120,7 @@ class _Served(tf.Module):  # type: ignore[misc]
 
         @tf.function(input_signature=[examples], autograph=False)
         def serving_default(examples: tf.Tensor) -> dict[str, tf.Tensor]:
-            return self._predict(tf.io.parse_example(examples, unlabelled))
+            return self._predict(self._parse(examples, unlabelled))
 
         @tf.function(autograph=False)
         def raw_features(**columns: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -128,7 +128,7 @@ class _Served(tf.Module):  # type: ignore[misc]
 
         @tf.function(input_signature=[examples], autograph=False)
         def transform_features(examples: tf.Tensor) -> dict[str, tf.Tensor]:
-            return self._features(tf.io.parse_example(examples, self._examples))
+            return self._features(self._parse(examples, self._examples))
 
         columns = {
             raw.input: tf.TensorSpec([None, 1], raw.dtype, name=raw.input)
@@ -139,6 +139,9 @@ class _Served(tf.Module):  # type: ignore[misc]
             "raw_features": raw_features.get_concrete_function(**columns),
             "transform_features": transform_features,
         }
+
+    def _parse(self, examples: tf.Tensor, columns: Mapping[str, Any]) -> dict[str, Any]:
+        return without_absent(tf.io.parse_example(examples, columns), self._spec)
 
     def _predict(self, raw: Mapping[str, Any]) -> dict[str, tf.Tensor]:
         features = self._features(raw)

@@ -18,6 +18,8 @@ def transform(
 ):
     """Computes features from raw columns with TensorFlow Transform, for training and serving alike.
 
+    In a column that the schema lets be missing, an empty text counts as missing, and so does NaN.
+
     Args:
         examples: The raw rows.
         schema: The schema of the raw rows.

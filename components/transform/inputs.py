@@ -12,7 +12,7 @@ from tfx_bsl.tfxio.tensor_representation_util import InferTensorRepresentationsF
 
 from millrace.data.lists import to_list
 from millrace.errors import DataError
-from millrace.features import active_features
+from millrace.features import absent_as_null, active_features
 
 _VALUES = {
     schema_pb2.FLOAT: pa.float32(),
@@ -93,7 +93,8 @@ class RawInputs:
         try:
             if pa.types.is_list(values.type) or pa.types.is_large_list(values.type):
                 return values.cast(pa.list_(kind))
-            return to_list(values.cast(kind))
+            values = values.cast(kind)
+            return to_list(values if required else absent_as_null(values))
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
             name = schema_pb2.FeatureType.Name(feature.type)
             raise DataError(

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from tensorflow_metadata.proto.v0 import schema_pb2
 
 from millrace.data import examples
-from millrace.features import active_features, single_valued
+from millrace.features import absent_as_null, active_features, single_valued
 from millrace.problem import are_written_numbers
 
 LEVELS = 32  # an integer column with at most so many values is also offered as a category
@@ -75,8 +75,9 @@ def columns(
     rows = 0
     for batch in _batches(root, splits, names):
         rows += batch.num_rows
-        for name, look in zip(names, looks, strict=True):
-            look.at(batch.column(batch.schema.get_field_index(name)))
+        for feature, look in zip(features, looks, strict=True):
+            values = batch.column(batch.schema.get_field_index(feature.name))
+            look.at(values if feature.HasField("shape") else absent_as_null(values))
     return [look.column(feature, rows) for feature, look in zip(features, looks, strict=True)]
 
 

@@ -14,7 +14,15 @@ from hypothesis import strategies as st
 from tensorflow_metadata.proto.v0 import schema_pb2
 
 from millrace.errors import DataError
-from millrace.features import INT_MISSING, RawFeature, input_names, raw_spec, to_numpy, to_tensors
+from millrace.features import (
+    INT_MISSING,
+    RawFeature,
+    absent_as_null,
+    input_names,
+    raw_spec,
+    to_numpy,
+    to_tensors,
+)
 
 
 def schema(**columns: tuple[str, bool]) -> schema_pb2.Schema:
@@ -125,6 +133,22 @@ def test_missing_values_are_stood_for() -> None:
     assert math.isnan(inputs["price"][1, 0])
     assert inputs["count"].ravel().tolist() == [INT_MISSING, 7]
     assert inputs["kind"].ravel().tolist() == ["é".encode(), b""]
+
+
+@pytest.mark.parametrize(
+    ("values", "kind", "expected"),
+    [
+        (["a", "", None], pa.string(), ["a", None, None]),
+        ([b"a", b"", None], pa.binary(), [b"a", None, None]),
+        ([1.5, math.nan, None, math.inf], pa.float64(), [1.5, None, None, math.inf]),
+        ([0, INT_MISSING, None], pa.int64(), [0, None, None]),
+        ([0, None], pa.int8(), [0, None]),
+        ([None], pa.null(), [None]),
+        ([["", "a"]], pa.list_(pa.string()), [["", "a"]]),
+    ],
+)
+def test_what_stands_for_a_missing_value_is_one(values, kind, expected) -> None:
+    assert absent_as_null(pa.array(values, kind)).to_pylist() == expected
 
 
 def test_optional_columns_may_be_absent() -> None:

@@ -28,6 +28,7 @@ def table(kind: str, rows: int, seed: int) -> pa.Table:
         "multiclass": np.digitize(score, [-1.0, 1.0]) * 10,
         "regression": 200_000 + 50_000 * score,
     }
+    words[missing] = ""  # counts as missing, in a column that may be
     return pa.table({
         "number": number,
         "Amount (€)": pa.array(rng.exponential(2, rows), mask=missing),

@@ -211,7 +211,7 @@ def test_profile(helpers, tmp_path) -> None:
     assert found == {
         "f": Column("f", FLOAT, 5, 2, 2, "-2", -2.0, 1.5),
         "i": Column("i", INT, 5, 4, 3, "1", 1.0, 3.0, levels=(1, 2, 3)),
-        "t": Column("t", BYTES, 5, 4, 3, "a b c", characters=3.0, spaces=1.0),
+        "t": Column("t", BYTES, 5, 3, 2, "a b c", characters=4.0, spaces=4 / 3),
         "d": Column("d", BYTES, 5, 4, 3, "2020-01-01", characters=13.75, spaces=0.25, dates=True),
         "n": Column("n", BYTES, 5, 0, 0),
     }
