@@ -59,7 +59,8 @@ def make_all(model: ExportedModel, names: list[str], sample: Sample) -> list[Can
     Raises:
         ModelError: TFLite cannot compute the model at all.
     """
-    quantizer = Quantizer(convert.to_float32(model), sample.calibration)
+    variables = (each.numpy() for each in model.signature.variables)
+    quantizer = Quantizer(convert.to_float32(model), variables, sample.calibration)
     made = [_make(name, quantizer, model, sample) for name in names]
     _time([each for each in made if not each.failure], sample)
     for each in made:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+from collections.abc import Iterable
 from typing import Any, TypeAlias
 
 import flatbuffers
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
+
+from millrace.metrics import Array
 
 Model: TypeAlias = Any  # schema.ModelT; generated code has no types for mypy
 
@@ -58,8 +62,15 @@ def read(content: bytes) -> Model:
     return schema.ModelT.InitFromPackedBuf(content, 0)
 
 
-def weights(model: Model) -> list[Weight]:
-    """Returns the weights of the network in the main graph, those of preprocessing left out."""
+def weights(model: Model, variables: Iterable[Array]) -> list[Weight]:
+    """Returns the weights of the network in the main graph, those of preprocessing left out.
+
+    Args:
+        model: The unpacked file.
+        variables: What the model was trained to hold. Of the tables that rows are picked of, only
+            these are the network's: any other is one that preprocessing looks up.
+    """
+    trained = {_digest(each.tobytes()) for each in variables}
     graph, found = model.subgraphs[0], []
     for operation in graph.operators:
         name = OPERATIONS.get(_code(model.operatorCodes[operation.opcodeIndex]), "")
@@ -67,6 +78,8 @@ def weights(model: Model) -> list[Weight]:
             continue
         index = int(operation.inputs[0 if name == GATHER else 1])
         data = model.buffers[graph.tensors[index].buffer].data
+        if name in _TABLES and (data is None or _digest(bytes(data)) not in trained):
+            continue
         seen = {
             int(each): graph.tensors[each].name.decode()
             for each in (*operation.inputs, *operation.outputs)
@@ -78,7 +91,7 @@ def weights(model: Model) -> list[Weight]:
     return found
 
 
-def halve_weights(content: bytes) -> bytes:
+def halve_weights(content: bytes, found: Iterable[Weight]) -> bytes:
     """Returns the file with the network's weights as float16, turned to float32 when it is loaded.
 
     TensorFlow's own conversion to float16 also rounds what preprocessing computes with, such as a
@@ -86,7 +99,7 @@ def halve_weights(content: bytes) -> bytes:
     """
     model = read(content)
     graph = model.subgraphs[0]
-    chosen = {each.tensor for each in weights(model) if each.elements >= MIN_ELEMENTS}
+    chosen = {each.tensor for each in found if each.elements >= MIN_ELEMENTS}
     casts = []
     for index in sorted(chosen):
         whole = graph.tensors[index]
@@ -122,6 +135,10 @@ def number_tables(content: bytes) -> bytes:
             at = table.Pos + table.Offset(4)
             result[at : at + 4] = number.to_bytes(4, "little")
     return bytes(result)
+
+
+def _digest(content: bytes) -> bytes:
+    return hashlib.sha256(content).digest()
 
 
 def _code(operator_code: Any) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -39,15 +40,16 @@ _Ranges = dict[str, dict[str, Array]]
 class Quantizer:
     """Makes candidates of one float32 file."""
 
-    def __init__(self, float32: bytes, rows: Rows) -> None:
+    def __init__(self, float32: bytes, variables: Iterable[Array], rows: Rows) -> None:
         """Looks for what can be quantised.
 
         Args:
             float32: The file.
+            variables: The values of the model's variables.
             rows: Raw rows by input, to see on what ranges activations take.
         """
         self._float32, self._rows = float32, rows
-        self._weights = flatbuffer.weights(flatbuffer.read(float32))
+        self._weights = flatbuffer.weights(flatbuffer.read(float32), variables)
 
     def make(self, name: str) -> bytes:
         """Returns a candidate, one of `MEANING`, as a .tflite file.
@@ -60,7 +62,7 @@ class Quantizer:
         if not any(each.elements >= MIN_ELEMENTS for each in self._weights):
             raise ModelError(_NOTHING)
         if name == FLOAT16:
-            return flatbuffer.halve_weights(self._float32)
+            return flatbuffer.halve_weights(self._float32, self._weights)
         return _quantize(self._float32, _recipe(self._weights, name == INT8), self._ranges)
 
     @functools.cached_property

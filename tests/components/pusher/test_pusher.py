@@ -110,6 +110,30 @@ def test_shared_weights_and_convolutions_and_tensorflows_own_runtime(
         assert np.abs(runner(**taken)["outputs"] - expected).max() < limit
 
 
+def test_tables_that_preprocessing_looks_up_stay_as_they_are(
+    exported: Callable, models: Any, push: Callable, tmp_path: Path
+) -> None:
+    import tensorflow as tf
+
+    means = tf.constant(np.linspace(1e5, 1e6, 400).astype("f"))  # float16 ends at 65,504
+
+    def predict(features: dict, network: Any) -> Any:
+        mean = tf.gather(means, features["stops"] * 100)
+        return network(features | {"distance": mean / 1e3 + features["distance"]})
+
+    model = models.save(tmp_path / "m", "binary", predict)
+    found = push(model, exported("binary").examples, max_metric_loss=1.0)
+    for name in CANDIDATES:
+        interpreter = Interpreter(str(found.folder / "candidates" / f"{name}.tflite"))
+        tables = {
+            tuple(each["shape"]): each["dtype"]
+            for each in interpreter.get_tensor_details()
+            if tuple(each["shape"]) in ((400,), (41, 8))
+        }
+        assert tables[(400,)] is np.float32
+        assert name not in ("dynamic_range", "int8") or tables[(41, 8)] is np.int8
+
+
 def test_what_is_pushed_and_why(exported: Callable, push: Callable, tmp_path: Path) -> None:
     given = exported("binary")
     found = push(
