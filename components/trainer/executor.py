@@ -90,7 +90,7 @@ def run(
         "label": fn_args.problem.label,
         "framework": "tf_keras",
         "seed": seed,
-        **{name: round(value, 6) for name, value in values.items()},
+        **values,
     }
     report.path.write_text(
         page.render(

@@ -115,6 +115,8 @@ def test_metrics_are_finite_numbers(trained, kind) -> None:
     assert all(isinstance(value, (int, float)) for value in metrics.values())
     assert all(math.isfinite(value) for value in metrics.values())
     json.dumps(metrics, allow_nan=False)
+    for name in ("train_loss", "eval_loss"):
+        assert trained[kind].model.metadata[name] == metrics[name]  # not rounded, say to 0
 
 
 def test_problem_and_schema_travel_with_the_model(prepared, trained) -> None:
