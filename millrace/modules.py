@@ -127,5 +127,18 @@ def _load_file(path: Path) -> ModuleType:
         raise ModuleError(f"{path} is not a Python module.")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # pickling and typing.get_type_hints look a function's module up
+    _look_beside(path)
     spec.loader.exec_module(module)
     return module
+
+
+def _look_beside(path: Path) -> None:
+    """Lets a module import its neighbours, now and when it is used.
+
+    Libraries come first, so that a `random.py` there does not replace Python's own; where the
+    caller is comes last.
+    """
+    folder, here = str(path.parent.absolute()), str(Path.cwd())
+    if folder not in sys.path:
+        last = [one for one in sys.path if one in ("", here)]
+        sys.path[:] = [*(one for one in sys.path if one not in last), folder, *last]

@@ -1,7 +1,8 @@
-"""The code of a step or a user's module: its file, and the files of ours or beside it it imports.
+"""The code of a step or a user's module: its file, and what it imports of ours and of the user's.
 
-Libraries are not followed: the versions of those that steps compute with are part of the
-environment's digest; when a user's module imports another, everything installed counts.
+The user's is what lies beside a module, and then where the caller is: a step looks there in the
+same order. Libraries are not followed: the versions of those that steps compute with are part of
+the environment's digest; when a user's module imports another, everything installed counts.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import hashlib
 import importlib.util
 import sys
 import sysconfig
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from millrace.runner.memo import Memo
@@ -32,13 +33,15 @@ _LIBRARIES = (
     "tfx_bsl",
 )
 
+Roots = Sequence[tuple[str, Path]]  # packages and their folders; "" is a folder of any of them
+
 
 class Sources:
     """Finds source files and digests them."""
 
     def __init__(self, memo: Memo) -> None:
         self._memo = memo
-        self._ours = {name: folder for name in _OURS if (folder := _folder(name)) is not None}
+        self._ours = [(name, folder) for name in _OURS if (folder := _folder(name)) is not None]
         self._environment = ""
         self._steps: dict[str, str] = {}
 
@@ -85,23 +88,21 @@ class Sources:
         return any(
             not level and module.partition(".")[0] not in known
             for path in found.values()
-            if path.suffix == ".py" and not any(map(path.is_relative_to, self._ours.values()))
+            if path.suffix == ".py" and not any(path.is_relative_to(ours) for _, ours in self._ours)
             for level, module, _ in self._memo.imports(path)
         )
 
     def _files_of_module(self, module_file: str) -> dict[str, Path]:
         if module_file.endswith(".py"):
             path = Path(module_file)
-            if not path.is_file():
-                return {}
-            beside = {"": path.parent, **self._ours}
-            return self._follow({path.stem: path}, beside)
+            around = [("", path.parent), ("", Path.cwd())]
+            return self._follow({path.stem: path}, around) if path.is_file() else {}
         found = self._find(module_file)
         if found is None:
             return {}
-        ours = module_file.partition(".")[0] == "millrace"
-        around = {} if ours else _around(module_file, found)
-        return self._follow({module_file: found}, {**around, **self._ours})
+        is_ours = module_file.partition(".")[0] == "millrace"
+        around = [] if is_ours else [*_around(module_file, found), ("", Path.cwd())]
+        return self._follow({module_file: found}, around)
 
     def _find(self, dotted: str) -> Path | None:
         if (ours := _resolve(dotted, self._ours)) is not None:
@@ -118,9 +119,11 @@ class Sources:
 
     def _closure(self, *modules: str) -> dict[str, Path]:
         starts = {name: _resolve(name, self._ours) for name in modules}
-        return self._follow({name: path for name, path in starts.items() if path}, self._ours)
+        return self._follow({name: path for name, path in starts.items() if path}, [])
 
-    def _follow(self, starts: Mapping[str, Path], roots: Mapping[str, Path]) -> dict[str, Path]:
+    def _follow(self, starts: Mapping[str, Path], around: Roots) -> dict[str, Path]:
+        """Returns the files that modules import, of ours and of the user's around them."""
+        roots = [*self._ours, *around]
         found: dict[str, Path] = {}
         waiting = dict(starts)
         while waiting:
@@ -128,12 +131,15 @@ class Sources:
             if name in found:
                 continue
             found[name] = path
-            package = name if path.name == "__init__.py" else name.rpartition(".")[0]
+            parent = name.rpartition(".")[0]
+            package = name if path.name == "__init__.py" else parent
+            imported = [parent]  # Python runs a package before what is in it
             for level, module, names in self._memo.imports(path):
                 base = _absolute(package, level, module)
-                for dotted in (base, *(f"{base}.{one}" if base else one for one in names)):
-                    if (target := _resolve(dotted, roots)) is not None:
-                        waiting[dotted] = target
+                imported += (base, *(f"{base}.{one}" if base else one for one in names))
+            for dotted in filter(None, imported):
+                if (target := _resolve(dotted, roots)) is not None:
+                    waiting[dotted] = target
         return found | _templates(found)
 
     def _digest(self, found: Mapping[str, Path]) -> str:
@@ -165,15 +171,13 @@ def _templates(modules: Mapping[str, Path]) -> dict[str, Path]:
     }
 
 
-def _around(dotted: str, path: Path) -> dict[str, Path]:
-    """Returns what of a user's own is followed: the package of a module, or what lies beside it."""
-    depth = dotted.count(".") + (path.name == "__init__.py")
-    base = path.parents[depth]
+def _around(dotted: str, path: Path) -> Roots:
+    """Returns what of a user's own is followed: what lies where Python found a module's package."""
+    base = path.parents[dotted.count(".") + (path.name == "__init__.py")]
+    if base.name not in ("site-packages", "dist-packages"):
+        return [("", base)]
     top = base / dotted.partition(".")[0]
-    if top.is_dir():
-        return {top.name: top}
-    is_installed = base.name in ("site-packages", "dist-packages")
-    return {} if is_installed else {"": base}
+    return [(top.name, top)]
 
 
 def _distribution(folder: str) -> str:
@@ -188,13 +192,13 @@ def _absolute(package: str, level: int, module: str) -> str:
     return ".".join(part for part in [*base, module] if part)
 
 
-def _resolve(dotted: str, roots: Mapping[str, Path]) -> Path | None:
-    """Returns the file of a module below one of the roots, which are folders by package name."""
-    for name in sorted(roots, key=len, reverse=True):
+def _resolve(dotted: str, roots: Roots) -> Path | None:
+    """Returns the file of a module below the first root that has it."""
+    for name, folder in roots:
         if name and dotted != name and not dotted.startswith(name + "."):
             continue
         rest = dotted[len(name) :].lstrip(".")
-        path = roots[name].joinpath(*rest.split(".")) if rest else roots[name]
+        path = folder.joinpath(*rest.split(".")) if rest else folder
         for file in (path.with_name(path.name + ".py"), path / "__init__.py"):
             if file.is_file():
                 return file

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import sys
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
@@ -13,6 +15,27 @@ def test_a_file_and_a_dotted_name(tmp_path: Path) -> None:
     path.write_text("def build_model(args): return 1\n")
     assert modules.function(str(path), "run_fn", "build_model")(None) == 1
     assert modules.function("json", "loads")("2") == 2
+
+
+def test_where_a_module_looks_for_what_it_imports(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A library first, then what lies beside it, then where the caller is."""
+    files = {"beside": ("mine", "colorsys", "near"), "here": ("colorsys", "near", "far")}
+    for folder, names in files.items():
+        (tmp_path / folder).mkdir()
+        for name in names:
+            (tmp_path / folder / f"{name}.py").write_text(f"WHERE = {folder!r}\n")
+    mine = tmp_path / "beside" / "mine.py"
+    mine.write_text(
+        "import colorsys, near\ndef wheres():\n"
+        "    import far\n    return vars(colorsys).get('WHERE'), near.WHERE, far.WHERE\n"
+    )
+    monkeypatch.chdir(tmp_path / "here")
+    monkeypatch.setattr(sys, "path", ["", *sys.path])
+    with mock.patch.dict(sys.modules):
+        sys.modules.pop("colorsys", None)
+        assert modules.function(str(mine), "wheres")() == (None, "beside", "here")
 
 
 @pytest.mark.parametrize(

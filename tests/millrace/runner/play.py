@@ -9,6 +9,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from millrace import modules
 from millrace.artifacts import Dataset, Input, Output
 from millrace.errors import DataError
 
@@ -58,6 +59,8 @@ def run(
         Path("/dev/full").write_bytes(b"x" * 100_000)
     if verb == "edit":
         Path(argument).write_text("edited")
+    if verb == "load":
+        text = modules.load(module_file).VALUE
     if verb == "long":
         text = "x" * int(argument)
     out.path.mkdir(parents=True)

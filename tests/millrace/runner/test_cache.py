@@ -250,21 +250,41 @@ class TestFilesOutside:
         (tmp_path / "words.py").write_text("A = 2\n")
         assert states(run(pipeline, value))[0] == "COMPLETE"
 
-    def test_a_dotted_module_where_the_caller_is(self, run, pipeline, tmp_path, monkeypatch):
+    @pytest.mark.parametrize("module", ["my_pack.model", "my_pack/model.py"])
+    @pytest.mark.parametrize("changed", ["my_pack/part.py", "beside.py"])
+    def test_what_a_module_imports_where_the_caller_is(
+        self, run, pipeline, tmp_path, monkeypatch, module, changed
+    ):
         monkeypatch.chdir(tmp_path)
         (tmp_path / "my_pack").mkdir()
-        (tmp_path / "my_pack" / "model.py").write_text("from my_pack import part\n")
-        (tmp_path / "my_pack" / "part.py").write_text("A = 1\n")
-        value = {"module_file": "my_pack.model"}
+        (tmp_path / "my_pack" / "__init__.py").touch()
+        (tmp_path / "my_pack" / "model.py").write_text("from my_pack import part\nimport beside\n")
+        for file in ("my_pack/part.py", "beside.py"):
+            (tmp_path / file).write_text("A = 1\n")
+        value = {"module_file": module}
         run(pipeline, value)
         assert states(run(pipeline, value))[0] == "CACHED"
-        (tmp_path / "my_pack" / "part.py").write_text("A = 2\n")
+        (tmp_path / changed).write_text("A = 2\n")
         assert states(run(pipeline, value))[0] == "COMPLETE"
+        (tmp_path / "my_pack" / "__init__.py").write_text("import os\n")
+        assert states(run(pipeline, value))[0] == "COMPLETE"
+
+    def test_a_neighbour_hides_what_lies_where_the_caller_is(self, run, kit, tmp_path, monkeypatch):
+        for folder in ("here", "beside"):
+            (tmp_path / folder).mkdir()
+            (tmp_path / folder / "common.py").write_text(f"VALUE = {folder!r}\n")
+        (tmp_path / "beside" / "mine.py").write_text("from common import VALUE\n")
+        monkeypatch.chdir(tmp_path / "here")
+        pipeline = kit.single(do="load", module_file=str(tmp_path / "beside" / "mine.py"))
+        assert run(pipeline).tasks["play"].parameters["said"] == "beside"
+        (tmp_path / "here" / "common.py").write_text("VALUE = 'other'\n")
+        assert states(run(pipeline)) == ["CACHED"]
+        (tmp_path / "beside" / "common.py").write_text("VALUE = 'changed'\n")
+        assert run(pipeline).tasks["play"].parameters["said"] == "changed"
 
 
 class TestCode:
-    def test_the_steps_own_code_counts(self, kit, run, step, monkeypatch):
-        monkeypatch.setenv("PYTHONPATH", str(step.parent))
+    def test_the_steps_own_code_counts(self, kit, run, step):
         play = kit.step(step)
 
         def coded():

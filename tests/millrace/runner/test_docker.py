@@ -155,6 +155,18 @@ def test_our_steps_make_the_same_in_both(kit, run, in_docker, image, tmp_path):
     assert {task.state for task in in_docker(pipeline, values).tasks.values()} == {State.CACHED}
 
 
+def test_a_module_and_what_lies_beside_it(kit, in_docker, image, tmp_path):
+    play = kit.step(PLAY, image)
+    (tmp_path / "mine.py").write_text("from common import VALUE\n")
+    (tmp_path / "common.py").write_text("VALUE = 'beside'\n")
+
+    def loading():
+        play(do="load", module_file=str(tmp_path / "mine.py"))
+
+    result = in_docker(kit.compile(loading))
+    assert result.tasks["play"].parameters.get("said") == "beside", result.error
+
+
 def test_a_module_of_the_image_is_the_images(kit, in_docker, image, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     play = kit.step(PLAY, image)
