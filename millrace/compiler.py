@@ -1,22 +1,31 @@
-"""Compiles pipelines written in Python to KFP's PipelineSpec YAML, which every runner reads."""
+"""Compiles pipelines written in Python to KFP's PipelineSpec YAML, which every runner reads.
+
+The file says on top what it was made from: the images, and the digests of the source and of the
+files beside it that it imports. So a look at them tells whether it is still what would be made.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 import sys
 import warnings
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from millrace import images, modules, paths
+from millrace import digest, images, modules, paths
 from millrace.errors import ModuleError, PipelineError
 from millrace.images import Image
 from millrace.version import __version__
 
 SOURCE, COMPILED = "pipeline.py", "pipeline.yaml"
-HEADER = "# Compiled from pipeline.py by `millrace compile`. Edit that instead.\n"
+_HEADER = "# Compiled from pipeline.py by `millrace compile`. Edit that instead."
+_IMAGES = "images"
+_DIGITS = 16  # of a source's digest
 
 
 def source_of(path: Path) -> Path:
@@ -33,10 +42,28 @@ def source_of(path: Path) -> Path:
     return source
 
 
-def is_stale(source: Path) -> bool:
-    """Tells whether a pipeline's compiled file is missing or older than its source."""
-    compiled = source.with_name(COMPILED)
-    return not compiled.exists() or compiled.stat().st_mtime_ns < source.stat().st_mtime_ns
+def is_fresh(source: Path) -> bool:
+    """Tells whether the compiled file beside a source is what the source compiles to here.
+
+    One that somebody else has made is taken as it is.
+    """
+    try:
+        with source.with_name(COMPILED).open(encoding="utf-8") as file:
+            header, said = file.readline().rstrip(), file.readline()
+    except FileNotFoundError:
+        return False
+    except (OSError, ValueError):  # whoever reads it will say why
+        return True
+    if header != _HEADER:
+        return True
+    try:
+        made_from = dict(json.loads(said.removeprefix("#")))
+    except ValueError:
+        return False
+    files = {source.name: source} | {
+        name: source.with_name(name) for name in made_from if name != _IMAGES
+    }
+    return made_from == _ingredients(files, images.PREFIX, __version__)
 
 
 def compile_file(
@@ -49,7 +76,8 @@ def compile_file(
 
     Args:
         path: `pipeline.py`, or the folder that holds it.
-        output: Where to write; `pipeline.yaml` beside the source if None.
+        output: Where to write; `pipeline.yaml` beside the source if None. That is remade by
+            `millrace run` for the images of this version: those of others need another file.
         prefix: The registry and repository that the image names begin with.
         tag: The tag of the images.
 
@@ -59,13 +87,22 @@ def compile_file(
             cannot be written.
     """
     source = source_of(path)
+    if output is None and (prefix, tag) != (images.PREFIX, __version__):
+        raise PipelineError(
+            f"Name a file for {prefix}-*:{tag} with --output: {source.with_name(COMPILED)} is what "
+            "`millrace run` makes for the images of this version."
+        )
     output = output or source.with_name(COMPILED)
+    if paths.is_folder(output):
+        raise PipelineError(f"{output} is a folder: name a file, such as {output / COMPILED}.")
     text = compile_text(source, prefix, tag)
     partial = output.with_name(f"{output.name}.{os.getpid()}.tmp")  # others may compile it too
     try:
         partial.write_text(text, encoding="utf-8")
         partial.replace(output)
     except OSError as error:
+        with contextlib.suppress(OSError):
+            partial.unlink()
         raise PipelineError(f"Cannot write {output}: {error.strerror}.") from error
     return output
 
@@ -79,32 +116,64 @@ def compile_text(source: Path, prefix: str = images.PREFIX, tag: str = __version
         raise PipelineError(
             f"Compiling {source} needs kfp: pip install 'millrace[compile]'."
         ) from None
-    pipeline = _pipeline_in(source, GraphComponent)
+    source = paths.absolute(source)
+    pipeline, files = _pipeline_in(source, GraphComponent)
     # KFP's own writer breaks on a default of several lines, in the summary that it puts on top.
     documents = [json_format.MessageToDict(pipeline.pipeline_spec)]
     if platform := json_format.MessageToDict(pipeline.platform_spec):
         documents.append(platform)
     _name_images(documents[0], prefix, tag)
     _unwrap_descriptions(documents[0])
-    return HEADER + yaml.dump_all(documents, Dumper=_Dumper, allow_unicode=True, width=100)
+    made_from = json.dumps(_ingredients(files, prefix, tag), ensure_ascii=False)
+    text = yaml.dump_all(documents, Dumper=_Dumper, allow_unicode=True, width=100)
+    return f"{_HEADER}\n# {made_from}\n{text}"
 
 
-def _pipeline_in(source: Path, kind: type) -> Any:
-    """Returns the one pipeline that a source file defines."""
+def _ingredients(files: Mapping[str, Path], prefix: str, tag: str) -> dict[str, str]:
+    """Returns what a compiled file is made from; a file that is gone has no digest."""
+    digests = {
+        name: digest.of_file(path).hexdigest[:_DIGITS] if paths.is_file(path) else ""
+        for name, path in sorted(files.items())
+    }
+    return {_IMAGES: images.name(Image.CORE, prefix, tag), **digests}
+
+
+def _pipeline_in(source: Path, kind: type) -> tuple[Any, dict[str, Path]]:
+    """Returns the one pipeline that a source file defines, and the files that it is made of."""
+    known = set(sys.modules)
     sys.path.insert(0, str(source.parent))
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             module = modules.load(str(source))
     except ModuleError as error:
-        raise PipelineError(str(error)) from error
+        where = modules.where(error.__cause__, str(source)) if error.__cause__ else ""
+        raise PipelineError(f"{str(error).removesuffix('.')}{where}.") from error
+    except SystemExit as error:
+        where = modules.where(error, str(source))
+        raise PipelineError(f"{source} ends Python{where} and defines no pipeline.") from error
     finally:
         sys.path.remove(str(source.parent))
+        files = _forget(set(sys.modules) - known, source.parent)
     found = {name: value for name, value in vars(module).items() if isinstance(value, kind)}
     if len(found) != 1:
         names = f"{len(found)}: {', '.join(found)}" if found else "none"
         raise PipelineError(f"{source} must define one @dsl.pipeline, and defines {names}.")
-    return found.popitem()[1]
+    return found.popitem()[1], {source.name: source, **files}
+
+
+def _forget(names: Iterable[str], folder: Path) -> dict[str, Path]:
+    """Forgets the modules that lie in a folder, and returns their files by their path there.
+
+    The next pipeline may have others of the same names.
+    """
+    files = {}
+    for name in names:
+        file = Path(getattr(sys.modules[name], "__file__", None) or "")
+        if file.is_relative_to(folder) and "site-packages" not in file.parts:
+            files[file.relative_to(folder).as_posix()] = file
+            del sys.modules[name]
+    return files
 
 
 def _name_images(spec: dict[str, Any], prefix: str, tag: str) -> None:

@@ -224,7 +224,10 @@ def compile_pipeline(
         Path, typer.Argument(metavar="PIPELINE", help="A pipeline.py, or the folder that holds it.")
     ],
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Where to write the YAML.")
+        Path | None,
+        typer.Option(
+            "--output", "-o", help="Where to write the YAML; needed for images of your own."
+        ),
     ] = None,
     image_prefix: Annotated[
         str, typer.Option(help="What the names of the images begin with, such as a registry.")

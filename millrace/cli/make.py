@@ -8,6 +8,7 @@ from pathlib import Path
 
 from millrace.cli import output
 from millrace.errors import ParameterError
+from millrace.runner import locate
 
 _TEMPLATE = Path(__file__).parents[1] / "template"
 _NAME = re.compile(r"[a-z][a-z0-9]*([-_][a-z0-9]+)*")
@@ -19,7 +20,7 @@ def compiled(
     """Compiles a pipeline, and prints where its YAML lies.
 
     Raises:
-        PipelineError: It cannot be compiled.
+        PipelineError: It cannot be compiled, or images of the user's own have no file named.
     """
     from millrace import compiler
 
@@ -47,6 +48,10 @@ def new(name: str, folder: Path, as_json: bool) -> None:
         raise ParameterError(
             f'"{name}" cannot name a pipeline: use small letters and digits, with - or _ between.'
         )
+    if name in locate.packaged():
+        raise ParameterError(
+            f"`millrace run {name}` runs the {name} that Millrace brings: take another name."
+        )
     target = folder / name
     if os.path.lexists(target):  # pathlib raises where a name is too long
         raise ParameterError(f"There is a {target} already.")
@@ -54,9 +59,7 @@ def new(name: str, folder: Path, as_json: bool) -> None:
         loader=FileSystemLoader(_TEMPLATE), undefined=StrictUndefined, keep_trailing_newline=True
     )
     files = {
-        path.name.removesuffix(".j2"): templates.get_template(path.name).render(
-            name=name, function=name.replace("-", "_")
-        )
+        path.name.removesuffix(".j2"): templates.get_template(path.name).render(name=name)
         if path.suffix == ".j2"
         else path.read_text(encoding="utf-8")
         for path in sorted(_TEMPLATE.iterdir())

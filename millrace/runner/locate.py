@@ -5,10 +5,10 @@ from __future__ import annotations
 import importlib.util
 from pathlib import Path
 
-from millrace import paths
+from millrace import compiler, paths
+from millrace.compiler import COMPILED, SOURCE
 from millrace.errors import PipelineError, nearest
 
-SOURCE, COMPILED = "pipeline.py", "pipeline.yaml"
 _PACKAGE = "millrace.pipelines"
 
 
@@ -54,15 +54,12 @@ def packaged() -> dict[str, Path]:
 
 
 def _compiled(source: Path) -> Path:
-    """Returns the compiled file beside a source, made anew if any Python file there is newer."""
+    """Returns the compiled file beside a source, made anew if it would be another."""
     compiled = source.with_name(COMPILED)
     if paths.is_file(compiled) and not paths.is_file(source):
         return compiled.resolve()
     if not paths.is_file(source):
         raise PipelineError(f"There is no file {source}.")
-    newest = max(path.stat().st_mtime_ns for path in source.parent.glob("*.py"))
-    if not compiled.is_file() or compiled.stat().st_mtime_ns < newest:
-        from millrace import compiler
-
-        return compiler.compile_file(source).resolve()
+    if not compiler.is_fresh(source):
+        compiler.compile_file(source)
     return compiled.resolve()

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -74,10 +75,72 @@ def test_compiling_twice_gives_the_same_bytes(source: Path) -> None:
     assert compiler.compile_text(source) == compiler.compile_text(source)
 
 
-def test_stale_until_compiled(source: Path) -> None:
-    assert compiler.is_stale(source)
-    compiler.compile_file(source)
-    assert not compiler.is_stale(source)
+class TestFresh:
+    """The file beside a source is what the source compiles to, whatever the clocks say."""
+
+    @pytest.fixture
+    def compiled(self, source: Path) -> Path:
+        (source.parent / "settings.py").write_text("NAME = 'settings'")
+        (source.parent / "model.py").write_text("")
+        source.write_text("import settings\n" + PIPELINE)
+        return compiler.compile_file(source)
+
+    def test_from_compiling_on(self, source: Path, compiled: Path) -> None:
+        assert compiler.is_fresh(source)
+        source.touch()
+        (source.parent / "model.py").write_text("# steps read it, the pipeline does not")
+        assert compiler.is_fresh(source)
+        compiled.unlink()
+        assert not compiler.is_fresh(source)
+
+    @pytest.mark.parametrize("name", ["pipeline.py", "settings.py"])
+    def test_until_a_source_is_another(self, source: Path, compiled: Path, name: str) -> None:
+        path = source.parent / name
+        path.write_text(path.read_text() + "\n")
+        os.utime(path, (0, 0))  # as of a copy that was kept
+        assert not compiler.is_fresh(source)
+        compiler.compile_file(source)
+        assert compiler.is_fresh(source)
+        (source.parent / "settings.py").unlink()
+        assert not compiler.is_fresh(source)
+
+    def test_not_for_other_images(
+        self, source: Path, compiled: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        with pytest.raises(PipelineError, match=r"Name a file for r.example/x-\*:1 with --output"):
+            compiler.compile_file(source, prefix="r.example/x", tag="1")
+        compiler.compile_file(source, compiled, prefix="r.example/x", tag="1")
+        assert not compiler.is_fresh(source)
+        compiler.compile_file(source)
+        monkeypatch.setattr(compiler, "__version__", "99")
+        assert not compiler.is_fresh(source)
+
+    def test_what_others_have_made_is_theirs(self, source: Path) -> None:
+        source.with_name("pipeline.yaml").write_text("# PIPELINE DEFINITION\n")
+        assert compiler.is_fresh(source)
+
+    def test_what_earlier_versions_have_made(self, source: Path, compiled: Path) -> None:
+        header, _, *rest = compiled.read_text().splitlines()
+        compiled.write_text("\n".join([header, *rest]))
+        assert not compiler.is_fresh(source)
+
+
+@pytest.mark.parametrize("output", [".", "/", "folder"])
+def test_an_output_that_is_a_folder(
+    source: Path, output: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(source.parent)
+    Path("folder").mkdir()
+    with pytest.raises(PipelineError, match="is a folder: name a file, such as"):
+        compiler.compile_file(source, Path(output))
+    assert sorted(path.name for path in source.parent.iterdir()) == ["folder", "pipeline.py"]
+
+
+def test_nothing_is_left_of_an_output_that_cannot_be(source: Path) -> None:
+    output = source.with_name("x" * 250)
+    with pytest.raises(PipelineError, match="File name too long"):
+        compiler.compile_file(source, output)
+    assert [path.name for path in source.parent.iterdir()] == ["pipeline.py"]
 
 
 @pytest.mark.parametrize(
@@ -88,7 +151,8 @@ def test_stale_until_compiled(source: Path) -> None:
         ("def (", "line 1"),
         ("import nothing_like_this", 'no module "nothing_like_this"'),
         (PIPELINE.replace("data_uri=data_uri, ", ""), "missing"),
-        ("raise ValueError('by hand')", "by hand"),
+        ("raise ValueError('by hand')", r"by hand in line 1 \(raise ValueError\('by hand'\)\)\.$"),
+        ("import sys\nsys.exit(3)", r"ends Python in line 2 \(sys.exit\(3\)\) and defines no"),
     ],
 )
 def test_a_source_that_cannot_be_compiled(source: Path, text: str, message: str) -> None:
@@ -96,6 +160,12 @@ def test_a_source_that_cannot_be_compiled(source: Path, text: str, message: str)
     with pytest.raises(PipelineError, match=message):
         compiler.compile_file(source)
     assert [path.name for path in source.parent.glob("*.yaml*")] == []
+
+
+def test_a_compiled_file_is_no_source(tmp_path: Path) -> None:
+    (tmp_path / "one.yaml").touch()
+    with pytest.raises(PipelineError, match=r"one\.yaml is no Python file: name a pipeline\.py"):
+        compiler.compile_file(tmp_path / "one.yaml")
 
 
 def test_no_source(tmp_path: Path) -> None:

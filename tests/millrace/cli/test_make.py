@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from millrace.cli import make
+from millrace.compiler import compile_file
 from millrace.errors import ParameterError, PipelineError
+from millrace.runner.reader import read
 
 
 @pytest.mark.slow
@@ -25,7 +27,20 @@ def test_it_makes_valid_python(tmp_path: Path) -> None:
     assert made == ["data.csv", "model.py", "pipeline.py", "preprocessing.py"]
     for name in ("model.py", "pipeline.py", "preprocessing.py"):
         compile((tmp_path / "two_words" / name).read_text(), name, "exec")
-    assert "def two_words(" in (tmp_path / "two_words/pipeline.py").read_text()
+    assert '@dsl.pipeline(name="two_words")' in (tmp_path / "two_words/pipeline.py").read_text()
+
+
+@pytest.mark.parametrize("name", ["class", "trainer", "pipeline"])
+def test_a_name_that_python_or_the_file_uses(tmp_path: Path, name: str) -> None:
+    make.new(name, tmp_path, as_json=False)
+    assert read(compile_file(tmp_path / name)).name == name
+
+
+@pytest.mark.parametrize("name", ["flights", "tabular"])
+def test_a_name_that_would_run_another(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ParameterError, match=f"runs the {name} that Millrace brings"):
+        make.new(name, tmp_path, as_json=False)
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(
@@ -66,4 +81,4 @@ def test_what_cannot_be_written_is_one_line(tmp_path: Path) -> None:
         make.new("demo", tmp_path / "file", as_json=False)
     make.new("demo", tmp_path, as_json=False)
     with pytest.raises(PipelineError, match=r"Cannot write .*file/x.yaml: Not a directory"):
-        make.compiled(tmp_path / "demo", tmp_path / "file" / "x.yaml", "millrace", "1", False)
+        make.compiled(tmp_path / "demo", tmp_path / "file" / "x.yaml", "r.example/x", "1", False)

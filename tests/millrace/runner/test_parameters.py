@@ -150,7 +150,7 @@ def test_missing_ones_are_named_with_what_they_are_for(pipeline):
         ({"rows": 1.5}, '"rows" must be a whole number'),
         (
             {"options": {"a": [date(2024, 1, 1)]}},
-            '"options" holds "2024-01-01", a date that JSON does not have: as text it needs quotes.',
+            '"options" holds "2024-01-01", a date that JSON does not have: as text it',
         ),
         ({"options": {1: "a"}}, '"options" has a key that is no text: write 1 in quotes.'),
         ({"ratio": "1"}, '"ratio" must be a number'),
