@@ -10,6 +10,7 @@ from typing import Any
 from millrace.errors import ParameterError, nearest
 from millrace.metrics import METRICS, Metric
 from millrace.problem import Kind
+from millrace.report import page
 
 # Values are held against the first two, changes from the baseline against the others.
 RULES = ("lower_bound", "upper_bound", "min_change", "max_change")
@@ -32,7 +33,7 @@ class Bound:
     limit: float
 
     def __str__(self) -> str:
-        return f"{self.rule} {self.limit:g}"
+        return f"{self.rule} {self.limit:.16g}"
 
     @property
     def on_change(self) -> bool:
@@ -104,7 +105,8 @@ def check_value(bound: Bound, where: str, value: float | None, undefined: str) -
         reason = f"{bound.metric} is not defined: {undefined}"
         return Check(bound, where, None, None, passed, reason)
     passed = bound.holds(value)
-    reason = f"{bound.metric} is {value:.4g}, so {bound} {_verb(passed)}"
+    told = page.against(value, bound.limit)
+    reason = f"{bound.metric} is {told}, so {bound} {_verb(passed)}"
     return Check(bound, where, value, None, passed, reason)
 
 
@@ -117,9 +119,11 @@ def check_change(
         return Check(bound, OVERALL, value, baseline, False, reason)
     change = value - baseline
     passed = bound.holds(change)
+    sign = "+" if change >= 0 else ""
     reason = (
-        f"{bound.metric} is {value:.4g} after the baseline's {baseline:.4g}, a change of "
-        f"{change:+.4g}, so {bound} {_verb(passed)}"
+        f"{bound.metric} is {page.against(value, baseline)} after the baseline's "
+        f"{page.against(baseline, value)}, a change of {sign}{page.against(change, bound.limit)}, "
+        f"so {bound} {_verb(passed)}"
     )
     return Check(bound, OVERALL, value, baseline, passed, reason)
 

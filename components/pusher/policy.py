@@ -7,6 +7,7 @@ from decimal import ROUND_CEILING, Context
 
 from millrace.components.pusher.candidates import Candidate, describe
 from millrace.errors import ParameterError, PolicyError, nearest
+from millrace.report import page
 
 SMALLEST, FASTEST, BEST = "smallest", "fastest", "best"
 POLICIES = (SMALLEST, FASTEST, BEST)
@@ -45,7 +46,8 @@ class Policy:
             return candidate.failure
         reasons = []
         if candidate.loss > self.max_metric_loss:
-            reasons.append(f"loses {candidate.loss:.3g}, more than {self.max_metric_loss:g}")
+            loss = page.against(candidate.loss, self.max_metric_loss, 3)
+            reasons.append(f"loses {loss}, more than {self.max_metric_loss:.16g}")
         if self.max_bytes and len(candidate.content) > self.max_bytes:
             reasons.append(
                 f"is {len(candidate.content):,} bytes large, more than {self.max_bytes:,}"

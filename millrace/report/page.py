@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import jinja2
 
 from millrace.report.axis import axis
 
+_EXACT = 17  # significant digits that tell every double from the next
 _SHARED = Path(__file__).parent / "templates"
 
 
@@ -26,7 +28,13 @@ def render(template: Path, **context: Any) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"number": number, "count": count, "size": size, "percent": percent}
+    environment.filters |= {
+        "number": number,
+        "against": against,
+        "count": count,
+        "size": size,
+        "percent": percent,
+    }
     environment.globals["axis"] = axis
     return environment.get_template(template.name).render(**context)
 
@@ -37,13 +45,27 @@ def count(value: float) -> str:
 
 
 def number(value: float | int | None, digits: int = 4) -> str:
-    """Formats a number with so many significant digits, or a dash for none."""
+    """Formats a number with so many significant digits, or a dash for none.
+
+    What is less than 1 does not become 1: an AUC of 0.99996 is none of 1.
+    """
     if value is None:
         return "–"
     if isinstance(value, int) or (float(value).is_integer() and abs(value) < 1e12):
         return f"{int(value):,}"
-    whole = 10**digits <= abs(value) < 1e15
+    if abs(value) < 1:
+        return against(value, math.copysign(1, value), digits)
+    whole = 10**digits <= abs(float(f"{value:.{digits}g}")) < 1e15
     return f"{value:,.0f}" if whole else f"{value:,.{digits}g}"
+
+
+def against(value: float, limit: float, digits: int = 4) -> str:
+    """Formats a number with so many significant digits, or as many as tell it from a limit."""
+    texts = [f"{value:.{more}g}" for more in range(digits, _EXACT + 1)]
+    sides = (value < limit, value > limit)
+    return next(
+        (text for text in texts if (float(text) < limit, float(text) > limit) == sides), texts[-1]
+    )
 
 
 def percent(value: float, digits: int = 1) -> str:

@@ -97,3 +97,17 @@ def test_a_change_is_told_with_both_values() -> None:
         "auc is 0.7 after the baseline's 0.75, a change of -0.05, so min_change -0.01 fails"
     )
     assert bounds.without_baseline(bound, 0.7).passed is None
+
+
+def test_a_finding_shows_the_digits_that_decide() -> None:
+    bound = Bound("auc", "lower_bound", 0.9)
+    assert bounds.check_value(bound, OVERALL, 0.89999, "").reason == (
+        "auc is 0.89999, so lower_bound 0.9 fails"
+    )
+    assert bounds.check_value(bound, OVERALL, 0.912345, "").reason == (
+        "auc is 0.9123, so lower_bound 0.9 holds"
+    )
+    close = bounds.check_change(Bound("auc", "min_change", -0.01), 0.74998, 0.76, "")
+    assert close.reason == (
+        "auc is 0.75 after the baseline's 0.76, a change of -0.01002, so min_change -0.01 fails"
+    )

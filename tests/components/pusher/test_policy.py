@@ -62,3 +62,9 @@ def test_what_a_refusal_says_is_enough(made: list[Candidate], loss: float) -> No
         assert needs
         relaxed = Policy("smallest", float(needs[1] or loss), int(needs[2] or 1))
         assert relaxed.choose(made, "auc")
+
+
+def test_an_objection_shows_the_digits_that_decide() -> None:
+    policy = Policy("best", 0.005, 0)
+    assert policy.objection(Candidate("int8", loss=0.005001)) == "loses 0.005001, more than 0.005"
+    assert policy.objection(Candidate("int8", loss=0.01234)) == "loses 0.0123, more than 0.005"

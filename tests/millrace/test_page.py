@@ -1,0 +1,43 @@
+"""Numbers as pages show them."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from millrace.report import page
+
+FINITE = st.floats(allow_nan=False, allow_infinity=False)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (None, "–"),
+        (0.0, "0"),
+        (0.5, "0.5"),
+        (0.12345, "0.1235"),
+        (0.99996, "0.99996"),
+        (-0.9999999, "-0.9999999"),
+        (1.00004, "1"),
+        (9.99996, "10"),
+        (999.96, "1,000"),
+        (9999.9, "10,000"),
+        (12345.6, "12,346"),
+        (1e-9, "1e-09"),
+    ],
+)
+def test_a_number(value: float | None, text: str) -> None:
+    assert page.number(value) == text
+
+
+def test_a_number_of_fewer_digits() -> None:
+    assert page.number(999.9, 3) == "1,000"
+    assert page.number(0.9996, 2) == "0.9996"
+
+
+@given(FINITE, FINITE)
+def test_a_number_lies_on_its_side_of_a_limit(value: float, limit: float) -> None:
+    shown = float(page.against(value, limit))
+    assert (shown < limit, shown > limit) == (value < limit, value > limit)
