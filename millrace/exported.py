@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -10,7 +9,6 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import tensorflow as tf
 from google.protobuf import text_format
 from tensorflow_metadata.proto.v0 import schema_pb2
@@ -19,7 +17,7 @@ from millrace import problem
 from millrace.data import examples
 from millrace.errors import DataError, ModelError, nearest
 from millrace.features import RawFeature, raw_spec, to_numpy
-from millrace.problem import Kind, Problem
+from millrace.problem import Kind, Problem, encode
 
 Array: TypeAlias = np.ndarray[Any, Any]
 ConcreteFunction: TypeAlias = Any  # TensorFlow has no types for mypy
@@ -138,58 +136,6 @@ def shaped(outputs: Array, model: ExportedModel) -> Array:
             f"a {model.problem.kind.value} problem needs [rows, {model.width}]."
         )
     return values
-
-
-def encode(batch: pa.RecordBatch, what: Problem, split: str) -> Array:
-    """Returns the labels of raw rows: the index of the class (int32), or the value (float64).
-
-    Raises:
-        DataError: A label is missing, or not one of the classes, or not a number.
-    """
-    values = batch.column(batch.schema.get_field_index(what.label))
-    if values.null_count:
-        raise DataError(
-            f'The label "{what.label}" is missing in split "{split}" (rows: {values.null_count}). '
-            "Leave such rows out with the query of ExampleGen."
-        )
-    if what.kind is Kind.REGRESSION:
-        return _as_numbers(values, what.label, split)
-    classes = pa.array([str(value) for value in what.classes])
-    index = pc.index_in(_as_text(values), value_set=classes)
-    if index.null_count:
-        unknown = values.filter(index.is_null())
-        some = ", ".join(str(value) for value in unknown.unique().to_pylist()[:5])
-        raise DataError(
-            f'The label "{what.label}" in split "{split}" has values that the model does not know: '
-            f"{some} (rows: {len(unknown)}). It knows {', '.join(map(str, what.classes[:10]))}. "
-            "Train on data with these classes, or leave the rows out."
-        )
-    labels: Array = index.to_numpy(zero_copy_only=False)
-    return labels
-
-
-def _as_numbers(values: pa.Array, label: str, split: str) -> Array:
-    try:
-        numbers: Array = values.cast(pa.float64()).to_numpy(zero_copy_only=False)
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-        raise DataError(f'The label "{label}" is {values.type} and must be a number.') from error
-    if not np.isfinite(numbers).all():
-        count = int((~np.isfinite(numbers)).sum())
-        raise DataError(
-            f'The label "{label}" is NaN or infinite in split "{split}" (rows: {count}). '
-            "Leave such rows out with the query of ExampleGen."
-        )
-    return numbers
-
-
-def _as_text(values: pa.Array) -> pa.Array:
-    """Returns class labels as text; a whole number reads the same whether stored as 1 or as 1.0."""
-    if pa.types.is_boolean(values.type):
-        values = values.cast(pa.int8())
-    if pa.types.is_floating(values.type):
-        with contextlib.suppress(pa.ArrowInvalid):
-            values = values.cast(pa.int64())
-    return values.cast(pa.string())
 
 
 def _used(

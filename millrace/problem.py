@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import collections
+import contextlib
 import dataclasses
 import enum
 import json
 import re
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from millrace.data import examples
 from millrace.errors import DataError, ParameterError, nearest
+
+Array: TypeAlias = np.ndarray[Any, Any]
 
 FILE = "problem.json"
 AUTO = "auto"
@@ -114,6 +118,34 @@ def are_written_numbers(texts: Collection[str]) -> bool:
     Texts of nothing but digits, such as postal codes, are none.
     """
     return all(map(_WRITTEN_NUMBER.fullmatch, texts)) and not all(map(str.isdigit, texts))
+
+
+def encode(batch: pa.RecordBatch, what: Problem, split: str) -> Array:
+    """Returns the labels of raw rows: the index of the class (int32), or the value (float64).
+
+    Raises:
+        DataError: A label is missing, or not one of the classes, or not a number.
+    """
+    values = batch.column(batch.schema.get_field_index(what.label))
+    if values.null_count:
+        raise DataError(
+            f'The label "{what.label}" is missing in split "{split}" (rows: {values.null_count}). '
+            "Leave such rows out with the query of ExampleGen."
+        )
+    if what.kind is Kind.REGRESSION:
+        return _as_numbers(values, what.label, split)
+    classes = pa.array([str(value) for value in what.classes])
+    index = pc.index_in(_as_text(values), value_set=classes)
+    if index.null_count:
+        unknown = values.filter(index.is_null())
+        some = ", ".join(str(value) for value in unknown.unique().to_pylist()[:5])
+        raise DataError(
+            f'The label "{what.label}" in split "{split}" has values that the model does not know: '
+            f"{some} (rows: {len(unknown)}). It knows {', '.join(map(str, what.classes[:10]))}. "
+            "Train on data with these classes, or leave the rows out."
+        )
+    labels: Array = index.to_numpy(zero_copy_only=False)
+    return labels
 
 
 def _count(root: Path, split: str, label: str) -> collections.Counter[Any]:
@@ -245,3 +277,27 @@ def _some(values: Any) -> str:
     values = sorted(values)
     shown = ", ".join(repr(value) for value in values[:_SHOWN])
     return shown + (", …" if len(values) > _SHOWN else "")
+
+
+def _as_numbers(values: pa.Array, label: str, split: str) -> Array:
+    try:
+        numbers: Array = values.cast(pa.float64()).to_numpy(zero_copy_only=False)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        raise DataError(f'The label "{label}" is {values.type} and must be a number.') from error
+    if not np.isfinite(numbers).all():
+        count = int((~np.isfinite(numbers)).sum())
+        raise DataError(
+            f'The label "{label}" is NaN or infinite in split "{split}" (rows: {count}). '
+            "Leave such rows out with the query of ExampleGen."
+        )
+    return numbers
+
+
+def _as_text(values: pa.Array) -> pa.Array:
+    """Returns class labels as text; a whole number reads the same whether stored as 1 or as 1.0."""
+    if pa.types.is_boolean(values.type):
+        values = values.cast(pa.int8())
+    if pa.types.is_floating(values.type):
+        with contextlib.suppress(pa.ArrowInvalid):
+            values = values.cast(pa.int64())
+    return values.cast(pa.string())

@@ -28,7 +28,9 @@ def transform(
         transformed_examples: The features of every row, in the same splits.
         report: A page with the features and what was learned for them.
         module_file: A Python file or module with `preprocessing_fn(inputs)`, which returns the
-            features and the label under its own name. Empty makes one from the schema.
+            features and the label under its own name: the index of its class in sorted order, or
+            its value as it is, because later steps compare with the raw label. Empty makes one from
+            the schema.
         problem: What kind of problem the label poses: binary, multiclass, regression, or auto.
         analyze_splits: The splits that vocabularies, means and buckets are learned from.
         custom_config: Passed to `preprocessing_fn` if it takes `custom_config`.

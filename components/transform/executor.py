@@ -12,8 +12,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import tensorflow as tf
 import tensorflow_transform as tft
 from tensorflow_metadata.proto.v0 import schema_pb2
@@ -41,7 +41,8 @@ from millrace.problem import Kind, Problem
 from millrace.report import page
 
 logger = logging.getLogger(__name__)
-_SHOWN = 10  # columns that an error names
+_SHOWN = 10  # columns or classes that an error names
+_ROUNDING = 1e-5  # of a label, relative to it
 _LEAK = "leave it out with a query if it is not known before the label is"
 
 
@@ -220,11 +221,12 @@ def _transform(
 ) -> int:
     """Writes the features of a split, shows them to the gallery, and returns their rows."""
     features = Features(gallery.spec)
-    label = gallery.problem.label
+    label = features.schema.get_field_index(gallery.problem.label)
     with data.SplitWriter(root, split.name, features.schema) as writer:
         for raw in split.read():
             batch = features.batch(transform(raw), raw.num_rows)
-            _check_label(batch.column(label), gallery.problem, module_file)
+            if module_file:
+                _check_label(raw, batch.column(label), gallery.problem, split.name, module_file)
             gallery.look(split.name, batch)
             writer.write(batch)
     logger.info("transformed %s rows of %s", f"{writer.rows:,}", split.name)
@@ -253,20 +255,29 @@ def _refuse_leaks(sources: Mapping[str, Sequence[str]], label: str, module_file:
             )
 
 
-def _check_label(values: pa.Array, posed: Problem, module_file: str) -> None:
-    """Holds a transformed label to what the trainer takes: the index of a class, or a number."""
-    finite = values.cast(pa.float64())
-    if not pc.all(pc.is_finite(finite)).as_py():
-        raise ModuleError(
-            f'preprocessing_fn of {module_file} returns the label "{posed.label}" with missing or'
-            " infinite values."
-        )
-    if posed.kind is Kind.REGRESSION:
+def _check_label(
+    raw: pa.RecordBatch, made: pa.Array, posed: Problem, split: str, module_file: str
+) -> None:
+    """Holds a module's label to what Evaluator and Pusher make of the raw one."""
+    wanted, got = problems.encode(raw, posed, split), made.to_numpy()
+    different = np.flatnonzero(~np.isclose(got, wanted, rtol=_ROUNDING, atol=0.0))
+    if not len(different):
         return
-    extremes = pc.min_max(finite).as_py()
-    if extremes["min"] < 0 or extremes["max"] > len(posed.classes) - 1:
-        raise ModuleError(
-            f'preprocessing_fn of {module_file} returns the label "{posed.label}" from'
-            f" {extremes['min']:g} to {extremes['max']:g}: return the index of the class, from 0 to"
-            f" {len(posed.classes) - 1}."
+    row, label = int(different[0]), posed.label
+    value = raw.column(raw.schema.get_field_index(label))[row].as_py()
+    if posed.kind is Kind.REGRESSION:
+        fix = (
+            f'Return inputs["{label}"] as it is. To learn it in another unit, let the model end'
+            " with a Rescaling layer, or compute the column with ExampleGen's query."
         )
+    else:
+        classes = json.dumps(posed.classes[:_SHOWN], ensure_ascii=False)[1:-1]
+        more = ", …" if len(posed.classes) > _SHOWN else ""
+        fix = (
+            f"Return the index of the class in their sorted order: tf.argmax(tf.cast(tf.equal("
+            f'tf.reshape(inputs["{label}"], [-1, 1]), [[{classes}{more}]]), tf.int32), axis=1).'
+        )
+    raise ModuleError(
+        f'preprocessing_fn of {module_file} makes {got[row]:g} of the label "{label}" where it is'
+        f" {value!r}, and the steps that measure the model take that for {wanted[row]:g}. {fix}"
+    )

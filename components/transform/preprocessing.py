@@ -78,6 +78,11 @@ def checked(outputs: Any, label: str, module_file: str) -> dict[str, Any]:
             f'{who} returned the label "{label}" as {_kind(outputs[label])}: return the index of'
             " its class as int64, or its value as float32, dense."
         )
+    if outputs[label].shape[1:].num_elements() not in (1, None):
+        raise ModuleError(
+            f'{who} returned the label "{label}" with the shape {outputs[label].shape}: return one'
+            " number a row, which is the index of the class, or the value."
+        )
     if len(outputs) == 1:
         raise ModuleError(f'{who} returned the label "{label}" only, and no feature to learn from.')
     return outputs

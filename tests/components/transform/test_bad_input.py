@@ -80,13 +80,26 @@ LABEL = "tf.cast(tf.equal(inputs['label'], 'yes'), tf.int64)"
         (
             "def preprocessing_fn(inputs):\n"
             f"  return {{'x': inputs['number'], 'label': {LABEL} + 1}}\n",
-            'returns the label "label" from 1 to 2: return the index of the class, from 0 to 1.',
+            "take that for 1. Return the index of the class in their sorted order: tf.argmax(tf."
+            'cast(tf.equal(tf.reshape(inputs["label"], [-1, 1]), [["no", "yes"]]), tf.int32),'
+            " axis=1).",
         ),
         (
             "def preprocessing_fn(inputs):\n"
             f"  label = tf.cast({LABEL}, tf.float32)\n"
             "  return {'x': inputs['number'], 'label': 1.0 / label}\n",
-            'returns the label "label" with missing or infinite values.',
+            "makes inf of the label \"label\" where it is 'no'",
+        ),
+        (
+            "def preprocessing_fn(inputs):\n"
+            "  label = tft.compute_and_apply_vocabulary(inputs['label'])\n"
+            "  return {'x': inputs['number'], 'label': label}\n",
+            "makes 0 of the label \"label\" where it is 'yes'",
+        ),
+        (
+            "def preprocessing_fn(inputs):\n"
+            f"  return {{'x': inputs['number'], 'label': tf.one_hot({LABEL}[:, 0], 2)}}\n",
+            'returned the label "label" with the shape (None, 2): return one number a row',
         ),
         (
             "def preprocessing_fn(inputs):\n"
@@ -112,6 +125,23 @@ def test_modules(rows, helpers, tmp_path, source: str, message: str) -> None:
     with pytest.raises(ModuleError) as raised:
         helpers.transform(rows, tmp_path / "out", module_file=str(tmp_path / "mine.py"))
     assert message in str(raised.value)
+
+
+def test_a_quantity_stays_as_it_is(helpers, tmp_path) -> None:
+    table = pa.table({"x": [1.0, 2.5] * 20, "label": [200_000.1, 300_000.2] * 20})
+    rows = helpers.write(tmp_path, {"train": table, "eval": table})
+    module = tmp_path / "mine.py"
+    made = IMPORTS + "def preprocessing_fn(inputs):\n  return {'x': inputs['x'], 'label': %s}\n"
+    module.write_text(made % "inputs['label'] / 1000.0 * 1000.0")
+    helpers.transform(rows, tmp_path / "out", module_file=str(module))
+    module.write_text(made % "tf.math.log(inputs['label'])")
+    with pytest.raises(ModuleError) as raised:
+        helpers.transform(rows, tmp_path / "out", module_file=str(module))
+    assert str(raised.value).endswith(
+        'makes 12.2061 of the label "label" where it is 200000.1, and the steps that measure the'
+        ' model take that for 200000. Return inputs["label"] as it is. To learn it in another unit,'
+        " let the model end with a Rescaling layer, or compute the column with ExampleGen's query."
+    )
 
 
 def test_module_that_is_not_there(rows, helpers, tmp_path) -> None:
