@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from kfp import dsl
-from kfp.dsl import Input, Output, OutputPath
+from kfp.dsl import Input, Output
 
 from millrace import artifacts, images
 from millrace.images import Image
@@ -32,7 +32,6 @@ __all__ = [
     "Metrics",
     "Model",
     "Output",
-    "OutputPath",
     "PushedModel",
     "Schema",
     "Statistics",

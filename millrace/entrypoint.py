@@ -18,6 +18,7 @@ import logging
 import os
 import sys
 import traceback
+import types
 import typing
 from collections.abc import Callable
 from pathlib import Path
@@ -155,16 +156,27 @@ def coerce(name: str, value: Any, hint: Any) -> Any:
     Raises:
         ParameterError: The value is not of that type.
     """
-    kind = typing.get_origin(hint) or hint
-    if kind is int and isinstance(value, float) and value.is_integer():
+    kinds = _kinds(hint)
+    if int in kinds and isinstance(value, float) and value.is_integer():
         return int(value)
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if (kind is int and isinstance(value, bool)) or not isinstance(value, kind):
+    if float in kinds and type(value) is int:
+        return value if int in kinds else float(value)
+    is_flag_for_number = isinstance(value, bool) and not {bool, object}.intersection(kinds)
+    if is_flag_for_number or not isinstance(value, kinds):
+        wanted = " or ".join("None" if kind is type(None) else kind.__name__ for kind in kinds)
         raise ParameterError(
-            f'"{name}" must be {kind.__name__}, and is {type(value).__name__}: {value!r}.'
+            f'"{name}" must be {wanted}, and is {type(value).__name__}: {value!r}.'
         )
     return _integral(value)
+
+
+def _kinds(hint: Any) -> tuple[type, ...]:
+    """Returns the classes of the values that a type hint allows."""
+    is_union = typing.get_origin(hint) in (typing.Union, types.UnionType)
+    return tuple(
+        object if one is Any else typing.get_origin(one) or one
+        for one in (typing.get_args(hint) if is_union else (hint,))
+    )
 
 
 def _integral(value: Any) -> Any:

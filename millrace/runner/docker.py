@@ -8,16 +8,18 @@ import os
 import subprocess
 import threading
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from millrace.errors import PipelineError
-from millrace.images import COMMAND
+from millrace.images import PREFIX
 from millrace.runner import ir
 from millrace.runner.backend import GRACE, Ended, Work, has_ended
+from millrace.runner.process import step_of
 
 LABEL = "millrace.run"
+_LONGEST = (128 << 10) - 1  # bytes of one argument of a process, in Linux
 _ENGINE_FAILED = 125  # `docker run` itself, not the command in the container
 # Ends the run's containers when the runner dies, and its end of the pipe closes without a word. A
 # container that `docker run` was just about to start is found the second or third time.
@@ -36,12 +38,9 @@ class Options:
 
     Attributes:
         network: Docker's name of the network they are in; its own default if empty.
-        tmp_size: The most that a container may write to /tmp, which is memory, such as 2g;
-            no limit if empty.
     """
 
     network: str = ""
-    tmp_size: str = ""
 
 
 class DockerBackend:
@@ -62,11 +61,9 @@ class DockerBackend:
         wanted = sorted({container.image for container in containers})
         self._inspect(wanted)
         for container in containers:
-            ours = (*container.command, *container.args)[1 : len(COMMAND)] == COMMAND[1:]
-            if ours and not self._images[container.image]:
-                raise PipelineError(
-                    f"The Docker Engine has no image {container.image}: `make images` builds it."
-                )
+            image = container.image
+            if step_of(container) is not None and not self._images[image]:
+                raise PipelineError(f"The Docker Engine has no image {image}: {_how_to_get(image)}")
 
     def code(self, container: ir.Container) -> dict[str, Any]:
         """Returns the id of the image, which changes whenever anything in it does."""
@@ -82,6 +79,7 @@ class DockerBackend:
     def run(self, work: Work) -> Ended:
         """Runs a container and waits for it."""
         self._start_watch()
+        _check_length(work.command)
         name = f"millrace-{uuid.uuid4().hex[:12]}"
         with work.log.open("ab") as log:
             process = subprocess.Popen(
@@ -126,8 +124,7 @@ class DockerBackend:
     def _arguments(self, work: Work) -> Iterator[str]:
         container = work.container
         yield from ("--rm", "--init", "--read-only", "--workdir", "/tmp")  # noqa: S108
-        size = f",size={self._options.tmp_size}" if self._options.tmp_size else ""
-        yield from ("--tmpfs", f"/tmp:rw,exec,mode=1777{size}")  # noqa: S108
+        yield from ("--tmpfs", "/tmp:rw,exec,mode=1777")  # noqa: S108
         yield from ("--cap-drop", "ALL", "--security-opt", "no-new-privileges")
         yield from ("--user", f"{os.getuid()}:{os.getgid()}")
         yield from ("--label", f"{LABEL}={self._run_id}")
@@ -187,7 +184,24 @@ def _mounts(work: Work) -> Iterator[str]:
     written = [work.folder, *work.writes]
     readonly = {path: ",readonly" for path in work.reads if path.exists()}
     for path, how in {**readonly, **dict.fromkeys(written, "")}.items():
-        yield from ("--mount", f'type=bind,"source={path}","target={path}"{how}')
+        quoted = str(path).replace('"', '""')  # Docker reads it as a line of CSV
+        yield from ("--mount", f'type=bind,"source={quoted}","target={quoted}"{how}')
+
+
+def _how_to_get(image: str) -> str:
+    if image.startswith(f"{PREFIX}-"):
+        return "`make images` builds it."
+    return f"`docker pull {image}` gets it if its registry has it."
+
+
+def _check_length(command: Sequence[str]) -> None:
+    """Refuses what Linux, which KFP's pods run on as well, would start no process with."""
+    longest = max((len(os.fsencode(argument)) for argument in command), default=0)
+    if longest > _LONGEST:
+        raise PipelineError(
+            f"Its parameters come to {longest:,} bytes in one argument, and a container takes no "
+            f"more than {_LONGEST:,}: put the longest into a file, and name that."
+        )
 
 
 def _needed(images: list[str]) -> str:

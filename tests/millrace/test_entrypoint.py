@@ -1,10 +1,11 @@
 """From KFP's ExecutorInput to `run(...)`, and from what it returns to the ExecutorOutput."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Optional
 
 import pytest
 
@@ -270,3 +271,36 @@ def test_starting_a_step_imports_no_more_than_it_needs():
 def test_dataset_paths():
     assert Dataset("s3://bucket/a/b").path == Path("/s3/bucket/a/b")
     assert Dataset("/a/b").path == Path("/a/b")
+
+
+@pytest.mark.parametrize(
+    ("hint", "value", "bound"),
+    [
+        (Optional[str], "a", "a"),  # noqa: UP045  as many write it
+        (str | None, None, None),
+        (int | None, 3.0, 3),
+        (float | None, 3, 3.0),
+        (int | float, 3, 3),
+        (int | str, "3", "3"),
+        (list[str] | None, ["a"], ["a"]),
+        (dict[str, Any] | None, {"a": 2.0}, {"a": 2}),
+        (bool | None, True, True),
+        (Any, True, True),
+    ],
+)
+def test_one_of_several_types(hint, value, bound):
+    found = entrypoint.coerce("x", value, hint)
+    assert (found, type(found)) == (bound, type(bound))
+
+
+@pytest.mark.parametrize(
+    ("hint", "value", "message"),
+    [
+        (str | None, 3, '"x" must be str or None, and is int: 3.'),
+        (int | None, True, '"x" must be int or None, and is bool: True.'),
+        (list[str] | int, "a", "\"x\" must be list or int, and is str: 'a'."),
+    ],
+)
+def test_none_of_several_types(hint, value, message):
+    with pytest.raises(ParameterError, match=re.escape(message)):
+        entrypoint.coerce("x", value, hint)

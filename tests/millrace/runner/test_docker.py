@@ -193,6 +193,30 @@ def test_a_users_mistake_in_a_container(kit, in_docker, image):
     assert result.tasks["play"].attempts == 1
 
 
+def test_a_folder_with_any_name(kit, in_docker, image, tmp_path):
+    play = kit.step(PLAY, image)
+
+    def anywhere():
+        play(text="x")
+
+    result = in_docker(kit.compile(anywhere), root=tmp_path / 'a "b", c')
+    assert result.state is State.COMPLETE, result.tasks["play"].error
+
+
+def test_a_parameter_that_no_container_takes(kit, in_docker, image):
+    play = kit.step(PLAY, image)
+
+    def long(text: str):
+        play(text=text).set_retry(num_retries=2, backoff_duration="60s")
+
+    result = in_docker(kit.compile(long), {"text": "x" * 140_000})
+    task = result.tasks["play"]
+    assert task.error.endswith(
+        "and a container takes no more than 131,071: put the longest into a file, and name that."
+    )
+    assert task.attempts == 1
+
+
 def test_a_destination_is_written(kit, in_docker, image, tmp_path):
     play = kit.step(PLAY, image)
 
@@ -291,11 +315,23 @@ class TestMistakes:
             run(foreign)
         assert not root.exists()
 
-    def test_an_image_of_ours_that_was_not_built(self, in_docker, kit):
-        with pytest.raises(
-            PipelineError, match=r"has no image millrace-core:0.0.9: `make images` builds it"
-        ):
-            in_docker(kit.edited(kit.single(), _other_image))
+    @pytest.mark.parametrize(
+        ("image", "hint"),
+        [
+            ("millrace-core:0.0.9", "`make images` builds it."),
+            (
+                "r.example/x-core:1",
+                "`docker pull r.example/x-core:1` gets it if its registry has it.",
+            ),
+        ],
+    )
+    def test_an_image_of_ours_that_is_not_there(self, in_docker, kit, image, hint):
+        def rename(spec):
+            spec["deploymentSpec"]["executors"]["exec-play"]["container"]["image"] = image
+
+        with pytest.raises(PipelineError) as error:
+            in_docker(kit.edited(kit.single(), rename))
+        assert str(error.value) == f"The Docker Engine has no image {image}: {hint}"
 
     def test_a_command_that_is_not_there(self, in_docker, kit, shell):
         def edit(spec):
@@ -319,10 +355,6 @@ class TestMistakes:
         if result.state is State.COMPLETE:
             pytest.skip("this engine cannot limit memory")
         assert "killed" in result.error or "137" in result.error
-
-
-def _other_image(spec):
-    spec["deploymentSpec"]["executors"]["exec-play"]["container"]["image"] = "millrace-core:0.0.9"
 
 
 _PROGRAM = """
