@@ -9,6 +9,7 @@ for each item.
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import threading
 import time
@@ -52,12 +53,14 @@ class Engine:
         self._events = events
         self._missed: list[Node] = []  # not in the cache, waiting for room
         self._busy = 0
+        self._stopping = False
 
     def run(self, component: ir.Component, given: Inputs) -> Outcome:
         """Runs the DAG of a component to its end.
 
         Raises:
-            KeyboardInterrupt: The run was interrupted; every task has been stopped and recorded.
+            KeyboardInterrupt: The run was interrupted. As with whatever else is raised here, every
+                task has been stopped, and recorded if the store still takes it.
         """
         try:
             root = self._open(Scope(component, given))
@@ -65,7 +68,7 @@ class Engine:
             while self._busy:
                 self._events.get()()
                 self._start_missed()
-        except KeyboardInterrupt:
+        except BaseException:
             self._cancel()
             raise
         return root.outcome
@@ -150,7 +153,8 @@ class Engine:
 
     def _came_back(self, node: Node, outcome: Any, then: Callable[[Node, Any], None]) -> None:
         self._busy -= 1
-        then(node, outcome)
+        if not self._stopping:
+            then(node, outcome)
 
     def _end(self, node: Node, outcome: Outcome) -> None:
         self._finish(node, outcome)
@@ -189,10 +193,11 @@ class Engine:
 
     def _cancel(self) -> None:
         """Stops what is running, and waits until each thread has recorded how its task ended."""
+        self._stopping = True
         self._runner.stop.ask()
         while self._busy:
-            self._events.get()
-            self._busy -= 1
+            with contextlib.suppress(KeyboardInterrupt):  # it is being stopped
+                self._events.get()()
         for result in self._results.values():
             if not result.state.ended:
                 result.state = State.CANCELED

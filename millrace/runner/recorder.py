@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import threading
 from collections.abc import Mapping
 from typing import Any
 
+from millrace.errors import StoreError
 from millrace.lineage import cache
 from millrace.lineage.nodes import ArtifactRecord, CachedTask, Kind
 from millrace.lineage.nodes import State as Recorded
@@ -92,9 +94,10 @@ class Recorder:
         self.finish(self.start(node) if execution is None else execution, node, outcome)
 
     def cancel_open(self) -> None:
-        """Records that everything that has not ended was stopped."""
+        """Records that everything that has not ended was stopped, as far as the store takes it."""
         for node in reversed(list(self._open)):
-            self.give_up(node, Outcome(State.CANCELED))
+            with contextlib.suppress(StoreError):
+                self.give_up(node, Outcome(State.CANCELED))
 
     def end(self, state: State, error: str) -> None:
         """Records how the run ended."""

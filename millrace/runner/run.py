@@ -25,7 +25,7 @@ from millrace.runner.check import check
 from millrace.runner.docker import DockerBackend, Options
 from millrace.runner.engine import Engine, Events
 from millrace.runner.inputs import Inputs
-from millrace.runner.listener import Listener, Silent
+from millrace.runner.listener import Lasting, Listener, Silent
 from millrace.runner.locate import locate
 from millrace.runner.machine import Room
 from millrace.runner.memo import FILE, Memo
@@ -33,7 +33,7 @@ from millrace.runner.process import ProcessBackend
 from millrace.runner.reader import read
 from millrace.runner.result import RunResult, State, TaskResult
 from millrace.runner.sources import Sources
-from millrace.runner.task import Job, TaskRunner, containers
+from millrace.runner.task import Job, TaskRunner, containers, reason
 from millrace.version import __version__
 
 ROOT, ROOT_VARIABLE = ".millrace", "MILLRACE_ROOT"
@@ -113,7 +113,7 @@ def run(
             for path, task in loaded.walk()
         },
     )
-    session = _Session(loaded, result, where, started, caching, listener or Silent())
+    session = _Session(loaded, result, where, started, caching, Lasting(listener or Silent()))
     with (
         _interruptible() as signals,
         session.backend(runner, docker or Options()) as backend,
@@ -204,18 +204,21 @@ class _Session:
                 self._listener.retrying,
             )
             engine = Engine(runner, room, result.tasks, self._listener.changed, events)
-            self._listener.started(result)
             try:
+                self._listener.started(result)
                 outcome = engine.run(self._pipeline.root, Inputs(result.parameters, {}))
                 result.state, result.error = outcome.state, outcome.error
             except KeyboardInterrupt:
                 result.state, result.error = State.CANCELED, "the run was stopped"
+            except BaseException as error:
+                result.state, result.error = State.FAILED, reason(error, job.root)
+                raise
             finally:
+                try:
+                    recorder.end(result.state, result.error)
+                except StoreError as error:  # what came out is still worth showing
+                    result.state, result.error = State.FAILED, result.error or str(error)
                 self._listener.ended(result)
-            try:
-                recorder.end(result.state, result.error)
-            except StoreError as error:  # what came out is still worth showing
-                result.state, result.error = State.FAILED, result.error or str(error)
         result.seconds = time.monotonic() - self._clock
 
     def _properties(self, backend: Backend) -> dict[str, Any]:
@@ -268,14 +271,14 @@ def _interrupt() -> None:
 
 @dataclasses.dataclass
 class _Signals:
-    """What Ctrl-C and SIGTERM do: interrupt at once, until there is something to be recorded."""
+    """What a signal to end does: interrupt at once, until there is something to be recorded."""
 
     act: Callable[[], None] = _interrupt
 
 
 @contextlib.contextmanager
 def _interruptible() -> Iterator[_Signals]:
-    """Makes SIGTERM stop a run as Ctrl-C does, and both only once: stopping is not stopped."""
+    """Makes other signals stop a run as Ctrl-C does, and only once: stopping is not stopped."""
     signals = _Signals()
     if threading.current_thread() is not threading.main_thread():
         yield signals
@@ -286,7 +289,9 @@ def _interruptible() -> Iterator[_Signals]:
             signal.signal(number, signal.SIG_IGN)
         signals.act()
 
-    numbers = (signal.SIGINT, signal.SIGTERM)
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as nohup makes it
+        numbers.append(signal.SIGHUP)
     before = [signal.signal(number, handle) for number in numbers]
     try:
         yield signals

@@ -124,12 +124,7 @@ class TaskRunner:
 
     def broken(self, node: Node, error: BaseException) -> Outcome:
         """Records a task that cannot be started, or that a full disk or a lost store has ended."""
-        line = (
-            str(error) if isinstance(error, MillraceError) else f"{type(error).__name__}: {error}"
-        )
-        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-            line = f"No space is left on the disk of {self._job.root}."
-        outcome = Outcome(State.FAILED, error=redact.message(line))
+        outcome = Outcome(State.FAILED, error=reason(error, self._job.root))
         with contextlib.suppress(Exception):  # it may be what cannot be recorded
             self._recorder.give_up(node, outcome)
         return outcome
@@ -260,6 +255,14 @@ class TaskRunner:
         return ArtifactRecord(
             path_name(where), where, importer.schema_title, importer.schema_version, metadata
         )
+
+
+def reason(error: BaseException, root: Path) -> str:
+    """Returns in one line why a task or run in a folder has ended."""
+    line = str(error) if isinstance(error, MillraceError) else f"{type(error).__name__}: {error}"
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        line = f"No space is left on the disk of {root}."
+    return redact.message(line)
 
 
 def path_name(uri: str) -> str:

@@ -1,4 +1,4 @@
-"""Runs that are stopped: by Ctrl-C, by SIGTERM, by kill -9, or by what their steps run into."""
+"""Runs that are stopped: by a signal, by kill -9, or by what their steps or the runner run into."""
 
 import json
 import os
@@ -10,6 +10,13 @@ import time
 from pathlib import Path
 
 import pytest
+
+from millrace.cli import progress
+from millrace.errors import StoreError
+from millrace.lineage import query
+from millrace.lineage.store import Store
+from millrace.runner.listener import Silent
+from millrace.runner.result import State
 
 _PROGRAM = """
 import sys
@@ -64,7 +71,7 @@ def recorded(root: Path) -> dict[str, str]:
     }
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_stopping_a_run_stops_its_steps(blocked, root, number):
     process, pidfds, _ = blocked
     os.killpg(process.pid, number)  # as a terminal does
@@ -107,6 +114,59 @@ def test_ctrl_c_while_the_start_is_recorded_leaves_no_run_that_seems_to_go_on(
 def test_a_thread_that_exits_ends_its_task_and_not_the_engines_patience(kit, run, monkeypatch):
     monkeypatch.setattr("millrace.runner.external.datasets", lambda *_: sys.exit("gone"))
     assert run(kit.single(text="x")).error == "play: SystemExit: gone"
+
+
+def test_an_error_in_the_thread_that_decides_ends_the_run(kit, run, root, fifo):
+    class Fragile(Silent):
+        def changed(self, task):
+            if task.state is State.COMPLETE:
+                pids.update(json.loads(fifo.hear()))
+                pidfds.extend(map(os.pidfd_open, pids.values()))
+                raise RuntimeError("boom")
+
+    def blocking():
+        kit.play(text="done")
+        kit.play(do=f"block {fifo.path}")
+
+    pids, pidfds = {}, []
+    with pytest.raises(RuntimeError, match="boom"):
+        run(kit.compile(blocking), listener=Fragile())
+    assert len(pidfds) == 2
+    assert all(map(ended, pidfds))
+    assert recorded(root) == {"": "FAILED", "play": "COMPLETE", "play-2": "CANCELED"}
+    with Store.open(root / "metadata.sqlite") as store:
+        (found,) = query.runs(store)
+    assert found.error == "RuntimeError: boom"
+
+
+def test_a_store_that_is_gone_when_a_dag_begins_ends_the_run(kit, run, root, monkeypatch):
+    from millrace.runner.recorder import Recorder
+
+    def refuse(*_):
+        raise StoreError("The store is gone.")
+
+    def conditional(count: int = 1):
+        with kit.dsl.If(count == 1):
+            kit.play()
+
+    monkeypatch.setattr(Recorder, "start", refuse)
+    with pytest.raises(StoreError, match="The store is gone"):
+        run(kit.compile(conditional))
+    assert recorded(root) == {"": "FAILED"}
+
+
+@pytest.mark.parametrize("where", ["a closed pipe", "a full disk"])
+def test_what_nobody_can_read_does_not_end_the_run(kit, run, root, where):
+    if where == "a full disk":
+        write = os.open("/dev/full", os.O_WRONLY)
+    else:
+        read, write = os.pipe()
+        os.close(read)
+    stream = os.fdopen(write, "w")
+    assert run(kit.single(), listener=progress.listener(stream)).state is State.COMPLETE
+    assert recorded(root) == {"": "COMPLETE", "play": "COMPLETE"}
+    with pytest.raises(OSError, match=r"Broken pipe|No space left"):
+        stream.close()  # what it could not write is still there
 
 
 def test_what_cannot_be_recorded_ends_its_task(kit, run, monkeypatch):
