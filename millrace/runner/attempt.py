@@ -23,6 +23,7 @@ from millrace.runner.inputs import Inputs, read_text, typed
 LOG = "log.txt"
 _ENDINGS = {"system.HTML": ".html", "system.Markdown": ".md"}
 _NEEDED = 1 << 20  # bytes of disk
+_SIGNALS = {number.value: number.name for number in signal.Signals}
 _OWN = ".step"  # beside the outputs: what is between runner and step only
 
 
@@ -229,8 +230,10 @@ def _remove(path: Path) -> None:
 def _of_exit_code(code: int, log: Path) -> str:
     if code == -signal.SIGKILL:
         return "it was killed, as the system does when memory runs out"
-    if code < 0:
-        return f"it was ended by {signal.Signals(-code).name}"
+    if -code in _SIGNALS:
+        return f"it was ended by {_SIGNALS[-code]}"
+    if code < 0:  # no signal: a container has ended with 255, say, of its own will
+        code = 128 - code
     last = ""
     if log.is_file():
         lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()

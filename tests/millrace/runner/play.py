@@ -44,7 +44,7 @@ def run(
     if verb == "tell":
         raise RuntimeError(f"cannot log in with {text}")
     if verb == "die":
-        os.kill(os.getpid(), signal.SIGKILL)
+        os.kill(os.getpid(), int(argument or signal.SIGKILL))
     if verb == "flaky":
         _fail_first(Path(argument), out.path)
     if verb == "block":

@@ -341,9 +341,15 @@ class TestMistakes:
         assert result.state is State.FAILED
         assert "nope" in result.error
 
-    def test_what_it_printed_last_is_the_reason(self, in_docker, shell):
-        result = in_docker(shell("echo no such table >&2; exit 3"))
-        assert result.error == "sh: it ended with exit code 3: no such table"
+    @pytest.mark.parametrize("code", [3, 255])
+    def test_what_it_printed_last_is_the_reason(self, in_docker, kit, shell, code):
+        def retry(spec):
+            spec["root"]["dag"]["tasks"]["sh"]["retryPolicy"] = {"maxRetryCount": 1}
+
+        pipeline = kit.edited(shell(f"echo no such table >&2; exit {code}"), retry)
+        result = in_docker(pipeline)
+        assert result.error == f"sh: it ended with exit code {code}: no such table"
+        assert result.tasks["sh"].attempts == 2
 
     def test_too_much_memory(self, in_docker, kit, shell):
         def edit(spec):

@@ -304,12 +304,21 @@ class TestFailures:
         assert result.state is State.FAILED
         assert result.tasks["play"].attempts == 3
 
-    def test_a_killed_step_says_so(self, kit, run):
+    @pytest.mark.parametrize(
+        ("do", "error"),
+        [
+            ("die", "it was killed, as the system does when memory runs out"),
+            ("die 15", "it was ended by SIGTERM"),
+            ("die 40", "it ended with exit code 168"),  # a signal without a name
+        ],
+    )
+    def test_a_killed_step_says_so_and_is_tried_again(self, kit, run, do, error):
         def killed():
-            kit.play(do="die")
+            kit.play(do=do).set_retry(1, backoff_duration="0s")
 
         result = run(kit.compile(killed))
-        assert result.error == ("play: it was killed, as the system does when memory runs out")
+        assert result.error == f"play: {error}"
+        assert result.tasks["play"].attempts == 2
 
     @pytest.mark.parametrize(
         ("do", "error"),
