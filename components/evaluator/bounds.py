@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from millrace.errors import ParameterError, nearest
@@ -93,6 +93,15 @@ def parse(thresholds: Mapping[str, Any], kind: Kind) -> list[Bound]:
         bounds += [_bound(name, rule, limit, known[name]) for rule, limit in rules.items()]
         _check_order(name, rules)
     return bounds
+
+
+def on_values(bounds: Iterable[Bound]) -> dict[str, dict[str, float]]:
+    """Returns the bounds on values by metric, for Pusher to hold what it converts against."""
+    result: dict[str, dict[str, float]] = {}
+    for bound in bounds:
+        if not bound.on_change:
+            result.setdefault(bound.metric, {})[bound.rule] = bound.limit
+    return result
 
 
 def check_value(bound: Bound, where: str, value: float | None, undefined: str) -> Check:

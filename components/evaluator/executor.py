@@ -69,7 +69,12 @@ def run(
     results.write_json(evaluation.path / "metrics.json", found.as_json())
     results.write_json(
         blessing.path / "blessing.json",
-        {"blessed": verdict.blessed, "reasons": verdict.reasons, "metrics": total.metrics},
+        {
+            "blessed": verdict.blessed,
+            "reasons": verdict.reasons,
+            "bounds": bounds.on_values(limits),
+            "metrics": total.metrics,
+        },
     )
     evaluation.metadata |= {"split": split, "rows": measured.rows}
     blessing.metadata |= {"blessed": verdict.blessed, "reasons": verdict.reasons}

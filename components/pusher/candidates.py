@@ -33,7 +33,8 @@ class Candidate:
         failure: Why it could not be made or run; what follows then says nothing.
         content: The .tflite file.
         inputs: The names of its inputs: those of the raw columns that the model makes use of.
-        quality: The metric that the sample is measured by.
+        metrics: Every metric.
+        quality: The one that the sample is measured by.
         loss: How much worse it is than the SavedModel's.
         difference: The largest difference of a prediction from the SavedModel's.
         latency_us: Microseconds for one row: the median.
@@ -45,6 +46,7 @@ class Candidate:
     failure: str = ""
     content: bytes = b""
     inputs: tuple[str, ...] = ()
+    metrics: dict[str, float] = dataclasses.field(default_factory=dict)
     quality: float = 0.0
     loss: float = 0.0
     difference: float = 0.0
@@ -88,11 +90,13 @@ def _make(name: str, quantizer: Quantizer, model: ExportedModel, sample: Sample)
     outputs = shaped(outputs, model)
     if not np.isfinite(outputs).all():
         return Candidate(name, failure="some of its predictions are not finite numbers")
-    quality = measure(sample.metric, sample.problem, sample.labels, outputs)
+    metrics = measure(sample.problem, sample.labels, outputs)
+    quality = metrics[sample.metric]
     return Candidate(
         name,
         content=content,
         inputs=tuple(runner.inputs),
+        metrics=metrics,
         quality=quality,
         loss=sample.loss(quality),
         difference=float(np.abs(outputs - sample.outputs).max()),

@@ -20,7 +20,7 @@ from millrace.artifacts import (
 from millrace.components.pusher import record
 from millrace.components.pusher.candidates import Candidate, make_all
 from millrace.components.pusher.destination import open_destination
-from millrace.components.pusher.policy import Policy
+from millrace.components.pusher.policy import Policy, kept
 from millrace.components.pusher.quantize import MEANING
 from millrace.components.pusher.sample import take
 from millrace.errors import ParameterError, PolicyError, nearest
@@ -60,6 +60,8 @@ def run(
     destination = open_destination(push_destination) if push_destination else None
     exported = ExportedModel(model.path)
     sample = take(exported, examples.path, split, max_rows)
+    if verdict:
+        rule = dataclasses.replace(rule, bounds=kept(verdict.bounds, sample.metrics))
     trial = record.Trial(exported, split, sample, rule, make_all(exported, names, sample))
     try:
         chosen = rule.choose(trial.candidates, sample.metric)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import math
+from collections.abc import Mapping
 from decimal import ROUND_CEILING, Context
+from typing import TypeAlias
 
 from millrace.components.pusher.candidates import Candidate, describe
 from millrace.errors import ParameterError, PolicyError, nearest
@@ -11,6 +14,8 @@ from millrace.report import page
 
 SMALLEST, FASTEST, BEST = "smallest", "fastest", "best"
 POLICIES = (SMALLEST, FASTEST, BEST)
+
+Bounds: TypeAlias = Mapping[str, Mapping[str, float]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,11 +26,13 @@ class Policy:
         name: smallest, fastest or best.
         max_metric_loss: How much worse than the SavedModel's its metric may be.
         max_bytes: How large its file may be; 0 for any size.
+        bounds: By metric, the evaluator's bounds that the SavedModel keeps on the same rows.
     """
 
     name: str
     max_metric_loss: float
     max_bytes: int
+    bounds: Bounds = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.name not in POLICIES:
@@ -44,7 +51,7 @@ class Policy:
         """Returns why a candidate may not be pushed, or nothing if it may."""
         if candidate.failure:
             return candidate.failure
-        reasons = []
+        reasons = self._broken(candidate)
         if candidate.loss > self.max_metric_loss:
             loss = page.against(candidate.loss, self.max_metric_loss, 3)
             reasons.append(f"loses {loss}, more than {self.max_metric_loss:.16g}")
@@ -87,6 +94,8 @@ class Policy:
         limits = f"max_metric_loss={self.max_metric_loss:g}"
         if self.max_bytes:
             limits += f" and max_bytes={self.max_bytes}"
+        if self.bounds:
+            limits += " and the bounds that the evaluator blessed the model by"
         found = [f"{describe(each, metric)}{self._needs(each)}" for each in candidates]
         return (
             f"No candidate keeps {limits}, so there is nothing to push: {'; '.join(found)}. "
@@ -97,12 +106,38 @@ class Policy:
         """Returns the limits that would let a candidate through."""
         if candidate.failure:
             return ""
-        needs = []
+        needs: list[str] = []
         if candidate.loss > self.max_metric_loss:
             needs.append(f"max_metric_loss={_round_up(candidate.loss)}")
         if self.max_bytes and len(candidate.content) > self.max_bytes:
             needs.append(f"max_bytes={len(candidate.content)}")
-        return f" - needs {' and '.join(needs)}"
+        told = self._broken(candidate) + ([f"needs {' and '.join(needs)}"] if needs else [])
+        return f" - {' and '.join(told)}" if told else ""
+
+    def _broken(self, candidate: Candidate) -> list[str]:
+        """Returns in words which of the evaluator's bounds a candidate breaks."""
+        return [
+            f"{metric} is {page.against(candidate.metrics[metric], limit)}, so the evaluator's "
+            f"{rule} {limit:.16g} fails"
+            for metric, rules in self.bounds.items()
+            for rule, limit in rules.items()
+            if not _holds(rule, limit, candidate.metrics[metric])
+        ]
+
+
+def kept(bounds: Bounds, metrics: Mapping[str, float]) -> Bounds:
+    """Returns those of some bounds that metrics keep; one that is not defined keeps none."""
+    held = {
+        metric: {
+            rule: x for rule, x in rules.items() if _holds(rule, x, metrics.get(metric, math.nan))
+        }
+        for metric, rules in bounds.items()
+    }
+    return {metric: rules for metric, rules in held.items() if rules}
+
+
+def _holds(rule: str, limit: float, value: float) -> bool:
+    return value >= limit if rule == "lower_bound" else value <= limit
 
 
 def _round_up(value: float) -> str:

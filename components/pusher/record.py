@@ -11,7 +11,7 @@ from typing import Any
 
 from millrace import digest
 from millrace.components.pusher.candidates import Candidate
-from millrace.components.pusher.policy import FASTEST, Policy
+from millrace.components.pusher.policy import FASTEST, Bounds, Policy
 from millrace.components.pusher.quantize import MEANING
 from millrace.components.pusher.sample import Sample
 from millrace.errors import DataError
@@ -31,10 +31,12 @@ class Blessed:
     Attributes:
         blessed: Whether the model may be pushed.
         reasons: Why.
+        bounds: By metric, the bounds that it was held against.
     """
 
     blessed: bool
     reasons: list[str]
+    bounds: Bounds
 
 
 @dataclasses.dataclass(frozen=True)
@@ -125,10 +127,14 @@ def read_blessing(folder: Path) -> Blessed:
     path = folder / "blessing.json"
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        return Blessed(bool(content["blessed"]), [str(each) for each in content["reasons"]])
+        return Blessed(
+            bool(content["blessed"]),
+            [str(each) for each in content["reasons"]],
+            {metric: dict(rules) for metric, rules in content.get("bounds", {}).items()},
+        )
     except FileNotFoundError:
         raise DataError(f"There is no {path}. Evaluator writes it.") from None
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{path} is damaged: {error}") from error
 
 
@@ -176,6 +182,8 @@ def _charts(trial: Trial) -> dict[str, Any]:
         "sizes": {each.name: len(each.content) for each in made},
         "sized": [(each.name, len(each.content), page.size(len(each.content))) for each in made],
         "lost": [(each.name, each.loss, f"{each.loss:.2g}") for each in made],
+        "predicted": "prediction" if metric.better < 0 else "probability",
+        "differed": [(each.name, each.difference, f"{each.difference:.2g}") for each in made],
         "timed": [(each.name, each.latency_us, f"{each.latency_us:.3g} µs") for each in made],
         # By size: every other name stands to the left of its point, the others to the right.
         "points": sorted(

@@ -32,7 +32,7 @@ class Sample:
         labels: The index of each row's class, or its value.
         outputs: The SavedModel's predictions, of shape [rows, width].
         metric: What the quality is measured by.
-        quality: The SavedModel's.
+        metrics: Every metric of the SavedModel.
     """
 
     problem: Problem
@@ -41,7 +41,12 @@ class Sample:
     labels: Array
     outputs: Array
     metric: str
-    quality: float
+    metrics: dict[str, float]
+
+    @property
+    def quality(self) -> float:
+        """The SavedModel's quality."""
+        return self.metrics[self.metric]
 
     def loss(self, quality: float) -> float:
         """Returns how much worse than the SavedModel's a quality is; an error, relative to it."""
@@ -75,26 +80,28 @@ def take(model: ExportedModel, root: Path, split: str, max_rows: int) -> Sample:
             f"The model gives {broken} of {len(predicted)} rows no finite prediction, so that no "
             "candidate can be compared with it. Look for NaN or infinite values in the examples."
         )
-    metric = _metric(model.problem, label)
     return Sample(
         model.problem,
         _join(features),
         _calibration(model, root, split),
         label,
         predicted,
-        metric,
-        measure(metric, model.problem, label, predicted),
+        _metric(model.problem, label),
+        measure(model.problem, label, predicted),
     )
 
 
-def measure(metric: str, problem: Problem, labels: Array, outputs: Array) -> float:
-    """Returns a metric of predictions of shape [rows, width]."""
-    if problem.kind is Kind.MULTICLASS:
-        return float(np.mean(outputs.argmax(axis=1) == labels))
+def measure(problem: Problem, labels: Array, outputs: Array) -> dict[str, float]:
+    """Returns every metric of predictions of shape [rows, width]."""
     groups = Groups.one(len(labels))
-    if problem.kind is Kind.BINARY:
-        return float(metrics.binary(labels, outputs[:, 0], groups)[metric][0])
-    return float(metrics.regression(labels, outputs[:, 0], groups)[metric][0])
+    if problem.kind is Kind.MULTICLASS:
+        top_k = metrics.top_k(len(problem.classes))
+        found = metrics.multiclass(labels, *metrics.of_classes(outputs, labels), top_k, groups)
+    elif problem.kind is Kind.BINARY:
+        found = metrics.binary(labels, outputs[:, 0], groups)
+    else:
+        found = metrics.regression(labels, outputs[:, 0], groups)
+    return {name: float(values[0]) for name, values in found.items()}
 
 
 def _metric(problem: Problem, labels: Array) -> str:

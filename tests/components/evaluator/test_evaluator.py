@@ -160,7 +160,9 @@ def test_thresholds_bless_or_say_why_not(exported: Callable, evaluate: Callable)
     assert "not blessed" in found.page
     assert [check["passed"] for check in found.metrics["checks"]] == [True, False]
     limits.pop("binary_crossentropy")
-    assert evaluate(given.model, given.examples, thresholds=limits).blessing["blessed"] is True
+    blessed = evaluate(given.model, given.examples, thresholds=limits).blessing
+    assert blessed["blessed"] is True
+    assert blessed["bounds"] == limits
 
 
 def test_slices_block_only_when_they_are_large_enough(

@@ -33,14 +33,20 @@ def push(tmp_path: Path) -> Callable[..., Pushed]:
     from millrace.components.pusher.executor import run
 
     def call(
-        model: Path, rows: Path, blessed: bool | None = None, to: str = "pushed", **parameters: Any
+        model: Path,
+        rows: Path,
+        blessed: bool | None = None,
+        bounds: dict[str, Any] | None = None,
+        to: str = "pushed",
+        **parameters: Any,
     ) -> Pushed:
         pushed, metrics = PushedModel(str(tmp_path / to)), Metrics(str(tmp_path / "metrics"))
         blessing = None
         if blessed is not None:
             blessing = Blessing(str(tmp_path / "blessing"))
             blessing.path.mkdir(exist_ok=True)
-            verdict = {"blessed": blessed, "reasons": ["auc is 0.4, so lower_bound 0.6 fails"]}
+            reasons = ["auc is 0.4, so lower_bound 0.6 fails"]
+            verdict = {"blessed": blessed, "reasons": reasons, "bounds": bounds or {}}
             (blessing.path / "blessing.json").write_text(json.dumps(verdict))
         page = HTML(str(tmp_path / "report.html"))
         run(Model(str(model)), Examples(str(rows)), pushed, metrics, page, blessing, **parameters)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -203,13 +204,47 @@ def test_not_blessed_is_not_pushed(exported: Callable, push: Callable, tmp_path:
     assert found.said == {
         "pushed": False,
         "reason": ("The evaluator did not bless the model: auc is 0.4, so lower_bound 0.6 fails."),
-        "blessing": {"blessed": False, "reasons": ["auc is 0.4, so lower_bound 0.6 fails"]},
+        "blessing": {
+            "blessed": False,
+            "reasons": ["auc is 0.4, so lower_bound 0.6 fails"],
+            "bounds": {},
+        },
     }
     assert not serving.exists()
     assert [path.name for path in found.folder.iterdir()] == ["push.json"]
     assert found.metadata["pushed"] is False
     assert found.metrics == {"pushed": 0}
     assert "Nothing was pushed" in found.page
+
+
+@pytest.mark.parametrize("kind", ["binary", "multiclass", "regression"])
+def test_a_candidate_is_held_to_what_the_evaluator_blessed(
+    exported: Callable, push: Callable, kind: str
+) -> None:
+    from millrace.components.pusher.sample import take
+
+    given = exported(kind)
+    values = take(ExportedModel(given.model), given.examples, "eval", 20000).metrics
+    name = {"multiclass": "categorical_crossentropy"}.get(kind, "mean_prediction")
+    near = 1e-5 * values[name]
+    bounds = {
+        name: {"lower_bound": values[name] - near, "upper_bound": values[name] + near},
+        # What the SavedModel itself does not keep on these rows is asked of no candidate.
+        "example_count": {"lower_bound": 1e9},
+    }
+    found = push(given.model, given.examples, blessed=True, bounds=bounds, max_metric_loss=1.0)
+    assert found.said["policy"]["bounds"] == {name: bounds[name]}
+    assert found.said["chosen"] == "float32"
+    objection = found.candidate("int8")["objection"]
+    assert re.fullmatch(
+        rf"{name} is [\d.]+, so the evaluator's (low|upp)er_bound .* fails", objection
+    )
+    assert objection.replace("'", "&#39;") in found.page
+    predicted = "prediction" if kind == "regression" else "probability"
+    assert f"Largest difference of a {predicted}" in found.page
+
+    with pytest.raises(PolicyError, match=f"blessed the model by, .* int8: .* - {name} is "):
+        push(given.model, given.examples, blessed=True, bounds=bounds, candidates=["int8"])
 
 
 def test_a_policy_that_no_candidate_meets(
@@ -311,7 +346,9 @@ def test_the_loss_of_a_regression_does_not_depend_on_its_unit(
 
     given = exported("regression")
     sample = take(ExportedModel(given.model), given.examples, "eval", 10)
-    scaled = dataclasses.replace(sample, labels=sample.labels * unit, quality=0.1 * unit)
+    scaled = dataclasses.replace(
+        sample, labels=sample.labels * unit, metrics={sample.metric: 0.1 * unit}
+    )
     assert scaled.loss(2 * unit) == pytest.approx(19)
 
 
@@ -380,7 +417,12 @@ def test_a_blessing_that_cannot_be_read(exported: Callable, tmp_path: Path) -> N
 
     with pytest.raises(DataError, match=r"There is no .*blessing\.json\. Evaluator writes it\."):
         read_blessing(tmp_path)
-    for content in ("{", "[]", '{"blessed": true}'):
+    for content in (
+        "{",
+        "[]",
+        '{"blessed": true}',
+        '{"blessed": true, "reasons": [], "bounds": []}',
+    ):
         (tmp_path / "blessing.json").write_text(content)
         with pytest.raises(DataError, match="is damaged"):
             read_blessing(tmp_path)
