@@ -33,6 +33,7 @@ class Node:
         result: How far it is.
         begun: Whether something has been done about it.
         inputs: What it is given, once that is known.
+        code: What the backend knows of the code it runs: digests of sources, or of the image.
         contents: The digests of what it reads from outside the pipeline, by parameter.
         read: What of that is recorded as an artifact.
         fingerprint: What the cache knows its result by, once that is known.
@@ -43,6 +44,7 @@ class Node:
     result: TaskResult
     begun: bool = False
     inputs: Inputs | None = None
+    code: Mapping[str, str] = dataclasses.field(default_factory=dict)
     contents: Contents = dataclasses.field(default_factory=dict)
     read: Mapping[str, ArtifactRecord] = dataclasses.field(default_factory=dict)
     fingerprint: str = ""

@@ -24,6 +24,7 @@ _RECORDED = {
     State.FAILED: Recorded.FAILED,
     State.CANCELED: Recorded.CANCELED,
 }
+_CODE = {"sources": "code_digest", "image": "image_digest"}
 _KINDS = {ir.Container: Kind.CONTAINER, ir.Importer: Kind.IMPORTER, ir.Dag: Kind.DAG}
 
 
@@ -53,6 +54,7 @@ class Recorder:
             inputs=_ports({**inputs.artifacts, **node.read}) if inputs else None,
             image=_image(node),
             fingerprint=node.fingerprint,
+            properties=_code(node),
         )
         with self._lock:
             self._open[node] = execution
@@ -84,6 +86,7 @@ class Recorder:
             inputs=_ports({**node.inputs.artifacts, **node.read}),
             image=_image(node),
             fingerprint=node.fingerprint,
+            properties=_code(node),
             cached=cached,
         )
 
@@ -107,6 +110,13 @@ class Recorder:
 def _image(node: Node) -> str:
     body = node.task.component.body
     return body.image if isinstance(body, ir.Container) else ""
+
+
+def _code(node: Node) -> dict[str, str]:
+    """Returns which code a task runs: its step's, its image's, and that of modules it is given."""
+    own = {_CODE[name]: value for name, value in node.code.items() if name in _CODE and value}
+    modules = {name: content.get("module") for name, content in node.contents.items()}
+    return own | {f"{name}_digest": found for name, found in modules.items() if found}
 
 
 def _ports(artifacts: Mapping[str, ArtifactRecord]) -> dict[str, list[ArtifactRecord]]:

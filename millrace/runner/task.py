@@ -77,9 +77,12 @@ class TaskRunner:
 
     def look_up(self, node: Node) -> Outcome | None:
         """Returns what a task came to if it need not run; None if it must."""
-        if isinstance(node.task.component.body, ir.Importer):
-            return self._import(node, node.task.component.body)
+        body = node.task.component.body
+        if isinstance(body, ir.Importer):
+            return self._import(node, body)
+        assert isinstance(body, ir.Container)
         assert node.inputs is not None
+        node.code = self._backend.code(body)
         node.contents = self._contents(node)
         node.read = external.datasets(node.inputs.parameters, self._memo)
         if node.task.cache:
@@ -193,11 +196,9 @@ class TaskRunner:
         if node.task.cache_key:
             return cache.of_key(node.task.cache_key)
         assert node.inputs is not None
-        body = node.task.component.body
-        assert isinstance(body, ir.Container)
         return cache.fingerprint(
             node.task.component,
-            self._backend.code(body),
+            node.code,
             node.inputs.parameters,
             node.contents,
             node.inputs.artifacts,

@@ -13,6 +13,8 @@ import pytest
 
 from millrace import digest
 from millrace.errors import PipelineError
+from millrace.lineage import query
+from millrace.lineage.store import Store
 from millrace.runner.docker import Options
 from millrace.runner.result import State
 
@@ -129,6 +131,15 @@ def test_a_third_partys_image(run, foreign, runner, tmp_path):
     made = result.tasks["double"].artifacts["out"]
     assert Path(made.uri).read_text() == "it's $HOME+more" * 2
     assert len(made.metadata["digest"]) == 64
+
+
+def test_lineage_tells_which_image_ran(in_docker, foreign, root):
+    in_docker(foreign)
+    image = docker("image", "inspect", "--format", "{{.Id}}", BASE).stdout.strip()
+    with Store.open(root / "metadata.sqlite") as store:
+        (found,) = query.runs(store)
+        tasks = query.tasks(store, found)
+    assert [task.properties["image_digest"] for task in tasks] == [image, image]
 
 
 def test_containers_are_cached_too(in_docker, foreign):

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from millrace.errors import ParameterError, PipelineError, StoreError
+from millrace.lineage import query
 from millrace.lineage.store import Store
 from millrace.runner.result import State
 
@@ -410,6 +411,24 @@ def test_placeholders_of_run_and_task(kit, run):
     assert given["text"] == result.run_id
     assert given["items"] == ["play", str(result.folder)]
     assert given["options"] == {"name": result.run_id}
+
+
+@pytest.mark.parametrize("module", ["my_pack.model", "my_pack/model.py"])
+def test_lineage_tells_which_code_ran(kit, run, root, tmp_path, monkeypatch, module):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my_pack").mkdir()
+    pipeline = kit.single(module_file=module)
+    for text in ("A = 1", "A = 1", "A = 2"):
+        (tmp_path / "my_pack" / "model.py").write_text(text)
+        run(pipeline)
+    with Store.open(root / "metadata.sqlite") as store:
+        tasks = [query.tasks(store, one)[0] for one in reversed(query.runs(store))]
+    assert [task.state for task in tasks] == ["COMPLETE", "CACHED", "COMPLETE"]
+    steps = [task.to_json()["properties"]["code_digest"] for task in tasks]
+    modules = [task.to_json()["properties"]["module_file_digest"] for task in tasks]
+    assert [steps.index(one) for one in steps] == [0, 0, 0]
+    assert [modules.index(one) for one in modules] == [0, 0, 2]
+    assert all(len(one) == 64 for one in (*steps, *modules))
 
 
 def test_lineage_of_a_run(kit, run):
