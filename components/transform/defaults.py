@@ -12,6 +12,7 @@ Only operations that TFLite has are used, but for the vocabulary's table, which 
 from __future__ import annotations
 
 import dataclasses
+import math
 import re
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from typing import Any
@@ -21,7 +22,7 @@ import tensorflow_transform as tft
 from tensorflow_metadata.proto.v0 import schema_pb2
 
 from millrace.components.transform import engine
-from millrace.components.transform.profile import Column
+from millrace.components.transform.profile import LARGEST, Column
 from millrace.features import active_features, input_names, single_valued
 from millrace.problem import Kind, Problem
 
@@ -38,8 +39,10 @@ _FREE_TEXT_SPACES = 3.0
 _IDENTIFIER = re.compile(
     r"(?:^|[^A-Za-z])(?i:id|uuid|guid|rowid|index|key)$|[a-z](?:Id|ID|Uuid|UUID|Index|Key)$"
 )
-_LARGEST = 3.4e38  # about the largest float32 that is finite
 _TINY = 1e-30
+# Magnitudes between whose squares, and sums of them over a batch, float32 can hold.
+_ORDINARY = (1e-6, 1e15)
+_DIGITS = 37  # the most zeros, after the point too, of a power of ten in float32
 
 
 @dataclasses.dataclass(frozen=True)
@@ -143,6 +146,8 @@ def _choose(column: Column, optional: bool) -> Choice:
     kind, reason = _text(column) if column.type == schema_pb2.BYTES else _numeric(column)
     if column.present == 0:
         kind, reason = LEFT_OUT, "it has no values"
+        if column.type == schema_pb2.FLOAT:
+            reason += " that float32 can hold"
     elif column.distinct == 1 and column.present == column.rows:
         kind, reason = LEFT_OUT, f"it is {column.example} in every row"
     return Choice(column, kind, reason, missing=missing)
@@ -207,7 +212,10 @@ def _numbers(choices: Sequence[Choice], inputs: Mapping[str, Any]) -> dict[str, 
     would take minutes.
     """
     numbers = tf.concat([_number(inputs[choice.column.name]) for choice in choices], axis=1)
-    present = tf.abs(numbers) <= _LARGEST  # false for NaN, too
+    present = tf.abs(numbers) <= LARGEST  # false for NaN, too
+    scales = [_scale(choice.column) for choice in choices]
+    if any(scale != 1.0 for scale in scales):
+        numbers *= tf.constant([scales], tf.float32)
     # TFT leaves NaN and infinite values out of both.
     mean = tft.mean(numbers, reduce_instance_dims=False)
     variance = tft.var(numbers, reduce_instance_dims=False)
@@ -219,6 +227,15 @@ def _numbers(choices: Sequence[Choice], inputs: Mapping[str, Any]) -> dict[str, 
         if choice.missing:
             outputs[choice.outputs[-1]] = column
     return outputs
+
+
+def _scale(column: Column) -> float:
+    """Returns a power of ten that brings a column near 1 if float32 cannot hold its variance."""
+    magnitude = max(abs(column.low), abs(column.high))
+    if magnitude == 0.0 or _ORDINARY[0] <= magnitude <= _ORDINARY[1]:
+        return 1.0
+    digits = math.floor(math.log10(magnitude))
+    return float(10.0 ** -min(max(digits, -_DIGITS), _DIGITS))
 
 
 def _columns(matrix: tf.Tensor) -> list[tf.Tensor]:

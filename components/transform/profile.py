@@ -17,6 +17,7 @@ from millrace.data import examples
 from millrace.features import absent_as_null, active_features, single_valued
 from millrace.problem import are_written_numbers
 
+LARGEST = 3.4e38  # about the largest float32 that is finite
 LEVELS = 32  # an integer column with at most so many values is also offered as a category
 _DATE = re.compile(
     r"(\d{4}([-/.])\d{1,2}\2\d{1,2}|\d{1,2}([-/.])\d{1,2}\3(\d{4}|\d{2})"
@@ -33,7 +34,7 @@ class Column:
         name: Its name.
         type: The schema's type: INT, FLOAT or BYTES.
         rows: All rows.
-        present: Rows with a value; for numbers, a finite one.
+        present: Rows with a value; for numbers, a finite float32.
         distinct: How many different values it has: exact for few, within some percent for many.
         example: A value, as text.
         low: The smallest number.
@@ -119,7 +120,7 @@ class _Number:
     def at(self, values: pa.Array) -> None:
         numbers = values.drop_null().to_numpy(zero_copy_only=False)
         if numbers.dtype.kind == "f":
-            numbers = numbers[np.isfinite(numbers)]
+            numbers = numbers[np.abs(numbers) <= LARGEST]  # false for NaN, too
         if not len(numbers):
             return
         self._present += len(numbers)

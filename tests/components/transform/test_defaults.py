@@ -157,6 +157,29 @@ def test_features_of_awkward_rows(helpers, tmp_path) -> None:
     assert there["label"] == [0, 1]
 
 
+def test_scores_do_not_depend_on_the_unit(helpers, tmp_path) -> None:
+    mass = np.random.default_rng(0).lognormal(0, 1, 500)
+    units = {
+        "kg": 1.0,
+        "sun": 2e30,
+        "charge": 1.6e-19,
+        "largest": 3e38 / mass.max(),
+        "least": 1e-37,
+    }
+    table = pa.table({
+        **{name: mass * unit for name, unit in units.items()},
+        "whole": (mass * 1e17).astype(int),
+        "beyond": [1e300, *mass[1:]],  # one value that float32 cannot hold
+        "label": [0, 1] * 250,
+    })  # fmt: skip
+    rows = helpers.write(tmp_path / "rows", {"train": table, "eval": table})
+    scores = helpers.transform(rows, tmp_path / "out").split("train")
+    expected = np.minimum((mass - mass.mean()) / mass.std(), defaults.CLIP)
+    for name in (*units, "whole"):
+        np.testing.assert_allclose(scores[name].to_numpy(), expected, rtol=1e-3, atol=1e-5)
+    np.testing.assert_allclose(scores["beyond"].to_numpy()[1:], expected[1:], atol=0.05)
+
+
 @pytest.mark.parametrize(
     ("labels", "encoded"),
     [
