@@ -164,7 +164,7 @@ def test_scores_do_not_depend_on_the_unit(helpers, tmp_path) -> None:
         "sun": 2e30,
         "charge": 1.6e-19,
         "largest": 3e38 / mass.max(),
-        "least": 1e-37,
+        "least": 1e-36,
     }
     table = pa.table({
         **{name: mass * unit for name, unit in units.items()},
