@@ -62,8 +62,6 @@ class Recorder:
 
     def finish(self, execution: int, node: Node, outcome: Outcome) -> Outcome:
         """Records how a task ended, and returns that with the ids of what it made."""
-        with self._lock:
-            self._open.pop(node, None)
         made = self._run.finish_task(
             execution,
             _RECORDED[outcome.state],
@@ -72,6 +70,8 @@ class Recorder:
             error=outcome.error,
             properties=_properties(node),
         )
+        with self._lock:
+            self._open.pop(node, None)
         artifacts = {name: records[0] for name, records in made.items()}
         return dataclasses.replace(outcome, artifacts=artifacts)
 

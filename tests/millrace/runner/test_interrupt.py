@@ -14,6 +14,7 @@ import pytest
 from millrace.cli import progress
 from millrace.errors import StoreError
 from millrace.lineage import query
+from millrace.lineage.record import RunRecord
 from millrace.lineage.store import Store
 from millrace.runner.listener import Silent
 from millrace.runner.result import State
@@ -96,8 +97,6 @@ def test_an_impatient_second_ctrl_c_changes_nothing(blocked, root):
 def test_ctrl_c_while_the_start_is_recorded_leaves_no_run_that_seems_to_go_on(
     kit, run, root, monkeypatch
 ):
-    from millrace.lineage.record import RunRecord
-
     start = RunRecord.start
 
     def interrupted(*arguments):
@@ -177,6 +176,23 @@ def test_what_cannot_be_recorded_ends_its_task(kit, run, monkeypatch):
 
     monkeypatch.setattr(Recorder, "start", refuse)
     assert run(kit.single(text="x")).error == "play: OverflowError: int too large"
+
+
+def test_what_cannot_be_recorded_once_leaves_no_task_that_seems_to_go_on(
+    kit, run, root, monkeypatch
+):
+    finish = RunRecord.finish_task
+
+    def refuse_a_result(self, execution, state, **facts):
+        if state.value == "COMPLETE":
+            raise StoreError("The store is busy.")
+        return finish(self, execution, state, **facts)
+
+    monkeypatch.setattr(RunRecord, "finish_task", refuse_a_result)
+    assert run(kit.single()).error == "play: The store is busy."
+    with Store.open(root / "metadata.sqlite") as store:
+        (found,) = query.runs(store)
+    assert (found.state, found.counts) == ("FAILED", {"FAILED": 1})
 
 
 def test_kill_9_ends_the_steps_and_leaves_a_store_that_can_be_read(blocked, root, run):
