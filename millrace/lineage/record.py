@@ -9,7 +9,7 @@ from typing import Any
 
 from millrace.errors import StoreError
 from millrace.lineage import layout, values
-from millrace.lineage.layout import PIPELINE_RUN, ROOT_NAME, Pair, Ports
+from millrace.lineage.layout import ROOT_NAME, Pair, Ports
 from millrace.lineage.mlmd import errors, pb
 from millrace.lineage.nodes import ArtifactRecord, CachedTask, Kind, State
 from millrace.lineage.store import Store
@@ -86,20 +86,6 @@ class RunRecord:
         store.call("put_parent_contexts", [parent])
         return cls(store, contexts[0], context_id, execution)
 
-    @classmethod
-    def reopen(cls, store: Store, run_id: str) -> RunRecord:
-        """Goes on with the record of a run that another process has started.
-
-        Raises:
-            StoreError: There is no such run.
-        """
-        context = store.call("get_context_by_type_and_name", PIPELINE_RUN, run_id)
-        root = store.call("get_execution_by_type_and_name", Kind.DAG, ROOT_NAME + run_id)
-        if context is None or root is None:
-            raise StoreError(f"There is no run {run_id} in the lineage store {store.where}.")
-        (pipeline,) = store.call("get_parent_contexts_by_context", context.id)
-        return cls(store, pipeline, context.id, root)
-
     def start_task(
         self,
         name: str,
@@ -161,7 +147,7 @@ class RunRecord:
                 from stays known.
 
         Raises:
-            StoreError: The store cannot be written, or has no such execution.
+            StoreError: The store cannot be written, or no such execution is running.
         """
         execution = self._execution(execution_id)
         outputs = outputs or {}
@@ -260,13 +246,7 @@ class RunRecord:
         with self._lock:
             execution = self._running.get(execution_id)
         if execution is None:
-            found = self._store.call("get_executions_by_id", [execution_id])
-            if not found:
-                raise StoreError(
-                    f"There is no execution {execution_id} in the lineage store "
-                    f"{self._store.where}."
-                )
-            execution = found[0]
+            raise StoreError(f"No execution {execution_id} of this run is running.")
         return execution
 
     def _cache(self, execution: pb.Execution) -> list[pb.Context]:

@@ -92,11 +92,11 @@ def test_a_killed_process_leaves_a_good_store(tmp_path, moment):
         assert len(tasks) <= last + 3
         for task in tasks[: last + 1]:  # whole, or not there
             assert len(task.outputs["x"]) == 1
-        again = RunRecord.reopen(store, "flights-1")
-        task = again.start_task("more")
-        again.finish_task(task, State.COMPLETE, outputs={"x": [ArtifactRecord("x", "/x")]})
-        again.finish(State.COMPLETE)
-        assert query.find_run(store, "flights-1").state == "COMPLETE"
+        later = RunRecord.start(store, "flights", "flights-2", "/root/2")
+        task = later.start_task("more")
+        later.finish_task(task, State.COMPLETE, outputs={"x": [ArtifactRecord("x", "/x")]})
+        later.finish(State.COMPLETE)
+        assert query.find_run(store, "flights-2").state == "COMPLETE"
 
 
 def test_one_writes_while_another_reads(tmp_path):
