@@ -90,14 +90,17 @@ def of_file(path: Path) -> Digest:
 def of_folder(folder: Path) -> Digest:
     """Returns the digest of every file below a folder."""
     paths = files(folder)
-    contents = _of_files(paths)
+    contents = of_files(paths)
     start = len(os.fspath(folder)) + 1
-    found = {
-        os.fspath(path)[start:]: content.hexdigest
-        for path, content in zip(paths, contents, strict=True)
-    }
+    names = (os.fspath(path)[start:] for path in paths)
+    return of_contents(dict(zip(names, contents, strict=True)))
+
+
+def of_contents(contents: Mapping[str, Digest]) -> Digest:
+    """Returns the digest of files by their paths, which are in the order of their bytes."""
+    found = {name: content.hexdigest for name, content in contents.items()}
     manifest = b"".join(_line(name, hexdigest) for name, hexdigest in found.items())
-    size = sum(content.size for content in contents)
+    size = sum(content.size for content in contents.values())
     return Digest(hashlib.sha256(manifest).hexdigest(), size, found)
 
 
@@ -116,7 +119,8 @@ def short(contents: Mapping[str, str]) -> dict[str, str]:
     return {path: hexdigest[:_SHORT] for path, hexdigest in contents.items()}
 
 
-def _of_files(paths: list[Path]) -> list[Digest]:
+def of_files(paths: list[Path]) -> list[Digest]:
+    """Returns the digests of files, computed side by side if they are large."""
     if len(paths) > 1 and _THREADS > 1 and sum(map(_size, paths)) >= _PARALLEL:
         with ThreadPoolExecutor(_THREADS) as threads:
             return list(threads.map(of_file, paths))

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from millrace import paths
 from millrace.cli import output
 from millrace.errors import StoreError
 
@@ -66,9 +67,9 @@ def verify(what: str | None, root: Path, store: str | None, as_json: bool) -> in
 
     with output.store_of(root, store) as opened:
         artifacts = _chosen(opened, what)
-        outside = auditor.sources(opened, artifacts)
+        sources = auditor.from_outside(opened, artifacts)
     with _watched(artifacts, not as_json) as told:
-        findings = auditor.verify(artifacts, outside, told)
+        findings = auditor.verify(artifacts, sources, told, paths.absolute(root))
     if as_json:
         output.as_json(
             {

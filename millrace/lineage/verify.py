@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from millrace import digest, paths
+from millrace import digest, outside, paths
 from millrace.errors import DataError
 from millrace.lineage import read
 from millrace.lineage.mlmd import pb
@@ -79,7 +79,7 @@ def live_artifacts(store: Store) -> list[ArtifactRecord]:
     return list(map(read.artifact, live))
 
 
-def sources(store: Store, artifacts: Iterable[ArtifactRecord]) -> set[int]:
+def from_outside(store: Store, artifacts: Iterable[ArtifactRecord]) -> set[int]:
     """Returns the ids of the artifacts that no task made: they were read from outside.
 
     Raises:
@@ -92,26 +92,30 @@ def sources(store: Store, artifacts: Iterable[ArtifactRecord]) -> set[int]:
 
 def verify(
     artifacts: Iterable[ArtifactRecord],
-    outside: Container[int] = (),
+    sources: Container[int] = (),
     told: Callable[[Finding], None] = lambda _: None,
+    own: Path | None = None,
 ) -> list[Finding]:
     """Checks artifacts side by side, and returns what it found in the order of their ids.
 
     Args:
         artifacts: What to check.
-        outside: The ids of those that were read from outside: `sources`.
+        sources: The ids of those that were read from outside: `from_outside`.
         told: Is called with each finding as soon as there is one.
+        own: The folder of the runs, which does not count where it lies within a source.
     """
     findings = []
     with ThreadPoolExecutor(_THREADS) as threads:
-        checks = [threads.submit(check, artifact, artifact.id in outside) for artifact in artifacts]
+        checks = [
+            threads.submit(check, artifact, artifact.id in sources, own) for artifact in artifacts
+        ]
         for done in as_completed(checks):
             findings.append(done.result())
             told(findings[-1])
     return sorted(findings, key=lambda finding: finding.artifact.id or 0)
 
 
-def check(artifact: ArtifactRecord, is_source: bool = False) -> Finding:
+def check(artifact: ArtifactRecord, is_source: bool = False, own: Path | None = None) -> Finding:
     """Checks one artifact; a source, which is from outside, may change after it was read."""
     recorded = artifact.metadata.get("digest")
     if not recorded:
@@ -120,10 +124,10 @@ def check(artifact: ArtifactRecord, is_source: bool = False) -> Finding:
     if path is None:
         return Finding(artifact, Verdict.UNCHECKED, "it does not lie on this machine")
     changed = Verdict.SOURCE_CHANGED if is_source else None
-    if not os.path.lexists(path):
+    if not (outside.matches(path) if is_source else os.path.lexists(path)):
         return Finding(artifact, changed or Verdict.MISSING, "there is nothing at its place")
     try:
-        found = digest.of(path)
+        found = outside.digest_of(path, own) if is_source else digest.of(path)
     except DataError as error:
         return Finding(artifact, Verdict.UNREADABLE, str(error))
     if (found.hexdigest, found.size) == (recorded, artifact.metadata.get("bytes", found.size)):

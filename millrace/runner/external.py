@@ -5,22 +5,19 @@ The cache knows what is read by its content, not by its name; containers get it 
 
 from __future__ import annotations
 
-import contextlib
-import glob
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from millrace import outside
 from millrace.artifacts import Dataset
-from millrace.errors import DataError
 from millrace.lineage.nodes import ArtifactRecord
 from millrace.paths import expanded, local
 from millrace.runner.memo import Memo
 from millrace.runner.sources import Sources
 
 _READ, _WRITTEN = ("_uri", "_file"), ("_destination",)
-_GLOB = frozenset("*?[")
 
 
 def is_read(name: str) -> bool:
@@ -46,7 +43,7 @@ def absolute(name: str, value: Any, folders: tuple[Path, ...]) -> Any:
         return value
     path = expanded(value)
     for folder in folders:
-        if _matches(folder / path):
+        if outside.matches(folder / path):
             return os.path.normpath(folder / path)
     if name.endswith("_file") and not value.endswith(".py") and "/" not in value:
         return value
@@ -101,35 +98,33 @@ def _content(
         code = sources.of_module(value)
         return {"module": code} if code else None
     if path.is_dir():
-        return {"folder": memo.tree(path, [path])}
+        return {"folder": memo.outside(path).hexdigest}
     if path.is_file():
         return {"file": memo.sha256(path), "name": path.name}
-    matches = _matches(path)
-    return {"glob": memo.tree(_fixed(path), matches)} if matches else None
+    return {"glob": memo.outside(path).hexdigest} if outside.matches(path) else None
 
 
 def datasets(parameters: Mapping[str, Any], memo: Memo) -> dict[str, ArtifactRecord]:
-    """Returns the local files and folders that parameters name, as the artifacts that a task reads.
+    """Returns the local files, folders and patterns that parameters name, as artifacts.
 
-    They are marked as a `source`, which others may change after it was read. What was read at an
-    address that is not local, or by a pattern, stands in the parameters only.
+    What was read at an address that is not local stands in the parameters only.
     """
-    found = {}
-    for name, value in parameters.items():
-        if not is_read(name) or not isinstance(value, str) or not value:
-            continue
-        path = Path(local(value))
-        if not path.is_absolute() or not path.exists():
-            continue
-        with contextlib.suppress(DataError):  # a folder with links out of it has no digest
-            found[name] = ArtifactRecord(
-                path.name,
-                str(path),
-                Dataset.schema_title,
-                Dataset.schema_version,
-                {**memo.artifact(path), "source": True},
-            )
-    return found
+    paths = {
+        name: Path(local(value))
+        for name, value in parameters.items()
+        if is_read(name) and isinstance(value, str) and value
+    }
+    return {
+        name: ArtifactRecord(
+            path.name,
+            str(path),
+            Dataset.schema_title,
+            Dataset.schema_version,
+            memo.outside(path).metadata(),
+        )
+        for name, path in paths.items()
+        if path.is_absolute() and outside.matches(path)
+    }
 
 
 def mounts(parameters: Mapping[str, Any]) -> Iterator[tuple[Path, bool]]:
@@ -143,20 +138,6 @@ def mounts(parameters: Mapping[str, Any]) -> Iterator[tuple[Path, bool]]:
         if is_written(name):
             yield path, True
         elif is_read(name):
-            path = _fixed(path)
+            path = outside.beginning(path)
             # A module imports its neighbours.
             yield (path.parent if path.suffix == ".py" else path), False
-
-
-def _fixed(path: Path) -> Path:
-    """Returns the folder that a pattern's matches lie in; a path without one is its own."""
-    while _GLOB & set(str(path)) and not path.exists():
-        path = path.parent
-    return path
-
-
-def _matches(path: Path) -> list[Path]:
-    """Returns what a path or pattern names; a name with brackets may be just that."""
-    if path.exists() or not _GLOB & set(str(path)):
-        return [path] if path.exists() else []
-    return [Path(found) for found in sorted(glob.glob(str(path), recursive=True))]  # noqa: PTH207

@@ -6,17 +6,15 @@ A cached run reads no data: it asks the file system whether a file is still the 
 from __future__ import annotations
 
 import ast
-import contextlib
 import hashlib
 import json
 import os
 import threading
 import time
-from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from millrace import digest
+from millrace import digest, outside
 
 FILE = ".digests.json"
 # A file changed this many nanoseconds ago may change again within one tick of its clock.
@@ -70,17 +68,12 @@ class Memo:
             self._keep(f"artifact {path}", entry, newest)
         return dict(entry["metadata"])
 
-    def tree(self, folder: Path, paths: Iterable[Path]) -> str:
-        """Returns a digest of all files at and below paths: their contents and names in a folder.
-
-        Links are followed, as by those who read the files. What runs themselves write does not
-        count: Python's bytecode, and the folder that the memo lies in.
-        """
-        sha = hashlib.sha256()
-        for path in sorted({found for one in paths for found in self._files(one)}):
-            name = os.fsencode(os.path.relpath(path, folder))
-            sha.update(b"%s  %s\n" % (self.sha256(path).encode(), name))
-        return sha.hexdigest()
+    def outside(self, path: Path) -> digest.Digest:
+        """Returns the digest of what a path or pattern names outside of the folder of the runs."""
+        if path.is_file():
+            return self._file(path)
+        found = outside.files(path, self._path.parent)
+        return digest.of_contents({name: self._file(file) for name, file in found.items()})
 
     def save(self) -> None:
         """Writes the file, if it can be written."""
@@ -93,19 +86,8 @@ class Memo:
         except OSError:
             partial.unlink(missing_ok=True)
 
-    def _files(self, path: Path, above: tuple[str, ...] = ()) -> Iterator[Path]:
-        """Yields the files at and below a path; `above` are the true paths of folders around."""
-        if not path.is_dir():
-            if path.is_file():
-                yield path
-            return
-        true = os.path.realpath(path)
-        if true in above:  # a link to a folder that it is in has no end
-            return
-        with contextlib.suppress(PermissionError):  # nor can a step read it
-            for found in path.iterdir():
-                if found.name != "__pycache__" and found != self._path.parent:
-                    yield from self._files(found, (*above, true))
+    def _file(self, path: Path) -> digest.Digest:
+        return digest.Digest(self.sha256(path), path.stat().st_size)
 
     def _entry(self, path: Path) -> dict[str, Any]:
         status = path.stat()

@@ -68,6 +68,23 @@ def test_what_a_run_prints_can_be_asked_for(millrace, pipeline, tmp_path):
     assert millrace("lineage", "verify", *where, cwd=tmp_path / "here").stdout.endswith(" ok\n")
 
 
+def test_what_a_pattern_names_is_in_the_lineage(millrace, kit, tmp_path):
+    def reading(data_uri: str):
+        kit.play(data_uri=data_uri)
+
+    (tmp_path / "a.csv").write_text("1")
+    (tmp_path / "b.csv").write_text("2")
+    millrace("run", kit.compile(reading), "-p", "data_uri=*.csv", cwd=tmp_path)
+    tree = millrace("lineage", "show", "latest/play/out", cwd=tmp_path).stdout
+    assert "data_uri  system.Dataset #1  2 B  sha256 " in tree
+    assert f"{tmp_path}/*.csv\n" in tree
+    assert millrace("lineage", "verify", cwd=tmp_path).stdout == "2 artifacts: 2 ok\n"
+    (tmp_path / "b.csv").write_text("3")
+    said = millrace("lineage", "verify", cwd=tmp_path).stdout
+    assert said.startswith("source changed  *.csv  system.Dataset #1\n")
+    assert "\n  altered: b.csv\n" in said
+
+
 def test_json_and_nothing_else(millrace, pipeline, tmp_path):
     done = millrace("run", pipeline, "-p", "text=hello", "--json", "--memory", cwd=tmp_path)
     document = json.loads(done.stdout)

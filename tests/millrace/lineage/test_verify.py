@@ -10,9 +10,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from millrace import digest
+from millrace import digest, outside
 from millrace.lineage.nodes import ArtifactRecord, State
-from millrace.lineage.verify import Verdict, check, live_artifacts, sources, verify
+from millrace.lineage.verify import Verdict, check, from_outside, live_artifacts, verify
 
 
 @pytest.fixture
@@ -105,7 +105,7 @@ def test_only_what_no_task_made_may_change(history, tmp_path):
     data.write_text("2")
     made.write_text("2")
     found = live_artifacts(history.store)
-    verdicts = [finding.verdict for finding in verify(found, sources(history.store, found))]
+    verdicts = [finding.verdict for finding in verify(found, from_outside(history.store, found))]
     assert verdicts == [Verdict.SOURCE_CHANGED, Verdict.ALTERED]
 
 
@@ -246,3 +246,34 @@ def test_a_source_may_change_after_it_was_read(tmp_path, change):
     finding = check(record, is_source=True)
     assert finding.verdict is Verdict.SOURCE_CHANGED
     assert finding.verdict.good
+
+
+@pytest.mark.parametrize(
+    ("uri", "part"),
+    [
+        ("data", "data/b.csv"),
+        ("data", "else/c.csv"),
+        ("data/*.csv", "data/b.csv"),
+        ("*/more", "else/c.csv"),
+        (".", "data/a.csv"),
+    ],
+)
+def test_patterns_and_links_out_of_folders(tmp_path, uri, part):
+    """What is read from outside need not be whole: what it leads to counts, but for the runs."""
+    for name in ("data/a.csv", "data/b.csv", "else/c.csv", "runs/log"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(name)
+    (tmp_path / "data" / "more").symlink_to("../else")
+    own = tmp_path / "runs"
+    metadata = outside.digest_of(tmp_path / uri, own).metadata()
+    record = ArtifactRecord("x", str(tmp_path / uri), metadata=metadata)
+    (own / "log").write_text("longer")
+    assert check(record, is_source=True, own=own).verdict is Verdict.OK
+    (tmp_path / part).write_text("other")
+    finding = check(record, is_source=True, own=own)
+    assert finding.verdict is Verdict.SOURCE_CHANGED
+    assert finding.files[0].endswith(Path(part).name)
+
+
+def test_a_folder_has_one_digest_whoever_made_it(model):
+    assert outside.digest_of(Path(model.uri)) == digest.of(Path(model.uri))
