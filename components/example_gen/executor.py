@@ -13,6 +13,7 @@ from millrace.components.example_gen import (
     engine,
     rejected,
     rows,
+    shares,
     source,
     summary,
     table,
@@ -50,13 +51,16 @@ def run(
         engine.lock(connection)
         sql = queries.checked(connection, query)
         types = queries.types(connection, sql)
-        shares = [splits[name] for name in names]
-        batches = rows.stream(connection, sql, types, key_columns, shares)
+        parts = [splits[name] for name in names]
+        batches = rows.stream(connection, sql, types, key_columns, parts)
         written = writing.write(batches, examples.path, names)
     logger.info("%d rows read, %d rejected: %s", read.rows, len(read.rejected), written)
     if read.rejected:
         rejected.write(read.rejected, examples.path)
-    _check_rows(written, read, query)
+    uneven = shares.warning(written, splits, key_columns)
+    _check_rows(written, read, query, uneven)
+    if uneven:
+        logger.warning("%s", uneven)
     examples.metadata |= {
         "splits": names,
         "rows": sum(written.values()),
@@ -64,18 +68,21 @@ def run(
         "columns": len(types),
         "source_rows": read.rows,
         "rejected": len(read.rejected),
+        **({"warnings": 1} if uneven else {}),
     }
     parameters = {"data_uri": data_uri, "query": query, "key_columns": key_columns}
-    html = summary.render(examples.path, found, read, types, written, parameters)
+    html = summary.render(examples.path, found, read, types, written, uneven, parameters)
     report.path.write_text(html, encoding="utf-8")
 
 
-def _check_rows(written: Mapping[str, int], read: table.Table, query: str) -> None:
+def _check_rows(written: Mapping[str, int], read: table.Table, query: str, uneven: str) -> None:
     total = sum(written.values())
     if query and not total:
         raise DataError(f'"query" keeps none of the {read.rows:,} rows.')
     for split, count in written.items():
         if not count:
+            if uneven:
+                raise DataError(f'Split "{split}" is empty. {uneven}')
             raise DataError(
                 f'Split "{split}" gets none of the {total:,} rows: give it more parts, or add rows.'
             )

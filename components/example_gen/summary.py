@@ -34,6 +34,7 @@ def render(
     read: Table,
     types: Mapping[str, str],
     written: Mapping[str, int],
+    warning: str,
     parameters: Mapping[str, Any],
 ) -> str:
     """Returns the page.
@@ -44,6 +45,7 @@ def render(
         read: The rows of the source.
         types: The DuckDB type of each column.
         written: The rows of each split.
+        warning: What to know of their sizes, if anything.
         parameters: `data_uri`, `query` and `key_columns`.
     """
     written = dict(sorted(written.items(), key=lambda item: -item[1]))
@@ -57,6 +59,7 @@ def render(
         shown=_REJECTED_SHOWN,
         columns=_columns(root, next(iter(written)), types, parameters["key_columns"]),
         written=written,
+        warning=warning,
         split_bars=[
             (name, rows / most, page.percent(rows / total)) for name, rows in written.items()
         ],

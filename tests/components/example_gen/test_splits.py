@@ -5,7 +5,10 @@ from __future__ import annotations
 import hashlib
 import math
 import random
+import re
+from collections.abc import Callable
 from fractions import Fraction
+from pathlib import Path
 
 import duckdb
 import pyarrow as pa
@@ -15,6 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from millrace.components.example_gen import canonical, engine
+from millrace.errors import DataError
 
 UNIT, RECORD = "\x1f", "\x1e"
 
@@ -189,3 +193,32 @@ def test_runs_and_numbers_of_threads_give_equal_bytes(generate, tmp_path, monkey
             monkeypatch.setattr(duckdb, "connect", real)
         digests.add(generate(path, query="SELECT * FROM data WHERE a % 3 > 0").digest())
     assert len(digests) == 1
+
+
+def test_splits_that_many_equal_rows_make_uneven(
+    generate: Callable, people: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert "warnings" not in generate(people).metadata
+    path = tmp_path / "few.csv"
+    kinds = ["1st,yes", "2nd,yes", "3rd,yes", "1st,no", "2nd,no", "3rd,no"]
+    path.write_text("\n".join(["class,survived", *(kinds * 100)]) + "\n")
+    with pytest.raises(DataError, match=r"is empty\. Split .* rows are equal"):
+        generate(path, splits={"a": 1, "b": 1, "c": 1, "d": 1, "e": 1, "f": 1, "g": 1})
+    found = generate(path)
+    assert found.metadata["warnings"] == 1
+    assert "many rows are equal, and copies of a row stay in one split" in caplog.text
+    assert "Uneven splits:" in found.page
+
+    query = re.search(r'query="(.*?)", key_columns=\["(.*?)"\]', caplog.text)
+    assert query
+    caplog.clear()
+    numbered = generate(path, query=query[1], key_columns=[query[2]])
+    assert "warnings" not in numbered.metadata
+    assert numbered.digest() == generate(path, query=query[1], key_columns=[query[2]]).digest()
+    assert "Uneven splits" not in numbered.page
+    assert not caplog.text
+
+    generate(path, key_columns=["class", "survived"])
+    assert (
+        'many rows share their "class", "survived", and such rows stay in one split' in caplog.text
+    )

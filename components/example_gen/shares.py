@@ -1,0 +1,48 @@
+"""Whether the splits are as large as they were asked to be."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+# Of a fair coin, one count in 16,000 is further off.
+_DEVIATIONS = 4
+
+
+def warning(
+    written: Mapping[str, int], parts: Mapping[str, float], key_columns: Sequence[str]
+) -> str:
+    """Returns what to know of a split whose size is not by chance, or nothing if each is.
+
+    Args:
+        written: The rows of each split.
+        parts: How many parts of the rows each was to get.
+        key_columns: The columns that decide the split; the whole row if empty.
+    """
+    rows, whole = sum(written.values()), sum(parts.values())
+
+    def deviations(name: str) -> float:
+        share = parts[name] / whole
+        spread = math.sqrt(rows * share * (1 - share))
+        return abs(written[name] - rows * share) / spread if spread else 0.0
+
+    worst = max(sorted(written), key=deviations)
+    if deviations(worst) <= _DEVIATIONS:
+        return ""
+    found = (
+        f'Split "{worst}" holds {written[worst] / rows:.1%} of the {rows:,} rows, where '
+        f"{parts[worst] / whole:.1%} were asked for: "
+    )
+    if key_columns:
+        names = ", ".join(f'"{name}"' for name in key_columns)
+        return (
+            f"{found}many rows share their {names}, and such rows stay in one split. Where they "
+            "need not, choose key_columns of more different values."
+        )
+    return (
+        f"{found}many rows are equal, and copies of a row stay in one split, so that none is both "
+        "learned and measured. Which split a whole group of rows lands in then depends on its "
+        "label, too. If equal rows are different cases, number them: "
+        'query="SELECT *, row_number() OVER () AS row_id FROM data", key_columns=["row_id"]. '
+        "Transform leaves such a number out by itself; a preprocessing_fn of your own must."
+    )
