@@ -116,6 +116,7 @@ def run(
             problem=posed,
             rows=rows,
             analyze_splits=analyze_splits,
+            learned_rows=sum(rows[name] for name in analyze_splits),
             module_file=module_file,
             classes=gallery.classes(),
             suspects=suspects,

@@ -1,79 +1,167 @@
-"""Columns that tell the label by themselves: most often a copy of it that no new row will have."""
+"""Columns that tell the label by themselves: most often a copy of it that no new row will have.
+
+All rows are looked at, but of a column no more after the first rows that speak against it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import collections
+import contextlib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from millrace.data import examples
+from millrace.features import absent_as_null
 from millrace.problem import Kind, Problem
 
-_ROWS = 10_000  # that are looked at
 _PER_VALUE = 10  # rows, on average: of fewer, each value may have a single class by accident
+_MOST_VALUES = 10_000
 _FEWEST = 20  # rows of other classes than the most frequent, or rows with both numbers
-_SAME = 1 - 1e-9  # squared correlation: the label but for its unit
+_ROUNDING = 1e-9  # of the label's variance, where a column is the label but for its unit
 
 
 def find(root: Path, splits: Sequence[str], names: Sequence[str], posed: Problem) -> list[str]:
     """Returns the columns, of those named, from which alone the label can be computed.
 
     Of a classification, each value of such a column, and its absence, comes with one class only;
-    of a regression, it is the label in another unit.
+    of a regression, it is the label in another unit wherever it has a value.
     """
-    batches = list(_first(root, splits, [*names, posed.label]))
-    table = pa.Table.from_batches(batches).combine_chunks()
-    label = table.column(posed.label)
-    tells = _tells_number if posed.kind is Kind.REGRESSION else _tells_class
-    return [name for name in names if tells(table.column(name), label)]
+    suspects = _suspects(root, splits, names, posed) if names else {}
+    groups = [
+        (path, group)
+        for split in splits
+        for path in examples.shards(root, split)
+        for group in range(pq.read_metadata(path).num_row_groups)
+    ]
+    # In any order but the table's: if it is sorted, only distant rows speak against a column.
+    for position in np.random.default_rng(0).permutation(len(groups)):
+        if not suspects:
+            break
+        path, group = groups[position]
+        with contextlib.closing(pq.ParquetFile(path)) as file:
+            rows = file.read_row_group(group, columns=[*suspects, posed.label])
+        label = _column(rows, posed.label)
+        suspects = {
+            name: suspect
+            for name, suspect in suspects.items()
+            if suspect.stands(_column(rows, name), label)
+        }
+    return [name for name, suspect in suspects.items() if suspect.proven()]
 
 
-def _first(root: Path, splits: Sequence[str], names: list[str]) -> Iterator[pa.RecordBatch]:
-    rows = 0
-    for split in splits:
-        for batch in examples.read(root, split, names, batch_rows=_ROWS):
-            yield batch.slice(0, _ROWS - rows)
-            rows = min(_ROWS, rows + batch.num_rows)
-            if rows == _ROWS:
-                return
+def _suspects(
+    root: Path, splits: Sequence[str], names: Sequence[str], posed: Problem
+) -> Mapping[str, _Classes | _Line]:
+    """Returns every column, if the label is such that a column can be found to tell it."""
+    labels = (
+        batch.column(0) for split in splits for batch in examples.read(root, split, [posed.label])
+    )
+    if posed.kind is Kind.REGRESSION:
+        whole = _Line(np.inf)
+        for values in labels:
+            whole.stands(values, values)
+        return {name: _Line(_ROUNDING * whole.yy) for name in names}
+    counts: collections.Counter[Any] = collections.Counter()
+    for values in labels:
+        counted = values.value_counts()
+        counts.update(
+            dict(zip(counted.field(0).to_pylist(), counted.field(1).to_pylist(), strict=True))
+        )
+    if counts.total() - max(counts.values()) < _FEWEST:
+        return {}
+    most = min(counts.total() // _PER_VALUE, _MOST_VALUES)
+    return {name: _Classes(most) for name in names}
 
 
-def _tells_class(values: pa.ChunkedArray, label: pa.ChunkedArray) -> bool:
-    value, label = _codes(values), _codes(label)
-    different = len(np.unique(value))
-    if different * _PER_VALUE > len(value):
-        return False
-    if len(label) - np.bincount(label).max() < _FEWEST:
-        return False
-    pairs = np.unique(value.astype(np.int64) * (int(label.max()) + 1) + label)
-    return len(pairs) == different
+class _Classes:
+    """Holds a column to have one class for each of its values, of which there are not many."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._class: dict[Any, Any] = {}
+
+    def stands(self, values: pa.Array, label: pa.Array) -> bool:
+        """Takes rows in, and tells whether none spoke against it yet."""
+        encoded, classes = (column.dictionary_encode() for column in (values, label))
+        if len(encoded.dictionary) > self._most:
+            return False
+        code = pc.fill_null(encoded.indices, len(encoded.dictionary)).to_numpy().astype(np.int64)
+        pairs = np.unique(code * len(classes.dictionary) + classes.indices.to_numpy())
+        value_of = [*encoded.dictionary.to_pylist(), None]
+        class_of = classes.dictionary.to_pylist()
+        for pair in pairs.tolist():
+            value, found = value_of[pair // len(class_of)], class_of[pair % len(class_of)]
+            if self._class.setdefault(value, found) != found:
+                return False
+        return len(self._class) <= self._most
+
+    def proven(self) -> bool:
+        """Tells whether all rows together prove it."""
+        return True
 
 
-def _tells_number(values: pa.ChunkedArray, label: pa.ChunkedArray) -> bool:
-    if not (pa.types.is_integer(values.type) or pa.types.is_floating(values.type)):
-        return False
-    x, y = (_numbers(column) for column in (values, label))
-    both = np.isfinite(x) & np.isfinite(y)
-    if np.count_nonzero(both) < _FEWEST:
-        return False
-    x, y = _standard(x[both]), _standard(y[both])
-    return bool(np.mean(x * y) ** 2 > _SAME)
+class _Line:
+    """Holds a column to be the label in another unit: all rows lie on one line.
+
+    Attributes:
+        yy: The sum of the squared distances of the label from its mean.
+    """
+
+    def __init__(self, most: float) -> None:
+        """Allows for a sum of the squared distances from the line."""
+        self._most = most
+        self._number, self._x, self._y = 0, 0.0, 0.0
+        self._xx = self._xy = self.yy = 0.0
+
+    def stands(self, values: pa.Array, label: pa.Array) -> bool:
+        """Takes rows in, and tells whether none spoke against it yet."""
+        if not (pa.types.is_integer(values.type) or pa.types.is_floating(values.type)):
+            return False
+        x, y = (_numbers(column) for column in (values, label))
+        both = np.isfinite(x) & np.isfinite(y)
+        self._add(x[both], y[both])
+        return self._distances() <= self._most
+
+    def proven(self) -> bool:
+        """Tells whether all rows together prove it."""
+        return (
+            self._number >= _FEWEST and self._xx > 0.0 and self._distances() <= _ROUNDING * self.yy
+        )
+
+    def _distances(self) -> float:
+        return self.yy - (self._xy * self._xy / self._xx if self._xx else 0.0)
+
+    def _add(self, x: np.ndarray, y: np.ndarray) -> None:
+        """Merges moments.
+
+        Source: Chan et al., Updating Formulae and a Pairwise Algorithm for Computing Sample
+        Variances, 1979.
+        """
+        if not len(x):
+            return
+        number = self._number + len(x)
+        share, mean_x, mean_y = len(x) / number, float(x.mean()), float(y.mean())
+        from_x, from_y = mean_x - self._x, mean_y - self._y
+        between = self._number * share
+        x, y = x - mean_x, y - mean_y
+        self._xx += float(x @ x) + from_x * from_x * between
+        self._xy += float(x @ y) + from_x * from_y * between
+        self.yy += float(y @ y) + from_y * from_y * between
+        self._number = number
+        self._x += from_x * share
+        self._y += from_y * share
 
 
-def _standard(values: np.ndarray) -> np.ndarray:
-    values = values - values.mean()
-    return values / (values.std() or 1.0)
+def _column(rows: pa.Table, name: str) -> pa.Array:
+    return absent_as_null(rows.column(name).combine_chunks())
 
 
-def _codes(values: pa.ChunkedArray) -> np.ndarray:
-    encoded = values.combine_chunks().dictionary_encode()
-    codes: np.ndarray = pc.fill_null(encoded.indices, -1).to_numpy() + 1
-    return codes
-
-
-def _numbers(values: pa.ChunkedArray) -> np.ndarray:
+def _numbers(values: pa.Array) -> np.ndarray:
     numbers: np.ndarray = pc.fill_null(values.cast(pa.float64()), float("nan")).to_numpy()
     return numbers

@@ -174,6 +174,15 @@ def test_report_shows_features_and_classes(by_default, by_module) -> None:
         assert "<script" not in page
 
 
+def test_report_says_which_rows_show_a_leak(helpers, tmp_path) -> None:
+    label = np.arange(60) % 2
+    table = pa.table({"copy": label + 3, "x": np.arange(60) / 7, "label": label})
+    rows = helpers.write(tmp_path, {"train": table, "eval": table})
+    page = helpers.transform(rows, tmp_path / "out").report
+    assert "<b>copy</b>" in page
+    assert "none of the 60 rows of train speaks against it" in page
+
+
 def test_a_long_name_and_a_category_of_rare_values(helpers, tmp_path) -> None:
     values = [f"value {number // 2}" for number in range(300)]
     table = pa.table({"long " * 60: values, "label": [0, 1, 1] * 100})

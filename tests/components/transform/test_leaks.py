@@ -10,6 +10,7 @@ import pyarrow as pa
 import pytest
 
 from millrace.components.transform import leaks
+from millrace.data import examples
 from millrace.data.examples import SplitWriter
 from millrace.problem import Kind, Problem
 
@@ -47,6 +48,35 @@ def test_columns_that_tell_the_class(tmp_path) -> None:
 def test_a_few_rows_of_a_class_prove_nothing(tmp_path) -> None:
     rare = (np.arange(ROWS) < 5).astype(int)
     assert find(tmp_path, Kind.BINARY, rare, copy=rare) == []
+
+
+def test_rows_of_every_part_of_the_table_are_looked_at(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(examples, "group_rows", lambda schema: 40)  # ten row groups
+    label = np.sort(CLASS)
+    wrong_once = label.copy()
+    wrong_once[-1] = 0
+    early = np.where(np.arange(ROWS) < 150, label, CLASS)
+    found = find(
+        tmp_path,
+        Kind.BINARY,
+        label,
+        copy=pa.array(np.where(label, "R", ""), mask=label == 0),
+        required=np.where(label, "R", ""),
+        decimal=np.where(label, 1.5, np.nan),
+        wrong_once=wrong_once,
+        early=early,
+        many=np.arange(ROWS) % 41 + 41 * label,
+    )
+    assert found == ["copy", "required", "decimal"]
+
+
+def test_every_row_lies_on_the_line(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(examples, "group_rows", lambda schema: 40)
+    price = np.sort(NUMBER) + 1e9
+    late = price * 2
+    late[-1] += 10_000
+    found = find(tmp_path, Kind.REGRESSION, price, euro=price / 1.17 - 3, late=late)
+    assert found == ["euro"]
 
 
 @pytest.mark.filterwarnings("error")
