@@ -41,9 +41,11 @@ class Lines:
         self._stream = stream
         self._start = time.monotonic()
         self._lock = threading.Lock()
+        self._names: dict[str, str] = {}
 
     def started(self, run: RunResult) -> None:
         """Prints what is run, and where."""
+        self._names = run.names()
         self._print(f"{run.pipeline}: run {run.run_id} in {run.folder}")
 
     def changed(self, task: TaskResult) -> None:
@@ -54,11 +56,11 @@ class Lines:
         if task.state.good or task.state is State.FAILED:
             words.append(facts.seconds(task.seconds))
         words.append(task.error.partition("\n")[0] if task.error else facts.of(task))
-        self._print(f"{task.display_name}: {'  '.join(word for word in words if word)}")
+        self._print(f"{self._names[task.path]}: {'  '.join(word for word in words if word)}")
 
     def retrying(self, task: TaskResult, error: str, seconds: float) -> None:
         """Prints why a task is tried again."""
-        self._print(f"{task.display_name}: failed, again in {seconds:g} s: {error}")
+        self._print(f"{self._names[task.path]}: failed, again in {seconds:g} s: {error}")
 
     def ended(self, run: RunResult) -> None:
         """Prints nothing: the summary follows."""
@@ -131,11 +133,12 @@ def table(
     result.add_column("time", justify="right", no_wrap=True)
     result.add_column("memory", justify="right", no_wrap=True)
     result.add_column("what came out", overflow="fold")
+    names = run.names()
     for task in run.tasks.values():
         if task.is_dag:
             continue
         indent = "  " * task.path.count("/")
-        name = Text(indent + task.display_name, style="bold" if task.state.good else "")
+        name = Text(indent + names[task.path], style="bold" if task.state.good else "")
         result.add_row(
             name,
             Text(task.state.value.lower(), style=STYLES[task.state]),

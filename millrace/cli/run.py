@@ -98,16 +98,17 @@ def summarise(result: RunResult, stream: TextIO, options: str = "") -> None:
         stream: Where to.
         options: What a command needs to find the run again.
     """
-    width = max(len(task.display_name) for task in result.tasks.values())
+    names = result.names()
+    width = max(map(len, names.values()))
     pages = [
-        f"{task.display_name:<{width}}  {page.as_uri()}"
+        f"{names[task.path]:<{width}}  {page.as_uri()}"
         for task in result.tasks.values()
         for page in _pages(task)
     ]
     lines = ["", progress.table_text(result, stream), "", *pages]
     for task in result.tasks.values():
         if task.state is State.FAILED and not task.is_dag:
-            lines += ["", f"{task.display_name} failed: {task.error}"]
+            lines += ["", f"{names[task.path]} failed: {task.error}"]
             lines += _left_behind(task)
     stream.write("\n".join([*lines, "", _last_line(result, options), ""]))
 

@@ -1,1 +1,3 @@
 """Lineage in ML Metadata: what is recorded, looked up and verified."""
+
+STORE = "metadata.sqlite"  # within a root

@@ -10,10 +10,9 @@ from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 from millrace import paths
 from millrace.errors import StoreError, nearest
-from millrace.lineage import redact
+from millrace.lineage import STORE, redact
 from millrace.lineage.mlmd import pb
 
-FILE = "metadata.sqlite"  # the store within a root
 DEADLINE = 10.0  # seconds a call over gRPC may take
 
 _RETRIES = (
@@ -47,7 +46,7 @@ class Address:
 
 def of_root(root: Path, store: str | None = None) -> str:
     """Returns the address of the store of a root: the one that was asked for, or SQLite within."""
-    return store or str(paths.absolute(root) / FILE)
+    return store or str(paths.absolute(root) / STORE)
 
 
 def parse(uri: str) -> Address:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -121,6 +122,14 @@ class RunResult:
     def exit_code(self) -> int:
         """What the command returns: 0, 1 for a failed run, 130 for one that was stopped."""
         return {State.COMPLETE: 0, State.CANCELED: 130}.get(self.state, 1)
+
+    def names(self) -> dict[str, str]:
+        """Returns what people call each task, by path: that is its path if others are called so."""
+        called = Counter(task.display_name for task in self.tasks.values() if not task.is_dag)
+        return {
+            path: path if called[task.display_name] > 1 else task.display_name
+            for path, task in self.tasks.items()
+        }
 
     def to_json(self) -> dict[str, Any]:
         """Returns the run as `--json` prints it."""

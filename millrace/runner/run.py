@@ -19,6 +19,7 @@ from typing import Any
 
 from millrace import paths
 from millrace.errors import ParameterError, PipelineError, StoreError
+from millrace.lineage import STORE
 from millrace.runner import external, ir, memory, parameters
 from millrace.runner.backend import Backend
 from millrace.runner.check import check
@@ -37,7 +38,6 @@ from millrace.runner.task import Job, TaskRunner, containers, reason
 from millrace.version import __version__
 
 ROOT, ROOT_VARIABLE = ".millrace", "MILLRACE_ROOT"
-STORE = "metadata.sqlite"
 RUNNERS = ("process", "docker")
 _ID = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*")
 

