@@ -116,12 +116,12 @@ class TaskRunner:
         execution = self._recorder.start(node)
         try:
             outputs = self._attempts(attempt, node)
+            node.result.peak_memory = outputs.peak_memory
             self._check_contents(node)
         except AttemptError as error:
             failed = Outcome(State.FAILED, error=str(error))
             outcome = Outcome(State.CANCELED) if self.stop.asked else failed
             return self._recorder.finish(execution, node, outcome)
-        node.result.peak_memory = outputs.peak_memory
         made = Outcome(State.COMPLETE, outputs.artifacts, outputs.parameters)
         return self._recorder.finish(execution, node, made)
 
