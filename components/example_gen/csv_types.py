@@ -12,8 +12,9 @@ neither the order of the rows nor the number of files makes a difference:
     TIMESTAMPTZ  2013-01-31 10:00:00Z, and with an offset such as +01:00
     VARCHAR      everything else, and a column without any value
 
-Where the delimiter is no comma, 1,5 and 1.234,5 are a DOUBLE, too. In a column that but for them is
-of another type than VARCHAR, `MISSING` stand for missing values.
+Where the delimiter is no comma, 1,5 and 1.234,5 are a DOUBLE, too. If a column has such decimal
+commas, 1.234 stands for 1234 in it, and in every column of that kind and of whole numbers. In a
+column that but for them is of another type than VARCHAR, `MISSING` stand for missing values.
 """
 
 from __future__ import annotations
@@ -44,14 +45,31 @@ _PATTERNS = {
     "TIMESTAMPTZ": _DAY + _MINUTES + _SECONDS + r"(Z|[+-]\d{2}(:?\d{2})?)",
 }
 MISSING = ("?", "-", "N/A", "n/a", "#N/A", "NULL", "null", "None", r"\N")
-# Two kinds that are none of DuckDB's types.
+# Kinds that are none of DuckDB's types. What has one point may be a decimal number.
 _COMMA, _MISSING = "decimal comma", "missing"
-_COMMA_PATTERN = r" *[+-]?(\d{1,18}|(\d+|\d{1,3}(\.\d{3})+),\d+([eE][+-]?\d+)?) *"
+_THOUSAND, _THOUSANDS = "1.234", "1.234.567"
+_GROUPS = r"[1-9]\d{0,2}(\.\d{3})"
+_COMMA_PATTERNS = {
+    _THOUSAND: rf" *[+-]?(\d{{1,18}}|{_GROUPS}) *",
+    _THOUSANDS: rf" *[+-]?(\d{{1,18}}|{_GROUPS}{{1,5}}) *",
+    _COMMA: (
+        rf" *[+-]?(\d{{1,18}}|{_GROUPS}{{1,5}}|(\d+|\d{{1,3}}(\.\d{{3}})+),\d+([eE][+-]?\d+)?) *"
+    ),
+}
+# The kinds of values that columns of a kind may hold, besides whole numbers and their own.
+_NUMBERS = {
+    "DOUBLE": {_THOUSAND},
+    _COMMA: {_THOUSAND, _THOUSANDS},
+    _THOUSAND: set[str](),
+    _THOUSANDS: {_THOUSAND},
+}
 _MISSING_PATTERN = "|".join(re.escape(text) for text in MISSING)
 # The casts are needed, and cost as much again, only for what may not be a number or a day.
 _SURE_INTEGER = r"[+-]?\d{1,18}"
 _CASTS = {"BIGINT", "DATE", "TIMESTAMP", "TIMESTAMPTZ"}
-_BITS = {kind: 1 << number for number, kind in enumerate((*_PATTERNS, _COMMA, _MISSING, TEXT))}
+_BITS = {
+    kind: 1 << number for number, kind in enumerate((*_PATTERNS, *_COMMA_PATTERNS, _MISSING, TEXT))
+}
 _SAMPLE_CELLS, _SAMPLE_ROWS = 50_000, 2_000
 
 
@@ -87,7 +105,8 @@ def infer(
         columns: The names of the columns.
         comma: Whether a number may have a decimal comma.
     """
-    patterns = _PATTERNS | ({_COMMA: _COMMA_PATTERN} if comma else {})
+    # In this order, a value is of the first kind that it matches.
+    patterns = {"BIGINT": _PATTERNS["BIGINT"]} | (_COMMA_PATTERNS if comma else {}) | _PATTERNS
     limit = min(_SAMPLE_ROWS, 1 + _SAMPLE_CELLS // len(columns))
     first_rows = connection.execute(f"FROM {sample} LIMIT {limit}").fetchall()
     kinds = {
@@ -115,10 +134,14 @@ def infer(
             for name, each in zip(doubtful, bits, strict=True)
             if each & _BITS[_MISSING] and kinds[name] != TEXT
         }
+    commas = _COMMA in kinds.values()
+    for name, kind in kinds.items():
+        if kind in (_THOUSAND, _THOUSANDS):
+            kinds[name] = _THOUSANDS if commas else "DOUBLE" if kind == _THOUSAND else TEXT
     computed = {
         name: _computed(kind, identifier(name), name in missing)
         for name, kind in kinds.items()
-        if kind == _COMMA or name in missing
+        if kind in _COMMA_PATTERNS or name in missing
     }
     return Columns(
         {name: TEXT if name in computed else kind for name, kind in kinds.items()}, computed, rows
@@ -129,6 +152,8 @@ def _computed(kind: str, column: str, missing: bool) -> str:
     """Returns SQL that makes values of a kind of a column of text."""
     if kind == _COMMA:
         value = f"CAST(replace(replace({column}, '.', ''), ',', '.') AS DOUBLE)"
+    elif kind == _THOUSANDS:
+        value = f"CAST(replace({column}, '.', '') AS BIGINT)"
     else:
         value = f"CAST({column} AS {kind})"
     texts = ", ".join(literal(text) for text in MISSING)
@@ -169,7 +194,8 @@ def _common(bits: int) -> str:
     """Returns the kind of a column that holds values of all the kinds that are given as bits."""
     if bits != _BITS[_MISSING]:
         bits &= ~_BITS[_MISSING]
-    for kind in ("DOUBLE", _COMMA):
-        if bits == _BITS["BIGINT"] | _BITS[kind]:
+    for kind, others in _NUMBERS.items():
+        allowed = sum(_BITS[each] for each in {"BIGINT", kind, *others})
+        if bits & _BITS[kind] and not bits & ~allowed:
             return kind
-    return next((kind for kind in (*_PATTERNS, _COMMA) if bits == _BITS[kind]), TEXT)
+    return next((kind for kind in _PATTERNS if bits == _BITS[kind]), TEXT)

@@ -123,3 +123,25 @@ def test_marks_of_missing_values_do_not_make_a_column_text(tmp_path):
         "comma": ["VARCHAR", "x", "y", "-"],
     }
     assert read(tmp_path / "t.csv", "a;b\n1,5;1\nNULL;2\n")["a"] == ["DOUBLE", 1.5, None]
+
+
+def test_thousands_where_a_column_has_decimal_commas(tmp_path):
+    text = (
+        "price;weight;total;share;day\n51.494;1,4;1.234.567;0.125;1.500\n466;9,2;12;1.500;2.5\n"
+        "-1.000;1.500;?;2.250;-\n"
+    )
+    assert read(tmp_path / "t.csv", text) == {
+        "price": ["BIGINT", 51494, 466, -1000],
+        "weight": ["DOUBLE", 1.4, 9.2, 1500.0],
+        "total": ["BIGINT", 1234567, 12, None],
+        "share": ["DOUBLE", 0.125, 1.5, 2.25],
+        "day": ["DOUBLE", 1.5, 2.5, None],
+    }
+
+
+def test_points_are_decimal_where_no_column_has_decimal_commas(tmp_path):
+    assert read(tmp_path / "t.csv", "a;b;c\n51.494;1.234.567;x,y\n466;2;z\n") == {
+        "a": ["DOUBLE", 51.494, 466.0],
+        "b": ["VARCHAR", "1.234.567", "2"],
+        "c": ["VARCHAR", "x,y", "z"],
+    }
