@@ -29,6 +29,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from tensorflow_metadata.proto.v0 import schema_pb2
 
+from millrace.data import schemas
 from millrace.errors import DataError
 
 if TYPE_CHECKING:
@@ -43,14 +44,6 @@ _ARROW = {"float32": pa.float32(), "int64": pa.int64(), "string": pa.binary()}
 _FILL = {"float32": np.float32("nan"), "int64": INT_MISSING, "string": b""}
 _LEGAL = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 _LONGEST = 128  # characters of a name, which is a part of the names of files
-# Schema stages that TensorFlow Transform, too, takes for "there is no such feature".
-_RETIRED = {
-    schema_pb2.PLANNED,
-    schema_pb2.ALPHA,
-    schema_pb2.DEBUG_ONLY,
-    schema_pb2.DEPRECATED,
-    schema_pb2.DISABLED,
-}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,11 +81,11 @@ def raw_spec(schema: schema_pb2.Schema, label: str) -> dict[str, RawFeature]:
 
 
 def active_features(schema: schema_pb2.Schema) -> list[schema_pb2.Feature]:
-    """Returns the features of a schema in use: typed, and of no early or late stage of life."""
+    """Returns the features of a schema in use: typed, and of no stage that is passed over."""
     return [
         feature
         for feature in schema.feature
-        if feature.type in _DTYPES and feature.lifecycle_stage not in _RETIRED
+        if feature.type in _DTYPES and not schemas.ignored(feature)
     ]
 
 

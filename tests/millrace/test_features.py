@@ -31,6 +31,7 @@ def schema(**columns: tuple[str, bool]) -> schema_pb2.Schema:
         feature = result.feature.add(name=name, type=schema_pb2.FeatureType.Value(kind))
         if required:
             feature.shape.dim.add(size=1)
+            feature.presence.min_fraction = 1.0
     return result
 
 
@@ -44,12 +45,21 @@ def test_spec_has_every_column_but_the_label_in_order() -> None:
     assert list(raw_spec(raw, "label")) == ["b", "a", "c"]
 
 
-def test_lists_and_retired_columns_are_left_out() -> None:
-    raw = schema(kept=("INT", True), pair=("INT", True), many=("INT", False), old=("INT", True))
+def test_lists_are_left_out() -> None:
+    raw = schema(kept=("INT", True), pair=("INT", True), many=("INT", False))
     raw.feature[1].shape.dim[0].size = 2
     raw.feature[2].value_count.max = 5
-    raw.feature[3].lifecycle_stage = schema_pb2.DEPRECATED
     assert list(raw_spec(raw, "label")) == ["kept"]
+
+
+@pytest.mark.parametrize("stage", schema_pb2.LifecycleStage.items())
+def test_columns_are_in_use_that_tensorflow_makes_tensors_of(stage) -> None:
+    from tensorflow_transform.tf_metadata import schema_utils
+
+    raw = schema(kept=("INT", True), other=("INT", True))
+    raw.feature[1].lifecycle_stage = stage[1]
+    known = schema_utils.schema_as_feature_spec(raw).feature_spec
+    assert list(raw_spec(raw, "label")) == list(known)
 
 
 @pytest.mark.parametrize(
