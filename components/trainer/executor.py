@@ -32,6 +32,7 @@ from millrace.report import page
 logger = logging.getLogger(__name__)
 
 PLUMBING = {"InputLayer", "Flatten", "TFOpLambda"}  # layers that the report leaves out
+_SEEDS = 2**32  # that numpy takes
 EPOCHS = 10  # that a `run_fn` is told to train for if no number of steps is given
 
 
@@ -50,7 +51,7 @@ def run(
     custom_config: dict[str, Any] = {},
 ) -> None:
     """Runs the step; `component.py` says what each argument is."""
-    _check(transformed_examples.path, train_steps, eval_steps, batch_size)
+    _check(transformed_examples.path, train_steps, eval_steps, batch_size, seed)
     leave_keras_alone()
     tf_keras.backend.clear_session()  # so that layers are named alike in every run
     tf_keras.utils.set_random_seed(seed)
@@ -166,7 +167,7 @@ def _shape(layer: tf_keras.layers.Layer) -> str:
         return ""  # of a layer within a subclass of Model, Keras does not keep it
 
 
-def _check(root: Path, train_steps: int, eval_steps: int, batch_size: int) -> None:
+def _check(root: Path, train_steps: int, eval_steps: int, batch_size: int, seed: int) -> None:
     for name, value, least in (
         ("train_steps", train_steps, 0),
         ("eval_steps", eval_steps, 0),
@@ -174,6 +175,8 @@ def _check(root: Path, train_steps: int, eval_steps: int, batch_size: int) -> No
     ):
         if value < least:
             raise ParameterError(f'"{name}" must be {least} or more, and is {value}.')
+    if not 0 <= seed < _SEEDS:
+        raise ParameterError(f'"seed" must be from 0 to {_SEEDS - 1}, and is {seed}.')
     known = data.splits(root)
     for split in (TRAIN, EVAL):
         if split not in known:

@@ -99,6 +99,8 @@ def test_modules(prepared, helpers, tmp_path, source: str, message: str) -> None
     [
         ({"train_steps": -1}, '"train_steps" must be 0 or more, and is -1.'),
         ({"eval_steps": -5}, '"eval_steps" must be 0 or more, and is -5.'),
+        ({"seed": -1}, '"seed" must be from 0 to 4294967295, and is -1.'),
+        ({"seed": 2**32}, '"seed" must be from 0 to 4294967295, and is 4294967296.'),
         ({"batch_size": 0}, '"batch_size" must be 1 or more, and is 0.'),
     ],
 )
