@@ -12,8 +12,9 @@ import duckdb
 from millrace.errors import DataError
 
 FILE = "rejected.csv"
-# A line may have an error for each of its values.
+# A line may have an error for each of its values, but most have few.
 _ERRORS_PER_LINE = 8
+_UNLIMITED = 0  # by DuckDB
 _NO_TEXT = "not UTF-8 text"
 
 
@@ -27,9 +28,9 @@ class RejectedLine:
     text: str
 
 
-def options(max_rejected: int) -> str:
-    """Returns the options of `read_csv` that put rejected lines aside, more than are allowed."""
-    limit = _ERRORS_PER_LINE * (max_rejected + 1)
+def options(max_rejected: int | None = None) -> str:
+    """Returns the options of `read_csv` that put rejected lines aside: all, or a few too many."""
+    limit = _UNLIMITED if max_rejected is None else _ERRORS_PER_LINE * (max_rejected + 1)
     return f", store_rejects = true, rejects_limit = {limit}"
 
 

@@ -71,6 +71,8 @@ def _csv(connection: duckdb.DuckDBPyConnection, found: Source, max_rejected: int
     total = _rows_in(found, rows + len(lines)) - rows
     if lines:
         rejected.check(lines, total, rows, max_rejected)
+        if len(lines) < total:
+            lines = _all_rejected(connection, found)
     if total != len(lines):
         _refuse_mixed_line_ends(found)
         raise DataError(
@@ -80,6 +82,15 @@ def _csv(connection: duckdb.DuckDBPyConnection, found: Source, max_rejected: int
     typed = engine.scan(found, columns.types, rejects=rejected.SKIP if lines else "")
     _create(connection, found, typed, columns.computed)
     return Table(rows, lines)
+
+
+def _all_rejected(
+    connection: duckdb.DuckDBPyConnection, found: Source
+) -> list[rejected.RejectedLine]:
+    """Returns the rejected lines of files in which some have more errors than were put aside."""
+    scan = engine.scan(found, rejects=rejected.options())
+    connection.execute(f"SELECT count(COLUMNS(*)) FROM {scan}").fetchall()
+    return rejected.collect(connection)
 
 
 def _create(

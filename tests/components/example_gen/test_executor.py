@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from millrace.data import examples as data
+from millrace.errors import DataError
 
 
 def test_every_row_comes_out_once(generate, people):
@@ -334,6 +335,20 @@ def test_rejected_rows_are_kept_aside(generate, people):
         ]
     assert "Rejected rows" in result.page
     assert data.splits(result.folder) == ["eval", "train"]
+
+
+def test_rejected_rows_of_many_surplus_values(generate, people):
+    wide = ",".join(map(str, range(40)))
+    lines = people.read_text().splitlines()
+    lines[10:10] = [wide] * 3
+    people.write_text("\n".join(lines) + "\n")
+    result = generate(people, max_rejected=3)
+    assert result.metadata["rejected"] == 3
+    assert result.metadata["rows"] == 100
+    with pytest.raises(
+        DataError, match=r"line 11: .* 3 of 103 rows cannot be read, and .* allows 2"
+    ):
+        generate(people, max_rejected=2)
 
 
 def test_no_rejected_file_without_rejected_rows(generate, people):
