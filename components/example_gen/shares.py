@@ -26,9 +26,10 @@ def warning(
         spread = math.sqrt(rows * share * (1 - share))
         return abs(written[name] - rows * share) / spread if spread else 0.0
 
-    worst = max(sorted(written), key=deviations)
-    if deviations(worst) <= _DEVIATIONS:
+    uneven = [name for name in written if deviations(name) > _DEVIATIONS]
+    if not uneven:
         return ""
+    worst = max(sorted(uneven), key=deviations)
     found = (
         f'Split "{worst}" holds {written[worst] / rows:.1%} of the {rows:,} rows, where '
         f"{parts[worst] / whole:.1%} were asked for: "
