@@ -124,9 +124,10 @@ def _head(hidden: tf.Tensor, fn_args: FnArgs) -> tuple[tf.Tensor, Any, list[Any]
 
 
 class PenalizedDense(tf_keras.layers.Dense):  # type: ignore[misc]
-    """A dense layer whose squared weights count as a loss in training, and only there.
+    """A dense layer whose squared weights count against it in training.
 
-    The loss on the eval split stays comparable with the Evaluator's.
+    They do so in the gradient, and not in the loss that is reported: that is the data's alone, so
+    that it can be compared with the loss on the eval split and with the Evaluator's.
     """
 
     def __init__(self, units: int, penalty: float, **options: Any) -> None:
@@ -135,9 +136,19 @@ class PenalizedDense(tf_keras.layers.Dense):  # type: ignore[misc]
 
     def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         """Returns the activations."""
-        if training and self._penalty:
-            self.add_loss(self._penalty * tf.reduce_sum(tf.square(self.kernel)))
-        return super().call(inputs)
+        if not (training and self._penalty):
+            return super().call(inputs)
+        kernel = self._penalized(tf.convert_to_tensor(self.kernel))
+        return self.activation(tf.nn.bias_add(tf.matmul(inputs, kernel), self.bias))
+
+    def _penalized(self, kernel: tf.Tensor) -> tf.Tensor:
+        """Returns the kernel as it is, with the gradient of the penalty added to its own."""
+
+        @tf.custom_gradient
+        def same(weights: tf.Tensor) -> Any:
+            return tf.identity(weights), lambda gradient: gradient + self._penalty * (2.0 * weights)
+
+        return same(kernel)
 
 
 class SquaredError(tf_keras.losses.Loss):  # type: ignore[misc]

@@ -191,6 +191,29 @@ def test_run_fn_without_history(prepared, helpers, tmp_path) -> None:
     assert "returned no history" in trained.report
 
 
+def test_a_penalty_is_in_the_gradient_and_not_in_the_loss() -> None:
+    import tf_keras
+
+    from millrace.components.trainer.default_model import PenalizedDense
+
+    layer = PenalizedDense(3, 0.5, activation="relu")
+    rows = tf.random.stateless_normal([8, 4], [1, 2])
+
+    def gradient(training: bool) -> tuple[np.ndarray, np.ndarray]:
+        with tf.GradientTape() as tape:
+            outputs = layer(rows, training=training)
+        return outputs.numpy(), tape.gradient(outputs, layer.kernel).numpy()
+
+    (outputs, plain), (trained_outputs, penalized) = gradient(False), gradient(True)
+    np.testing.assert_array_equal(trained_outputs, outputs)
+    np.testing.assert_allclose(penalized - plain, layer.kernel.numpy(), atol=1e-5)
+    assert layer.losses == []
+    model = tf_keras.Sequential([layer])
+    model.compile(loss="mse")
+    loss = model.fit(rows, outputs, verbose=0).history["loss"]
+    assert loss == [0.0]
+
+
 def test_a_wide_table_of_few_rows_is_not_learned_by_heart(helpers, tmp_path) -> None:
     def wide(rows: int, seed: int) -> pa.Table:
         values = np.random.default_rng(seed).normal(size=(rows, 150))
