@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,7 +42,7 @@ def find(store: Store, text: str) -> Found:
     Raises:
         StoreError: There is none, or there are several.
     """
-    for way in (_by_id, _by_place, _by_port, _by_digest, _from_outside):
+    for way in (_by_id, _by_place, _by_port, _by_digest, _by_pattern, _from_outside):
         if (found := way(store, text)) is not None:
             return found
     raise StoreError(
@@ -62,12 +62,8 @@ def _by_id(store: Store, text: str) -> Found | None:
 def _by_place(store: Store, text: str) -> Found | None:
     """Finds the artifact that lies at a place, or in whose folder the place is."""
     for place in _places(text):
-        live = [
-            message for message in store.artifacts_at(place) if message.state != pb.Artifact.DELETED
-        ]
-        if live:
-            newest, *others = map(read.artifact, sorted(live, key=lambda one: -one.id))
-            return Found(newest, tuple(others))
+        if (found := _newest(store.artifacts_at(place))) is not None:
+            return found
     return None
 
 
@@ -107,6 +103,18 @@ def _by_digest(store: Store, text: str) -> Found | None:
         raise StoreError(
             f'"{text}" begins the digests of {len(contents)} artifacts: {some}. Write more of it.'
         )
+    return Found(found[0], tuple(found[1:])) if found else None
+
+
+def _by_pattern(store: Store, text: str) -> Found | None:
+    """Finds what was read by a pattern that names a file."""
+    place = _places(text)[0]
+    return _newest(one for one in store.call("get_artifacts") if _matches(place, one.uri))
+
+
+def _newest(messages: Iterable[pb.Artifact]) -> Found | None:
+    live = [message for message in messages if message.state != pb.Artifact.DELETED]
+    found = [read.artifact(message) for message in sorted(live, key=lambda one: -one.id)]
     return Found(found[0], tuple(found[1:])) if found else None
 
 

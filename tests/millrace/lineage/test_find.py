@@ -170,6 +170,15 @@ def test_data_from_outside(history, given, asked):
     assert found.uri == asked
 
 
+def test_by_a_file_that_a_pattern_names(history):
+    run = history.start("r1")
+    source = ArtifactRecord("*.csv", "/data/*.csv", metadata={"digest": "ab" * 32})
+    run.start_task("t", parameters={"data_uri": "/data/*.csv"}, inputs={"data_uri": [source]})
+    assert find(history.store, "/data/x.csv").artifact.uri == "/data/*.csv"
+    assert find(history.store, "/data/*.csv").artifact.uri == "/data/*.csv"
+    assert "There is no artifact" in missing(history.store, "/data/x.tsv")
+
+
 @pytest.mark.parametrize(
     "text", ["", "x", "/", "/nowhere", "s3://x", "9999", "abcdef", "a/b/c", "%", "'", "\\", "a b"]
 )
