@@ -108,8 +108,10 @@ def _by_digest(store: Store, text: str) -> Found | None:
 
 def _by_pattern(store: Store, text: str) -> Found | None:
     """Finds what was read by a pattern that names a file."""
-    place = _places(text)[0]
-    return _newest(one for one in store.call("get_artifacts") if _matches(place, one.uri))
+    places = _places(text)[:1]
+    return _newest(
+        one for one in store.call("get_artifacts") for place in places if _matches(place, one.uri)
+    )
 
 
 def _newest(messages: Iterable[pb.Artifact]) -> Found | None:
