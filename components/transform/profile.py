@@ -6,6 +6,7 @@ import dataclasses
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -23,7 +24,7 @@ _DATE = re.compile(
     r"(\d{4}([-/.])\d{1,2}\2\d{1,2}|\d{1,2}([-/.])\d{1,2}\3(\d{4}|\d{2})"
     r"|\d{1,2}\.?[ -][^\W\d]{3,9}\.?,?[ -]\d{2,4}|[^\W\d]{3,9}\.? \d{1,2},? \d{4})([T ].*)?"
 )
-_SEEN = 100  # texts of which all must look alike
+_SAMPLE = 100  # different texts of which all must look alike
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,15 +98,23 @@ class _Distinct:
 
     def __init__(self) -> None:
         self._smallest = np.empty(0, np.uint64)
+        self._values = np.empty(0, object)  # of those hashes
 
     def add(self, values: np.ndarray) -> None:
-        hashes = np.unique(pd.util.hash_array(values, categorize=False))
-        self._smallest = np.union1d(self._smallest, hashes[: self.KEPT])[: self.KEPT]
+        hashes, first = np.unique(pd.util.hash_array(values, categorize=False), return_index=True)
+        hashes = np.concatenate([self._smallest, hashes[: self.KEPT]])
+        known = np.concatenate([self._values, values[first[: self.KEPT]]])
+        self._smallest, first = (each[: self.KEPT] for each in np.unique(hashes, return_index=True))
+        self._values = known[first]
 
     def number(self) -> int:
         if len(self._smallest) < self.KEPT:
             return len(self._smallest)
         return round((self.KEPT - 1) * 2.0**64 / float(self._smallest[-1]))
+
+    def some(self, most: int) -> list[Any]:
+        """Returns different values from all over the column, whatever the order of its rows."""
+        return list(self._values[:most])
 
 
 class _Number:
@@ -153,7 +162,6 @@ class _Text:
     def __init__(self) -> None:
         self._present = self._bytes = self._spaces = 0
         self._distinct = _Distinct()
-        self._seen: list[str] = []
 
     def at(self, values: pa.Array) -> None:
         texts = values.drop_null().cast(pa.binary())
@@ -164,20 +172,19 @@ class _Text:
         self._spaces += pc.sum(pc.count_substring(texts, " ")).as_py()
         different = texts.dictionary_encode().dictionary
         self._distinct.add(different.to_numpy(zero_copy_only=False))
-        wanted = _SEEN - len(self._seen)
-        self._seen += [text.decode(errors="replace") for text in texts[:wanted].to_pylist()]
 
     def column(self, feature: schema_pb2.Feature, rows: int) -> Column:
         number = max(self._present, 1)
+        sample = [text.decode(errors="replace") for text in self._distinct.some(_SAMPLE)]
         return Column(
             feature.name,
             feature.type,
             rows,
             self._present,
             self._distinct.number(),
-            example=next(iter(self._seen), ""),
+            example=next(iter(sample), ""),
             characters=self._bytes / number,
             spaces=self._spaces / number,
-            dates=bool(self._seen) and all(_DATE.fullmatch(text) for text in self._seen),
-            written_numbers=are_written_numbers(self._seen),
+            dates=bool(sample) and all(map(_DATE.fullmatch, sample)),
+            written_numbers=are_written_numbers(sample),
         )

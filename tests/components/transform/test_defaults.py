@@ -235,7 +235,9 @@ def test_profile(helpers, tmp_path) -> None:
         "f": Column("f", FLOAT, 5, 2, 2, "-2", -2.0, 1.5),
         "i": Column("i", INT, 5, 4, 3, "1", 1.0, 3.0, levels=(1, 2, 3)),
         "t": Column("t", BYTES, 5, 3, 2, "a b c", characters=4.0, spaces=4 / 3),
-        "d": Column("d", BYTES, 5, 4, 3, "2020-01-01", characters=13.75, spaces=0.25, dates=True),
+        "d": Column(
+            "d", BYTES, 5, 4, 3, "2020-01-02 10:00", characters=13.75, spaces=0.25, dates=True
+        ),
         "n": Column("n", BYTES, 5, 0, 0),
     }
 
@@ -257,3 +259,16 @@ def test_many_values_are_counted_within_some_percent(number) -> None:
     for _ in range(4):
         distinct.add(rng.permutation(number))
     assert distinct.number() == pytest.approx(number, rel=0.08)
+
+
+def test_texts_are_judged_by_all_of_the_column(helpers, tmp_path) -> None:
+    first = [f"{number}th" for number in range(4, 160)]
+    streets = np.repeat([*first, *(f"Street {number}" for number in range(200))], 3)
+    table = pa.table({
+        "sorted": streets,
+        "ever": np.repeat([f"{number} kg" for number in range(356)], 3),
+        "label": np.arange(len(streets)) % 2,
+    })  # fmt: skip
+    found = profiled(helpers, tmp_path, table)
+    assert not found["sorted"].written_numbers
+    assert found["ever"].written_numbers
