@@ -18,6 +18,7 @@ from millrace.runner.memo import Memo
 from millrace.runner.sources import Sources
 
 _READ, _WRITTEN = ("_uri", "_file"), ("_destination",)
+_MODULE = "module"
 
 
 def is_read(name: str) -> bool:
@@ -53,6 +54,11 @@ def absolute(name: str, value: Any, folders: tuple[Path, ...]) -> Any:
 Contents = Mapping[str, Mapping[str, str]]
 
 
+def modules(contents: Contents) -> dict[str, str]:
+    """Returns the digests of those contents that are code, by parameter."""
+    return {name: one[_MODULE] for name, one in contents.items() if _MODULE in one}
+
+
 def contents(
     parameters: Mapping[str, Any], memo: Memo, sources: Sources, imports_here: bool
 ) -> Contents:
@@ -71,16 +77,25 @@ def contents(
     return {name: content for name, content in found.items() if content is not None}
 
 
-def changed(before: Contents, now: Contents, parameters: Mapping[str, Any]) -> list[str]:
+def changed(
+    before: Contents, now: Contents, parameters: Mapping[str, Any], code: bool
+) -> list[str]:
     """Returns the parameters that name something else than before.
 
     A folder that the step itself has written to, as another parameter says, is not among them.
+
+    Args:
+        before: The contents then.
+        now: The contents now.
+        parameters: The task's parameters.
+        code: Whether modules count.
     """
     written = [path for path, is_to_write in mounts(parameters) if is_to_write]
     return [
         name
         for name, content in before.items()
         if now.get(name) != content
+        and (code or _MODULE not in content)
         and not any(path.is_relative_to(local(parameters[name])) for path in written)
     ]
 
@@ -96,7 +111,7 @@ def _content(
         return None  # it is in the image
     if is_module or (name.endswith("_file") and path.suffix == ".py"):
         code = sources.of_module(value)
-        return {"module": code} if code else None
+        return {_MODULE: code} if code else None
     if path.is_dir():
         return {"folder": memo.outside(path).hexdigest}
     if path.is_file():

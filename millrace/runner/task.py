@@ -117,7 +117,7 @@ class TaskRunner:
         try:
             outputs = self._attempts(attempt, node)
             node.result.peak_memory = outputs.peak_memory
-            self._check_contents(node)
+            self._check_contents(node, "while it ran", code=False)  # that may be edited meanwhile
         except AttemptError as error:
             failed = Outcome(State.FAILED, error=str(error))
             outcome = Outcome(State.CANCELED) if self.stop.asked else failed
@@ -173,6 +173,7 @@ class TaskRunner:
     def _attempts(self, attempt: Attempt, node: Node) -> Outputs:
         retry = node.task.retry
         while True:
+            self._check_contents(node, "before it began", code=True)
             number = node.result.attempts
             node.result.attempts += 1
             try:
@@ -212,20 +213,18 @@ class TaskRunner:
             node.inputs.parameters, self._memo, self._sources, self._backend.imports_here(body)
         )
 
-    def _check_contents(self, node: Node) -> None:
-        """Checks that what a step has read is what the cache and the record take it for.
+    def _check_contents(self, node: Node, when: str, code: bool) -> None:
+        """Checks that what a step reads is what the cache and the record take it for.
 
         Raises:
             AttemptError: It was changed after it had been looked at.
         """
         assert node.inputs is not None
         parameters = node.inputs.parameters
-        changed = external.changed(node.contents, self._contents(node), parameters)
+        changed = external.changed(node.contents, self._contents(node), parameters, code)
         if changed:
             what = ", ".join(f"{name}={parameters[name]}" for name in changed)
-            raise AttemptError(
-                f"What it reads has changed while it ran: {what}. Run again.", final=True
-            )
+            raise AttemptError(f"What it reads has changed {when}: {what}. Run again.", final=True)
 
     def _import(self, node: Node, importer: ir.Importer) -> Outcome:
         """Records an artifact that exists already; one that is known from before keeps its id."""
