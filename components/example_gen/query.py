@@ -8,7 +8,7 @@ from typing import Any
 
 import duckdb
 
-from millrace.components.example_gen import engine
+from millrace.components.example_gen import engine, repeatable
 from millrace.errors import DataError, ParameterError
 
 TABLE = "data"
@@ -29,7 +29,8 @@ def checked(connection: duckdb.DuckDBPyConnection, query: str) -> str:
     """Returns a query without the semicolon at its end; an empty one takes everything.
 
     Raises:
-        ParameterError: It is not exactly one SELECT that DuckDB understands.
+        ParameterError: It is not exactly one SELECT that DuckDB understands, or gives other rows
+            on every run.
     """
     if not query.strip():
         return f"FROM {TABLE}"
@@ -42,6 +43,7 @@ def checked(connection: duckdb.DuckDBPyConnection, query: str) -> str:
         raise ParameterError(
             f'"query" must be one SELECT over the table "{TABLE}", and is {kinds}: {_short(query)}'
         )
+    repeatable.check(connection, TABLE, query)
     return str(statements[0].query).strip().rstrip(";")
 
 

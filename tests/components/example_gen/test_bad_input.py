@@ -317,3 +317,45 @@ def test_a_full_disk_leaves_nothing_that_looks_whole(generate, tmp_path):
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert not list(tmp_path.rglob("*.parquet"))
     assert not list(tmp_path.rglob("*.tmp"))
+
+
+@pytest.mark.parametrize(
+    ("query", "named"),
+    [
+        ("SELECT * FROM data WHERE random() < 0.5", "calls random,"),
+        ("SELECT * FROM (SELECT *, UUID() AS id FROM data)", "calls uuid,"),
+        ("WITH few AS (FROM data ORDER BY RANDOM() LIMIT 50) FROM few", "calls random,"),
+        (
+            "SELECT *, now() AS a, Current_Date AS current_date FROM data",
+            "calls current_date, now,",
+        ),
+        ("SELECT *, age(DATE '2020-01-01') AS old FROM data", "calls age,"),
+        ("SELECT *, localtimestamp AS now FROM data", "calls localtimestamp,"),
+        ("SELECT * FROM data USING SAMPLE 30%", "takes a sample without a seed,"),
+        ("FROM (FROM data TABLESAMPLE reservoir(10))", "takes a sample without a seed,"),
+    ],
+)
+def test_a_query_whose_rows_would_differ_from_run_to_run(generate, people, query, named):
+    with pytest.raises(ParameterError) as caught:
+        generate(people, query=query)
+    assert str(caught.value).startswith(f'"query" {named} ')
+    assert "WHERE hash(id) % 100 < 30" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "SELECT * FROM data WHERE hash(name) % 100 < 50 AND if(score < 0, error('?'), true)",
+        "SELECT *, age(TIMESTAMP '2020-01-31', TIMESTAMP '2020-01-01')::VARCHAR AS old FROM data",
+        "SELECT name AS random, 'now()' AS a FROM data -- random()",
+        "SELECT *, row_number() OVER () AS row_id FROM data USING SAMPLE 50% (bernoulli, 1)",
+        "SELECT * FROM data TABLESAMPLE reservoir(50) REPEATABLE (7)",
+    ],
+)
+def test_a_query_whose_rows_are_the_same_on_every_run(generate, people, query):
+    assert generate(people, query=query).digest() == generate(people, query=query).digest()
+
+
+def test_a_column_named_as_a_clock_is_a_column(generate, people):
+    people.write_text(people.read_text().replace("team", "current_date", 1))
+    assert generate(people, query="SELECT name, current_date FROM data").metadata["rows"] == 100

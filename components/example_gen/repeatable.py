@@ -1,0 +1,87 @@
+"""Refuses a query that would give other rows on the next run, by DuckDB's own reading of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any, TypeAlias
+
+import duckdb
+
+from millrace.components.example_gen.engine import identifier
+from millrace.errors import ParameterError
+
+_Node: TypeAlias = dict[str, Any]
+
+# They tell the time, although DuckDB's list of functions does not say so. Most need no brackets.
+_CLOCKS = {
+    "ago", "current_date", "current_localtime", "current_localtimestamp", "current_time",
+    "current_timestamp", "localtime", "localtimestamp",
+}  # fmt: skip
+_HARMLESS = {"error"}  # ends the step with a message
+_INSTEAD = (
+    "Take rows by what they hold, such as WHERE hash(id) % 100 < 30 for 30 % of the values of a "
+    "column id"
+)
+
+
+def check(connection: duckdb.DuckDBPyConnection, table: str, query: str) -> None:
+    """Raises ParameterError if a query draws lots or asks for the time.
+
+    Args:
+        connection: DuckDB.
+        table: The table that the query reads.
+        query: One SELECT.
+    """
+    ((text,),) = connection.execute("SELECT json_serialize_sql(?)", [query]).fetchall()
+    nodes = list(_nodes(json.loads(text)))
+    samples = [node["sample"] for node in nodes if node.get("sample")]
+    if not all(sample.get("repeatable") for sample in samples):
+        raise ParameterError(
+            '"query" takes a sample without a seed, which is another on every run. '
+            f"{_INSTEAD}, or give a seed: USING SAMPLE 30% (bernoulli, 1)."
+        )
+    if changing := sorted(_changing(connection, nodes) | _clocks(connection, table, nodes)):
+        raise ParameterError(
+            f'"query" calls {", ".join(changing)}, which is another on every run. {_INSTEAD}, and '
+            "write a day as it is: DATE '2026-01-31'."
+        )
+
+
+def _nodes(tree: Any) -> Iterator[_Node]:
+    if isinstance(tree, dict):
+        yield tree
+    for child in tree.values() if isinstance(tree, dict) else tree:
+        if isinstance(child, (dict, list)):
+            yield from _nodes(child)
+
+
+def _changing(connection: duckdb.DuckDBPyConnection, nodes: list[_Node]) -> set[str]:
+    """Returns the functions that are called whose value differs from run to run."""
+    calls = [node for node in nodes if node.get("class") == "FUNCTION" and not node["is_operator"]]
+    names = {node["function_name"].lower() for node in calls}
+    # The age of one time is its distance from today.
+    ages = {"age" for node in calls if node["function_name"] == "age" and len(_arguments(node)) < 2}
+    if not names:
+        return ages
+    listed = connection.execute(
+        "SELECT DISTINCT function_name FROM duckdb_functions() "
+        "WHERE stability <> 'CONSISTENT' AND list_contains(?, function_name)",
+        [sorted(names)],
+    ).fetchall()
+    return (ages | names & _CLOCKS | {name for (name,) in listed}) - _HARMLESS
+
+
+def _arguments(call: _Node) -> list[_Node]:
+    found: list[_Node] = call.get("arguments", call.get("children"))  # DuckDB 2, and 1
+    return found
+
+
+def _clocks(connection: duckdb.DuckDBPyConnection, table: str, nodes: list[_Node]) -> set[str]:
+    """Returns the words that tell the time, unless the table has a column of that name."""
+    named = [node["column_names"] for node in nodes if node.get("class") == "COLUMN_REF"]
+    words = {names[0].lower() for names in named if len(names) == 1} & _CLOCKS
+    if not words:
+        return words
+    columns = connection.execute(f"DESCRIBE {identifier(table)}").fetchall()
+    return words - {name.lower() for name, *_ in columns}
