@@ -37,17 +37,19 @@ class Metric:
         title: What people call it.
         better: 1 if more is better, -1 if less is, 0 if neither.
         undefined: Why a group of rows may have no value.
+        blind: What a model gets that looks at no feature, if that is known beforehand.
     """
 
     title: str
     better: int
     undefined: str = _NO_ROWS
+    blind: float | None = None
 
 
 METRICS: dict[Kind, dict[str, Metric]] = {
     Kind.BINARY: {
         "example_count": Metric("rows", 0),
-        "auc": Metric("AUC", 1, "all rows are of one class"),
+        "auc": Metric("AUC", 1, "all rows are of one class", 0.5),
         "auc_precision_recall": Metric("AUC of precision and recall", 1, "no row is positive"),
         "binary_accuracy": Metric("accuracy", 1),
         "precision": Metric("precision", 1, "no row is predicted positive"),
@@ -72,7 +74,7 @@ METRICS: dict[Kind, dict[str, Metric]] = {
         "root_mean_squared_error": Metric("RMSE", -1),
         "mean_squared_error": Metric("MSE", -1),
         "mean_absolute_error": Metric("MAE", -1),
-        "r2_score": Metric("R²", 1, "the label has one value only"),
+        "r2_score": Metric("R²", 1, "the label has one value only", 0.0),
         "mean_error": Metric("mean error", 0),
         **{
             name: Metric(f"{share:.0%} quantile of the error", 0)

@@ -61,6 +61,8 @@ def run(
         limits, total, before, sliced, min_slice_rows, unpredicted, exported.problem.kind
     )
     logger.info("%s: %s", _word(verdict.blessed), "; ".join(verdict.reasons))
+    for warning in verdict.warnings:
+        logger.warning("%s", warning)
 
     drawn = pictures.of(measured.scores)
     found = results.Results(
@@ -72,12 +74,18 @@ def run(
         {
             "blessed": verdict.blessed,
             "reasons": verdict.reasons,
+            "warnings": verdict.warnings,
             "bounds": bounds.on_values(limits),
             "metrics": total.metrics,
         },
     )
     evaluation.metadata |= {"split": split, "rows": measured.rows}
-    blessing.metadata |= {"blessed": verdict.blessed, "reasons": verdict.reasons}
+    blessing.metadata |= {
+        "blessed": verdict.blessed,
+        "thresholds": len(limits),
+        **({"warnings": len(verdict.warnings)} if verdict.warnings else {}),
+        "reasons": verdict.reasons,
+    }
     metrics.metadata |= {k: v for k, v in total.metrics.items() if v is not None}
     curves.metadata |= pictures.for_kfp(drawn)
     report.path.write_text(results.render(found), encoding="utf-8")

@@ -18,6 +18,7 @@ from millrace.components.evaluator.measure import Values
 from millrace.components.evaluator.slices import Slicing, label
 from millrace.metrics import METRICS, Array
 from millrace.problem import Kind
+from millrace.report import page
 
 # More would not be read; the count of the others is told.
 _REASONS = 20
@@ -30,12 +31,14 @@ class Verdict:
     Attributes:
         blessed: Whether it may.
         reasons: Why, in sentences: what failed, or what was reached.
+        warnings: What to know of it all the same, in sentences.
         checks: Every bound overall, and the slices that a bound fails in or does not apply to.
         slices_checked: How many slices were held against bounds.
     """
 
     blessed: bool
     reasons: list[str]
+    warnings: list[str]
     checks: list[Check]
     slices_checked: int
 
@@ -71,13 +74,26 @@ def judge(
     failed = [_sentence(check) for check in checks if check.passed is False]
     if unpredicted:
         failed.insert(0, f"{unpredicted:,} rows got a prediction that is not a finite number")
+    warnings = _warnings(overall, kind)
     if failed:
         more = [f"and {len(failed) - _REASONS} more"] if len(failed) > _REASONS else []
-        return Verdict(False, failed[:_REASONS] + more, checks, counted)
+        return Verdict(False, failed[:_REASONS] + more, warnings, checks, counted)
     reached = [check.reason for check in checks if check.where == OVERALL]
     if counted:
         reached.append(f"{counted:,} slices of at least {min_slice_rows:,} rows keep their bounds")
-    return Verdict(True, reached or ["no thresholds were set"], checks, counted)
+    return Verdict(True, reached or ["no thresholds were set"], warnings, checks, counted)
+
+
+def _warnings(overall: Values, kind: Kind) -> list[str]:
+    """Returns which metrics are worse than those of a model that looks at no feature."""
+    return [
+        f"{name} is {page.against(value, metric.blind)}, worse than the {metric.blind:g} of a "
+        "model that looks at no feature"
+        for name, metric in METRICS[kind].items()
+        if metric.blind is not None
+        and (value := overall.metrics[name]) is not None
+        and value < metric.blind
+    ]
 
 
 def _check_overall(bound: Bound, overall: Values, baseline: Values | None) -> Check:

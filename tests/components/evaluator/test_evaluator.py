@@ -38,6 +38,7 @@ class Outcome:
     page: str
     metadata: dict[str, Any]
     curves: dict[str, Any]
+    said: dict[str, Any]
 
     @property
     def overall(self) -> dict[str, Any]:
@@ -58,6 +59,7 @@ def evaluate(tmp_path: Path) -> Callable[..., Outcome]:
         run(Examples(str(rows)), Model(str(model)), **made, baseline_model=against, **parameters)
         blessing = json.loads((tmp_path / "blessing" / "blessing.json").read_text())
         assert made["blessing"].metadata["blessed"] is blessing["blessed"]
+        assert made["blessing"].metadata["reasons"] == blessing["reasons"]
         json.dumps([each.metadata for each in made.values()], allow_nan=False)
         return Outcome(
             json.loads((tmp_path / "evaluation" / "metrics.json").read_text()),
@@ -65,6 +67,7 @@ def evaluate(tmp_path: Path) -> Callable[..., Outcome]:
             (tmp_path / "report.html").read_text(),
             made["metrics"].metadata,
             made["curves"].metadata,
+            made["blessing"].metadata,
         )
 
     return call
@@ -163,6 +166,29 @@ def test_thresholds_bless_or_say_why_not(exported: Callable, evaluate: Callable)
     blessed = evaluate(given.model, given.examples, thresholds=limits).blessing
     assert blessed["blessed"] is True
     assert blessed["bounds"] == limits
+
+
+@pytest.mark.parametrize("kind", ["binary", "regression"])
+def test_a_model_that_is_worse_than_none_is_told(
+    exported: Callable, evaluate: Callable, tmp_path: Path, kind: str
+) -> None:
+    def wrong(table: pa.Table) -> pa.Table:
+        label = table["label"]
+        if kind == "regression":
+            return table.set_column(6, "label", pc.add(label, 1000.0))
+        return table.set_column(6, "label", pc.if_else(pc.equal(label, "yes"), "no", "yes"))
+
+    given = exported(kind)
+    assert evaluate(given.model, given.examples).blessing["warnings"] == []
+    found = evaluate(given.model, rewritten(given.examples, tmp_path / "e", wrong))
+    (warning,) = found.blessing["warnings"]
+    name, blind = ("auc", "0.5") if kind == "binary" else ("r2_score", "0")
+    assert warning.startswith(f"{name} is {found.overall[name]:.4g}, worse than the {blind} of a ")
+    assert warning in found.page
+    assert found.said["warnings"] == 1
+    # It is blessed all the same: nothing was asked of it, and that is said, too.
+    assert found.blessing["reasons"] == ["no thresholds were set"]
+    assert found.said["thresholds"] == 0
 
 
 def test_slices_block_only_when_they_are_large_enough(
