@@ -39,13 +39,13 @@ def trainer(
         transform_graph: TFT's output, exported with the model.
         schema: The schema of the raw rows.
         model: The SavedModel.
-        metrics: The last losses and metrics on both splits.
+        metrics: Losses and metrics on both splits, after the step whose weights were kept.
         report: A page with the curves of the training.
         module_file: A Python file or module with `build_model(fn_args)`, which returns a compiled
             Keras model, or `run_fn(fn_args)`, which trains and saves one itself. Empty takes a
             sound default.
-        train_steps: Batches to train on; 0 chooses by the number of rows and stops when it no
-            longer helps.
+        train_steps: Batches to train on; 0 stops when the loss on the eval split falls no more, and
+            keeps the weights that had the lowest; a `run_fn` is told of 10 epochs.
         eval_steps: Batches to evaluate on after training; 0 takes the whole eval split.
         batch_size: Rows in a batch.
         seed: Makes the shuffle and the initial weights repeatable.

@@ -40,12 +40,14 @@ class Curves:
         eval: Values at the step.
         best_step: The step that the model was taken from.
         steps: How many were made.
+        chosen: Whether the loss on the eval split chose when to stop and which weights to keep.
     """
 
     train: dict[str, list[tuple[int, float]]] = dataclasses.field(default_factory=dict)
     eval: dict[str, list[tuple[int, float]]] = dataclasses.field(default_factory=dict)
     best_step: int = 0
     steps: int = 0
+    chosen: bool = False
 
     def add(self, split: str, step: int, values: Mapping[str, float]) -> None:
         """Adds a point to the curves of a split, in place of one at the same step."""
@@ -191,7 +193,7 @@ class _Patience(_Watch):
     def finish(self) -> None:
         """Takes the weights that had the lowest loss."""
         self.model.set_weights(self._weights)
-        self.curves.best_step = self._best_step
+        self.curves.best_step, self.curves.chosen = self._best_step, True
 
 
 def _diverged(step: int, fn_args: FnArgs) -> str:

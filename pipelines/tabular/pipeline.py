@@ -30,6 +30,7 @@ def tabular(
     train_steps: int = 0,
     batch_size: int = 512,
     seed: int = 1,
+    measure_split: str = "eval",
     slice_columns: list = [],
     thresholds: dict = {},
     candidates: list = ["float32", "float16", "dynamic_range", "int8"],
@@ -56,9 +57,12 @@ def tabular(
             the schema.
         model_file: A Python file with `build_model(fn_args)`. Empty takes a sound default network.
         custom_config: Passed to both of these files.
-        train_steps: Batches to train on; 0 stops by itself when it no longer helps.
+        train_steps: Batches to train on; 0 stops by itself when the loss on eval falls no more.
         batch_size: Rows in a batch.
         seed: Makes the training repeatable.
+        measure_split: The split to measure the model on. If eval is to tell when training stops,
+            rows that had no say give a fairer measure: add `"test": 1` to the splits and choose
+            test.
         slice_columns: Columns by whose values the quality is broken down.
         thresholds: Bounds that a model must keep to be pushed, such as `{"auc": {"lower_bound":
             0.7}}`.
@@ -134,13 +138,14 @@ def tabular(
         evaluator(
             examples=rows.outputs["examples"],
             model=trained.outputs["model"],
+            split=measure_split,
             slice_columns=slice_columns,
             thresholds=thresholds,
         ),
         "Evaluator",
     )
 
-    # 6. One .tflite file, chosen among measured candidates.
+    # 6. One .tflite file, chosen among candidates by eval: what measures the model has no say here.
     sized(
         pusher(
             model=trained.outputs["model"],

@@ -133,6 +133,8 @@ def test_problem_and_schema_travel_with_the_model(prepared, trained) -> None:
 
 def test_report_shows_curves_and_network(trained) -> None:
     page = trained["binary"].report
+    assert "The eval split chose the model" in page
+    assert "steps, whose weights were kept</h2>" in page
     for word in ("auc on eval", "<polyline", "grosse_embedding", "Dense", "parameters"):
         assert word in page
     assert "http" not in page
@@ -158,6 +160,7 @@ def test_steps_are_what_was_asked_for(prepared, helpers, tmp_path) -> None:
     )
     assert trained.metrics["steps"] == 33
     assert "33" in trained.report
+    assert "chose the model" not in trained.report
 
 
 def test_build_model(prepared, helpers, tmp_path) -> None:
@@ -168,6 +171,7 @@ def test_build_model(prepared, helpers, tmp_path) -> None:
     assert 0.3 < trained.metrics["eval_accuracy"] <= 1
     assert predict(trained.model, prepared["binary"]).shape == (700, 1)
     assert "mine.py" in trained.report
+    assert "After 30 steps</h2>" in trained.report
 
 
 def test_subclass_of_model(prepared, helpers, tmp_path) -> None:
