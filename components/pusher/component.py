@@ -40,7 +40,8 @@ def pusher(
         pushed_model: What was pushed, every candidate, and why this one.
         metrics: The quality, size and latency of what was pushed.
         report: A page with the trade-off between quality, size and latency.
-        blessing: The evaluator's verdict; a model that is not blessed is not pushed.
+        blessing: The evaluator's verdict; a model that is not blessed is not pushed, and no
+            candidate that breaks a bound which the model was blessed by.
         push_destination: A folder or URI that gets the model as its next numbered version; empty
             pushes into the artifact only.
         candidates: Which conversions to try: float32, float16, dynamic_range, int8.

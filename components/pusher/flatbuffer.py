@@ -63,7 +63,7 @@ def read(content: bytes) -> Model:
 
 
 def weights(model: Model, variables: Iterable[Array]) -> list[Weight]:
-    """Returns the weights of the network in the main graph, those of preprocessing left out.
+    """Returns the weights of layers and embeddings in the main graph, no table of preprocessing.
 
     Args:
         model: The unpacked file.
