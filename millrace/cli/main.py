@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -279,6 +280,13 @@ def main() -> None:
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        sys.stdout = None  # nor can Python flush it when it ends
+        what = error.filename or "the output"
+        typer.secho(f"error: Cannot write {what}: {error.strerror}.", fg="red", err=True)
+        sys.exit(1)
 
 
 if __name__ == "__main__":

@@ -40,3 +40,11 @@ def test_a_folder_that_is_gone(tmp_path):
     done = subprocess.run(["sh", "-c", command], capture_output=True, text=True)
     assert done.returncode == 1
     assert done.stderr == "error: The folder that this runs in is gone: change to another.\n"
+
+
+@pytest.mark.parametrize("command", [["--help"], ["steps"], ["steps", "--json"]])
+def test_an_output_that_takes_no_more(command):
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run([MILLRACE, *command], stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 1
+    assert done.stderr == "error: Cannot write the output: No space left on device.\n"
