@@ -7,6 +7,7 @@ import contextlib
 import dataclasses
 import enum
 import json
+import math
 import re
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
@@ -105,6 +106,7 @@ def infer(
     chosen = Kind(kind) if kind != AUTO else _guess(label, total)
     if chosen is Kind.REGRESSION:
         _refuse_text(label, total)
+        _refuse_beyond_float32(label, total)
         _refuse_constant_splits(label, counts)
         return Problem(label, chosen)
     problem = Problem(label, chosen, _classes(label, chosen, total))
@@ -236,6 +238,17 @@ def _refuse_text(label: str, total: collections.Counter[Any]) -> None:
         raise ParameterError(
             f'The label "{label}" is text, {_some(total)}, so the problem cannot be regression.'
             " Choose binary or multiclass."
+        )
+
+
+def _refuse_beyond_float32(label: str, total: Collection[float]) -> None:
+    furthest, limits = max(total, key=abs), np.finfo(np.float32)
+    if not limits.tiny <= abs(furthest) <= limits.max:
+        column, unit = f'"{label}"', 10.0 ** math.floor(math.log10(abs(furthest)))
+        raise DataError(
+            f"The label {column} goes up to {furthest:g}, and models compute with numbers from"
+            f" {limits.tiny:.2g} to {limits.max:.2g} (float32). Give it in another unit with a"
+            f" query, such as SELECT * REPLACE ({column} / {unit:g} AS {column}) FROM data"
         )
 
 

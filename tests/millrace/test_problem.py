@@ -235,6 +235,20 @@ def test_saved_problem_is_loaded(tmp_path) -> None:
     assert Problem.load(tmp_path) == problem
 
 
+@pytest.mark.parametrize(
+    ("values", "furthest", "unit"),
+    [([1.5, -2e39, 3.0], "-2e+39", "1e+39"), ([1e-50, 3e-50, 2e-50], "3e-50", "1e-50")],
+)
+def test_quantities_that_float32_cannot_hold(tmp_path, values, furthest, unit) -> None:
+    with pytest.raises(DataError) as raised:
+        infer(both(tmp_path, values), "label")
+    assert str(raised.value) == (
+        f'The label "label" goes up to {furthest}, and models compute with numbers from 1.2e-38 to'
+        " 3.4e+38 (float32). Give it in another unit with a query, such as SELECT * REPLACE"
+        f' ("label" / {unit} AS "label") FROM data'
+    )
+
+
 # --- Labels as models count them ---
 
 
