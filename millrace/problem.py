@@ -242,7 +242,8 @@ def _refuse_text(label: str, total: collections.Counter[Any]) -> None:
 
 
 def _refuse_beyond_float32(label: str, total: Collection[float]) -> None:
-    furthest, limits = max(total, key=abs), np.finfo(np.float32)
+    furthest = max(total, key=abs)
+    limits: Any = np.finfo(np.float32)
     if not limits.tiny <= abs(furthest) <= limits.max:
         column, unit = f'"{label}"', 10.0 ** math.floor(math.log10(abs(furthest)))
         raise DataError(

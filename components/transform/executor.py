@@ -97,6 +97,8 @@ def run(
             )
             for name, split in splits.items()
         }
+    if coarse := gallery.coarse():
+        logger.warning("%s", coarse)
 
     transform_graph.metadata |= {
         "problem": posed.kind.value,
@@ -120,6 +122,7 @@ def run(
             module_file=module_file,
             classes=gallery.classes(),
             suspects=suspects,
+            coarse=coarse,
             features=gallery.rows(sources),
             left_out=[choice for choice in choices if choice.kind == defaults.LEFT_OUT],
             seconds=[analyzed - started, time.perf_counter() - analyzed],

@@ -18,6 +18,7 @@ from millrace.problem import Kind, Problem
 _BARS = 24
 _SAMPLE = 4096  # values of a feature that are kept for its picture
 _TOKENS = 4
+_COARSE = 0.01  # of the label's deviation: a step of float32 beyond it is no longer small
 _NO_TOKEN = tft.analyzers.get_empy_vocabulary_dummy_value("string")[1]
 _WIDTH, _HEIGHT = 120, 22
 
@@ -110,6 +111,21 @@ class Gallery:
             (str(value), {split: counted[index] for split, counted in self._labels.items()})
             for index, value in enumerate(self.problem.classes)
         ]
+
+    def coarse(self) -> str:
+        """Returns a warning if float32, which models compute with, rounds the label coarsely."""
+        seen, label = self._seen[self.problem.label], self.problem.label
+        step = float(np.spacing(np.float32(max(abs(seen.low), abs(seen.high)))))
+        deviation = float(seen.sample.std())
+        if self.problem.kind is not Kind.REGRESSION or step <= _COARSE * deviation:
+            return ""
+        column = '"' + label.replace('"', '""') + '"'
+        return (
+            f'the label "{label}" is learned and predicted in steps of {step:g}, which is what'
+            f" float32 has at {seen.high:.6g}, and deviates by {deviation:.3g} only. Take an offset"
+            f" off it with a query: SELECT * REPLACE ({column} - {seen.low:.0f} AS {column})"
+            " FROM data"
+        )
 
     def rows(self, sources: Mapping[str, Sequence[str]]) -> list[Row]:
         """Returns a row for each feature, and the label's last."""

@@ -183,6 +183,20 @@ def test_report_says_which_rows_show_a_leak(helpers, tmp_path) -> None:
     assert "none of the 60 rows of train speaks against it" in page
 
 
+@pytest.mark.parametrize(("offset", "warned"), [(1.6e9, True), (1.6e5, False)])
+def test_a_label_that_float32_rounds_is_warned_of(
+    helpers, tmp_path, caplog, offset, warned
+) -> None:
+    values = np.random.default_rng(0).normal(size=300)
+    table = pa.table({"x": values, "label": offset + 100 * values})
+    rows = helpers.write(tmp_path, {"train": table, "eval": table})
+    page = helpers.transform(rows, tmp_path / "out").report
+    message = 'label "label" is learned and predicted in steps of 128, which is what float32 has at'
+    assert (message in caplog.text) == warned
+    assert ("steps of 128" in page) == warned
+    assert ("- 1599999744 AS" in page) == warned
+
+
 def test_a_long_name_and_a_category_of_rare_values(helpers, tmp_path) -> None:
     values = [f"value {number // 2}" for number in range(300)]
     table = pa.table({"long " * 60: values, "label": [0, 1, 1] * 100})
