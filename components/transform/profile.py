@@ -122,7 +122,8 @@ class _Number:
 
     def __init__(self) -> None:
         self._present = 0
-        self._low, self._high = np.inf, -np.inf
+        self._low: Any = np.inf
+        self._high: Any = -np.inf
         self._distinct = _Distinct()
         self._levels: set[int] | None = set()
 
@@ -133,8 +134,8 @@ class _Number:
         if not len(numbers):
             return
         self._present += len(numbers)
-        self._low = min(self._low, float(numbers.min()))
-        self._high = max(self._high, float(numbers.max()))
+        self._low = min(self._low, numbers.min())
+        self._high = max(self._high, numbers.max())
         self._distinct.add(numbers)
         if self._levels is not None:
             # A column with few values in all has few in this batch.
@@ -149,9 +150,9 @@ class _Number:
             rows,
             self._present,
             self._distinct.number(),
-            example=f"{self._low:g}",
-            low=self._low,
-            high=self._high,
+            example=str(self._low).removesuffix(".0"),
+            low=float(self._low),
+            high=float(self._high),
             levels=levels if len(levels) > 2 else (),
         )
 

@@ -261,6 +261,21 @@ def test_many_values_are_counted_within_some_percent(number) -> None:
     assert distinct.number() == pytest.approx(number, rel=0.08)
 
 
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (pa.scalar(20130131), "20130131"),
+        (pa.scalar(20130131.0), "20130131"),
+        (pa.scalar(2**63 - 1), "9223372036854775807"),
+        (pa.scalar(0.1, pa.float32()), "0.1"),
+        (pa.scalar(1e-9), "1e-09"),
+    ],
+)
+def test_a_constant_number_is_shown_as_it_is(helpers, tmp_path, value, shown) -> None:
+    table = pa.table({"c": pa.array([value.as_py()] * 3, value.type), "label": [0, 1, 0]})
+    assert profiled(helpers, tmp_path, table)["c"].example == shown
+
+
 def test_texts_are_judged_by_all_of_the_column(helpers, tmp_path) -> None:
     first = [f"{number}th" for number in range(4, 160)]
     streets = np.repeat([*first, *(f"Street {number}" for number in range(200))], 3)
