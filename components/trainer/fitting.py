@@ -117,7 +117,7 @@ def fit(model: tf_keras.Model, fn_args: FnArgs, steps: int) -> Curves:
 def _evaluation(rows: Rows, fn_args: FnArgs, steps: int) -> tf.data.Dataset:
     """Returns so many batches of the eval split: a sample if they are not all, always the same."""
     part = steps < rows.steps(fn_args.batch_size)
-    return rows.dataset(fn_args.batch_size, shuffle=part, repeat=False, steps=steps)
+    return rows.dataset(fn_args.batch_size, shuffle=part, epochs=1, steps=steps)
 
 
 class _Watch(tf_keras.callbacks.Callback):  # type: ignore[misc]

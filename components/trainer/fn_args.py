@@ -77,7 +77,7 @@ class FnArgs:
         """Returns `eval_steps` batches of `(features, label)` of the eval split."""
         rows = self.rows("eval", features)
         part = self.eval_steps < rows.steps(self.batch_size)
-        return rows.dataset(self.batch_size, shuffle=part, repeat=False, steps=self.eval_steps)
+        return rows.dataset(self.batch_size, shuffle=part, epochs=1, steps=self.eval_steps)
 
     def rows(self, split: str, features: Sequence[str] = ()) -> Rows:
         """Returns the rows of the train or eval split with some features, or all."""
@@ -119,9 +119,8 @@ class DataAccessor:
         names = known if schema is None else [feature.name for feature in schema.feature]
         label = options.label_key or names[0]
         rows = Rows(paths, label, [name for name in names if name != label], self.seed)
-        batches = rows.dataset(options.batch_size, options.shuffle, options.num_epochs is None)
-        if options.num_epochs is not None:
-            batches = batches.repeat(options.num_epochs)
+        epochs = None if options.num_epochs == -1 else options.num_epochs
+        batches = rows.dataset(options.batch_size, options.shuffle, epochs)
         if options.label_key:
             return batches
         return batches.map(lambda features, first: {**features, label: first})

@@ -58,25 +58,29 @@ class Rows:
         return -(-self.number // batch_size)
 
     def dataset(
-        self, batch_size: int, shuffle: bool = True, repeat: bool = True, steps: int | None = None
+        self,
+        batch_size: int,
+        shuffle: bool = True,
+        epochs: int | None = None,
+        steps: int | None = None,
     ) -> tf.data.Dataset:
         """Returns batches of `(features, label)`, every tensor with two dimensions or more.
 
         Args:
-            batch_size: Rows in a batch; the last of an epoch is dropped if it is smaller and the
-                rows repeat.
+            batch_size: Rows in a batch; the last of an epoch is dropped if it is smaller and there
+                is no end.
             shuffle: Whether to draw the rows in a random order, a new one every epoch.
-            repeat: Whether to begin again at the end.
+            epochs: How often to go through the rows; None has no end.
             steps: The most batches of an epoch.
         """
-        size = min(batch_size, self.number) if repeat else batch_size
-        chunks = functools.partial(self._chunks, size, shuffle, repeat, steps)
+        size = min(batch_size, self.number) if epochs is None else batch_size
+        chunks = functools.partial(self._chunks, size, shuffle, epochs, steps)
         batches = tf.data.Dataset.from_generator(chunks, output_signature=self._signature).flat_map(
             lambda *arrays: tf.data.Dataset.from_tensor_slices(arrays)
         )
-        if not repeat:
+        if epochs is not None:
             number = self.steps(size) if steps is None else min(steps, self.steps(size))
-            batches = batches.apply(tf.data.experimental.assert_cardinality(number))
+            batches = batches.apply(tf.data.experimental.assert_cardinality(epochs * number))
         return batches.prefetch(8)
 
     @functools.cached_property
@@ -108,13 +112,13 @@ class Rows:
         return self._read([group for group, _ in self._groups])
 
     def _chunks(
-        self, size: int, shuffle: bool, repeat: bool, steps: int | None
+        self, size: int, shuffle: bool, epochs: int | None, steps: int | None
     ) -> Iterator[tuple[Arrays, np.ndarray]]:
         """Yields some batches at a time, as arrays of shape [batches, rows, …]."""
-        for epoch in itertools.count() if repeat else range(1):
+        for epoch in itertools.count() if epochs is None else range(epochs):
             random = np.random.default_rng([self.seed, epoch]) if shuffle else None
             left = self.steps(size) if steps is None else steps
-            for chunk in self._epoch(size, random, drop=repeat):
+            for chunk in self._epoch(size, random, drop=epochs is None):
                 if left > 0:
                     chunk = {name: values[:left] for name, values in chunk.items()}
                     left -= len(chunk[self.label])

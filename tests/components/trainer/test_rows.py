@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import types
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +57,7 @@ FEATURES = ("row", "pair", "text")
 def test_every_row_comes_once(tmp_path_factory, number, batch_size, kept, shuffle) -> None:
     paths = write(tmp_path_factory.mktemp("rows"), number)
     rows = Rows(paths, "label", FEATURES, seed=3, memory=kept * 104)
-    dataset = rows.dataset(batch_size, shuffle=shuffle, repeat=False)
+    dataset = rows.dataset(batch_size, shuffle=shuffle, epochs=1)
     sizes = [len(labels) for _, labels in dataset]
     assert len(dataset) == len(sizes) == rows.steps(batch_size)
     assert set(sizes[:-1]) <= {batch_size}
@@ -77,6 +78,32 @@ def test_endless_batches_are_full_and_shuffled_anew(tmp_path, memory) -> None:
     assert np.mean(np.abs(np.array(epochs[0]) - np.arange(400))) > 90
 
 
+@pytest.mark.parametrize("memory", [1 << 20, 104 * 120])
+def test_every_epoch_has_an_order_of_its_own(tmp_path, memory) -> None:
+    paths = write(tmp_path, 170)
+    dataset = Rows(paths, "label", FEATURES, seed=3, memory=memory).dataset(50, epochs=3)
+    assert [len(labels) for _, labels in dataset] == [50, 50, 50, 20] * 3
+    assert len(dataset) == 12
+    seen = rows_of(dataset)
+    epochs = [seen[start : start + 170] for start in range(0, 510, 170)]
+    assert all(sorted(epoch) == list(range(170)) for epoch in epochs)
+    assert epochs[0] != epochs[1] != epochs[2]
+
+
+@pytest.mark.parametrize(("epochs", "batches"), [(2, 4), (None, 9), (-1, 9)])
+def test_modules_of_tfx_get_as_many_epochs_as_they_ask_for(tmp_path, epochs, batches) -> None:
+    from millrace.components.trainer.fn_args import DataAccessor
+
+    options = types.SimpleNamespace(
+        batch_size=50, shuffle=True, num_epochs=epochs, label_key="label"
+    )
+    files = [str(path) for path in write(tmp_path, 100)]
+    dataset = DataAccessor(1).tf_dataset_factory(files, options)
+    order = [features["row"].numpy().ravel().tolist() for features, _ in dataset.take(9)]
+    assert len(order) == batches
+    assert order[:2] != order[2:4]
+
+
 def test_order_depends_on_the_seed_alone(tmp_path) -> None:
     paths = write(tmp_path, 200)
     first, again, other = (
@@ -88,7 +115,7 @@ def test_order_depends_on_the_seed_alone(tmp_path) -> None:
 
 def test_a_sample_is_always_the_same(tmp_path) -> None:
     rows = Rows(write(tmp_path, 400), "label", FEATURES, seed=1)
-    dataset = rows.dataset(30, repeat=False, steps=4)
+    dataset = rows.dataset(30, epochs=1, steps=4)
     first = rows_of(dataset)
     assert len(dataset) == 4
     assert len(set(first)) == 120
