@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from millrace.lineage.store import Store
 
 _PIPED = 200  # columns where nobody watches: nothing is folded that a program may read
-_DIGITS = 12  # of a digest that is shown
+DIGITS = 12  # of a digest that is shown
 _LONGEST = 160  # characters of a parameter's value
 
 
@@ -88,7 +88,7 @@ def when(value: datetime | None, short: bool = False) -> str:
 
 def digest(artifact: ArtifactRecord) -> str:
     """Returns the beginning of an artifact's digest."""
-    return str(artifact.metadata.get("digest") or "")[:_DIGITS]
+    return str(artifact.metadata.get("digest") or "")[:DIGITS]
 
 
 def size(artifact: ArtifactRecord) -> str:

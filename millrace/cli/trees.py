@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 _GUIDES = "dim"
 _ABOVE = "above"
+_DIGEST = "_digest"
 
 
 def made_of(graph: Graph, artifact_id: int) -> Tree:
@@ -94,6 +95,11 @@ class _Ancestors:
         code = self._graph.runs.get(task.run_id, {}).get("code_version")
         words = [f"image {task.image}"] if task.image else []
         words += [f"millrace {code}"] if code and task.run_id != run_id else []
+        words += [
+            f"{name.removesuffix(_DIGEST)} {value[: output.DIGITS]}"
+            for name, value in task.properties.items()
+            if name.endswith(_DIGEST) and isinstance(value, str)
+        ]
         lines = ["  ".join(words)] if words else []
         given = output.parameters(task.parameters)
         return [*lines, "  ".join(given)] if given else lines

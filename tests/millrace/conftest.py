@@ -18,6 +18,7 @@ from millrace.lineage.nodes import ArtifactRecord, State
 from millrace.lineage.record import RunRecord
 from millrace.lineage.store import Store
 
+CODE = "c0de" * 16
 Made = dict[str, dict[str, list[ArtifactRecord]]]
 
 
@@ -59,6 +60,7 @@ class History:
                 "inputs": inputs,
                 "image": "millrace-core:0.1.0",
                 "fingerprint": fingerprint,
+                "properties": {"code_digest": CODE} if name == "trainer" else {},
             }
             cached = find(self.store, "flights", fingerprint)
             if cached:

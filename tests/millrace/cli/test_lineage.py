@@ -33,7 +33,7 @@ def test_the_tree_of_a_model(history, model, capsys):
 model  system.Model #4  37 B  1,234 rows  sha256 D
 ROOT/flights/flights-1/trainer/model
 made by trainer  T  in flights-1
-image millrace-core:0.1.0  millrace 0.1.0
+image millrace-core:0.1.0  millrace 0.1.0  code c0dec0dec0de
 seed=1
 ├── examples  system.Examples #1  43 B  1,234 rows  sha256 D
 │   ROOT/flights/flights-1/example-gen/examples
