@@ -60,7 +60,7 @@ class History:
                 "inputs": inputs,
                 "image": "millrace-core:0.1.0",
                 "fingerprint": fingerprint,
-                "properties": {"code_digest": CODE} if name == "trainer" else {},
+                "properties": {"code_digest": CODE},
             }
             cached = find(self.store, "flights", fingerprint)
             if cached:

@@ -38,17 +38,17 @@ seed=1
 ├── examples  system.Examples #1  43 B  1,234 rows  sha256 D
 │   ROOT/flights/flights-1/example-gen/examples
 │   made by example-gen  T
-│   image millrace-core:0.1.0
+│   image millrace-core:0.1.0  code c0dec0dec0de
 │   data_uri=/data/flights.csv
 └── schema  system.Schema #3  39 B  1,234 rows  sha256 D
     ROOT/flights/flights-1/schema-gen/schema
     made by schema-gen  T
-    image millrace-core:0.1.0
+    image millrace-core:0.1.0  code c0dec0dec0de
     seed=1
     └── statistics  system.Statistics #2  47 B  1,234 rows  sha256 D
         ROOT/flights/flights-1/statistics-gen/statistics
         made by statistics-gen  T
-        image millrace-core:0.1.0
+        image millrace-core:0.1.0  code c0dec0dec0de
         seed=1
         └── examples  system.Examples #1, above
 """

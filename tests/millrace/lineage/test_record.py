@@ -33,7 +33,11 @@ KFP_RUN = {
     "resource_name": "string_value",
     "pipeline_root": "string_value",
 }
-OURS = {"started_at": "string_value", "finished_at": "string_value"}
+OURS = {
+    "started_at": "string_value",
+    "finished_at": "string_value",
+    "code_digest": "string_value",
+}
 
 
 def peer(path: Path) -> metadata_store.MetadataStore:
