@@ -18,6 +18,7 @@ _CLOCKS = {
     "ago", "current_date", "current_localtime", "current_localtimestamp", "current_time",
     "current_timestamp", "localtime", "localtimestamp",
 }  # fmt: skip
+_NO_SEED = -1
 _HARMLESS = {"error"}  # ends the step with a message
 _INSTEAD = (
     "Take rows by what they hold, such as WHERE hash(id) % 100 < 30 for 30 % of the values of a "
@@ -36,7 +37,7 @@ def check(connection: duckdb.DuckDBPyConnection, table: str, query: str) -> None
     ((text,),) = connection.execute("SELECT json_serialize_sql(?)", [query]).fetchall()
     nodes = list(_nodes(json.loads(text)))
     samples = [node["sample"] for node in nodes if node.get("sample")]
-    if not all(sample.get("repeatable") for sample in samples):
+    if any(sample["seed"] == _NO_SEED for sample in samples):
         raise ParameterError(
             '"query" takes a sample without a seed, which is another on every run. '
             f"{_INSTEAD}, or give a seed: USING SAMPLE 30% (bernoulli, 1)."
