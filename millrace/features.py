@@ -122,10 +122,10 @@ def absent_as_null(values: pa.Array) -> pa.Array:
         stands = pc.is_nan(values)
     elif pa.types.is_integer(values.type):
         stands = pc.equal(values, INT_MISSING)
-    elif pa.types.is_null(values.type) or pa.types.is_nested(values.type):
-        return values
-    else:
+    elif _is_text(values.type):
         stands = pc.equal(pc.binary_length(values), 0)
+    else:
+        return values
     return pc.if_else(stands, None, values) if pc.any(stands).as_py() else values
 
 
@@ -189,13 +189,14 @@ def _transliterate(name: str) -> str:
     return plain if _legal(plain) else f"column_{plain}".rstrip("_")
 
 
+def _is_text(kind: pa.DataType) -> bool:
+    return bool(
+        pa.types.is_string(kind) or pa.types.is_binary(kind) or pa.types.is_large_string(kind)
+    )
+
+
 def _cast(values: pa.Array, column: str, feature: RawFeature) -> pa.Array:
-    if feature.dtype == "string" and not (
-        pa.types.is_string(values.type)
-        or pa.types.is_binary(values.type)
-        or pa.types.is_large_string(values.type)
-        or pa.types.is_null(values.type)
-    ):
+    if feature.dtype == "string" and not (_is_text(values.type) or pa.types.is_null(values.type)):
         raise DataError(f'"{column}" is {values.type}, and the schema says it is text.')
     try:
         # A decimal number loses digits as float32; that is no error, and pyarrow takes it for none.

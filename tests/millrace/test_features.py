@@ -153,6 +153,7 @@ def test_missing_values_are_stood_for() -> None:
         ([1.5, math.nan, None, math.inf], pa.float64(), [1.5, None, None, math.inf]),
         ([0, INT_MISSING, None], pa.int64(), [0, None, None]),
         ([0, None], pa.int8(), [0, None]),
+        ([True, None], pa.bool_(), [True, None]),
         ([None], pa.null(), [None]),
         ([["", "a"]], pa.list_(pa.string()), [["", "a"]]),
     ],
