@@ -10,7 +10,7 @@ from typing import Any
 from millrace.errors import ParameterError, nearest
 from millrace.metrics import METRICS, Metric
 from millrace.problem import Kind
-from millrace.report import page
+from millrace.report import numbers
 
 # Values are held against the first two, changes from the baseline against the others.
 RULES = ("lower_bound", "upper_bound", "min_change", "max_change")
@@ -114,7 +114,7 @@ def check_value(bound: Bound, where: str, value: float | None, undefined: str) -
         reason = f"{bound.metric} is not defined: {undefined}"
         return Check(bound, where, None, None, passed, reason)
     passed = bound.holds(value)
-    told = page.against(value, bound.limit)
+    told = numbers.against(value, bound.limit)
     reason = f"{bound.metric} is {told}, so {bound} {_verb(passed)}"
     return Check(bound, where, value, None, passed, reason)
 
@@ -128,11 +128,10 @@ def check_change(
         return Check(bound, OVERALL, value, baseline, False, reason)
     change = value - baseline
     passed = bound.holds(change)
-    sign = "+" if change >= 0 else ""
+    moved = ("+" if change >= 0 else "") + numbers.against(change, bound.limit)
     reason = (
-        f"{bound.metric} is {page.against(value, baseline)} after the baseline's "
-        f"{page.against(baseline, value)}, a change of {sign}{page.against(change, bound.limit)}, "
-        f"so {bound} {_verb(passed)}"
+        f"{bound.metric} is {numbers.against(value, baseline)} after the baseline's "
+        f"{numbers.against(baseline, value)}, a change of {moved}, so {bound} {_verb(passed)}"
     )
     return Check(bound, OVERALL, value, baseline, passed, reason)
 

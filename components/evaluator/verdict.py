@@ -18,7 +18,7 @@ from millrace.components.evaluator.measure import Values
 from millrace.components.evaluator.slices import Slicing, label
 from millrace.metrics import METRICS, Array
 from millrace.problem import Kind
-from millrace.report import page
+from millrace.report import numbers
 
 # More would not be read; the count of the others is told.
 _REASONS = 20
@@ -87,7 +87,7 @@ def judge(
 def _warnings(overall: Values, kind: Kind) -> list[str]:
     """Returns which metrics are worse than those of a model that looks at no feature."""
     return [
-        f"{name} is {page.against(value, metric.blind)}, worse than the {metric.blind:g} of a "
+        f"{name} is {numbers.against(value, metric.blind)}, worse than the {metric.blind:g} of a "
         "model that looks at no feature"
         for name, metric in METRICS[kind].items()
         if metric.blind is not None

@@ -11,7 +11,7 @@ from millrace.components.example_gen import canonical
 from millrace.components.example_gen.source import Source
 from millrace.components.example_gen.table import Table
 from millrace.data import examples as data
-from millrace.report import page
+from millrace.report import numbers, page
 
 _SAMPLE_ROWS = 50
 _VALUES, _VALUE_WIDTH = 3, 24
@@ -61,7 +61,7 @@ def render(
         written=written,
         warning=warning,
         split_bars=[
-            (name, rows / most, page.percent(rows / total)) for name, rows in written.items()
+            (name, rows / most, numbers.percent(rows / total)) for name, rows in written.items()
         ],
         **parameters,
     )

@@ -10,7 +10,7 @@ from typing import TypeAlias
 
 from millrace.components.pusher.candidates import Candidate, describe
 from millrace.errors import ParameterError, PolicyError, nearest
-from millrace.report import page
+from millrace.report import numbers
 
 SMALLEST, FASTEST, BEST = "smallest", "fastest", "best"
 POLICIES = (SMALLEST, FASTEST, BEST)
@@ -53,7 +53,7 @@ class Policy:
             return candidate.failure
         reasons = self._broken(candidate)
         if candidate.loss > self.max_metric_loss:
-            loss = page.against(candidate.loss, self.max_metric_loss, 3)
+            loss = numbers.against(candidate.loss, self.max_metric_loss, 3)
             reasons.append(f"loses {loss}, more than {self.max_metric_loss:.16g}")
         if self.max_bytes and len(candidate.content) > self.max_bytes:
             reasons.append(
@@ -117,7 +117,7 @@ class Policy:
     def _broken(self, candidate: Candidate) -> list[str]:
         """Returns in words which of the evaluator's bounds a candidate breaks."""
         return [
-            f"{metric} is {page.against(candidate.metrics[metric], limit)}, so the evaluator's "
+            f"{metric} is {numbers.against(candidate.metrics[metric], limit)}, so the evaluator's "
             f"{rule} {limit:.16g} fails"
             for metric, rules in self.bounds.items()
             for rule, limit in rules.items()

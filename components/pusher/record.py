@@ -17,7 +17,7 @@ from millrace.components.pusher.sample import Sample
 from millrace.errors import DataError
 from millrace.exported import ExportedModel
 from millrace.metrics import METRICS
-from millrace.report import page
+from millrace.report import numbers, page
 
 FILE = "push.json"
 _TOOLS = ("tensorflow", "ai-edge-litert", "ai-edge-quantizer")
@@ -180,7 +180,7 @@ def _charts(trial: Trial) -> dict[str, Any]:
         "metric": metric,
         "made": made,
         "sizes": {each.name: len(each.content) for each in made},
-        "sized": [(each.name, len(each.content), page.size(len(each.content))) for each in made],
+        "sized": [(each.name, len(each.content), numbers.size(len(each.content))) for each in made],
         "lost": [(each.name, each.loss, f"{each.loss:.2g}") for each in made],
         "predicted": "prediction" if metric.better < 0 else "probability",
         "differed": [(each.name, each.difference, f"{each.difference:.2g}") for each in made],

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from tensorflow_metadata.proto.v0 import statistics_pb2
 
 from millrace.data import statistics as stored
-from millrace.report import page
+from millrace.report import numbers
 
 WIDTH, HEIGHT = 100, 30
 _TOP_VALUES = 5
@@ -70,7 +70,7 @@ def _card(name: str, features: Sequence[_Feature | None], splits: Sequence[str])
     else:
         rows = _text_rows(features)
         paths, labels = _top_values(features)
-    missing = [page.percent(_missing(feature)) if feature else "–" for feature in features]
+    missing = [numbers.percent(_missing(feature)) if feature else "–" for feature in features]
     return Card(
         name=name,
         kind=kind,
@@ -89,9 +89,11 @@ def _missing(feature: _Feature) -> float:
 
 
 def _numeric_rows(features: Sequence[_Feature | None]) -> list[tuple[str, list[str]]]:
-    def numbers(field: str) -> list[str]:
+    def row(field: str) -> list[str]:
         return [
-            page.number(getattr(feature.num_stats, field)) if feature and _filled(feature) else "–"
+            numbers.number(getattr(feature.num_stats, field))
+            if feature and _filled(feature)
+            else "–"
             for feature in features
         ]
 
@@ -102,13 +104,15 @@ def _numeric_rows(features: Sequence[_Feature | None]) -> list[tuple[str, list[s
         "median": "median",
         "max": "max",
     }
-    return [(label, numbers(field)) for field, label in labels.items()]
+    return [(label, row(field)) for field, label in labels.items()]
 
 
 def _text_rows(features: Sequence[_Feature | None]) -> list[tuple[str, list[str]]]:
-    distinct = [page.count(feature.string_stats.unique) if feature else "–" for feature in features]
+    distinct = [
+        numbers.count(feature.string_stats.unique) if feature else "–" for feature in features
+    ]
     length = [
-        page.number(feature.string_stats.avg_length, 3) if feature and _filled(feature) else "–"
+        numbers.number(feature.string_stats.avg_length, 3) if feature and _filled(feature) else "–"
         for feature in features
     ]
     return [("distinct", distinct), ("mean length", length)]
@@ -128,7 +132,7 @@ def _histogram(
         return [], None
     low = min(bucket[0] for bucket in everything)
     high = max(bucket[1] for bucket in everything)
-    ends = (page.number(low), page.number(high))
+    ends = (numbers.number(low), numbers.number(high))
     if not 0 < high - low < math.inf:
         return [f"M0 {HEIGHT}V0H{WIDTH}V{HEIGHT}" if part else "" for part in buckets], ends
     densities = [_densities(part) for part in buckets]
@@ -187,7 +191,7 @@ def _shares(feature: _Feature) -> dict[str, float]:
 
 def _label(value: str, shares: Sequence[float]) -> str:
     shown = value if len(value) <= _LABEL_WIDTH else f"{value[: _LABEL_WIDTH - 1]}…"
-    return f"{shown or '(empty)'}  {page.percent(shares[0])}"
+    return f"{shown or '(empty)'}  {numbers.percent(shares[0])}"
 
 
 def _warnings(features: Sequence[_Feature | None], splits: Sequence[str]) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from millrace.report import numbers
 from millrace.runner.result import TaskResult
 
 _MOST = 4
@@ -23,6 +24,7 @@ _FIRST = (
     "root_mean_squared_error",
     "eval_rmse",
     "eval_loss",
+    "thresholds",
     "columns",
     "features",
     "rejected",
@@ -46,8 +48,8 @@ def of(task: TaskResult) -> str:
 
 def _fact(name: str, value: Any) -> str:
     if name.endswith("_bytes"):
-        return f"{name.removesuffix('_bytes').replace('_', ' ')} {size(value)}"
-    return f"{_SHORT.get(name, name).replace('_', ' ')} {number(value)}"
+        return f"{name.removesuffix('_bytes').replace('_', ' ')} {numbers.size(value)}"
+    return f"{_SHORT.get(name, name).replace('_', ' ')} {_shown(value)}"
 
 
 def _is_number(value: Any) -> bool:
@@ -58,26 +60,7 @@ def _is_short(value: Any) -> bool:
     return isinstance(value, (bool, int, float)) or (isinstance(value, str) and 0 < len(value) < 30)
 
 
-def number(value: Any) -> str:
-    """Returns a value as people read it."""
+def _shown(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
-    if isinstance(value, float) and not value.is_integer():
-        return f"{value:.4g}"
-    return f"{value:,.0f}" if isinstance(value, (int, float)) else str(value)
-
-
-def seconds(value: float) -> str:
-    """Returns a duration as people read it."""
-    if value >= 100:
-        return f"{int(value) // 60}:{int(value) % 60:02d} min"
-    return f"{value:.1f} s" if value >= 0.1 else f"{value * 1000:.0f} ms"
-
-
-def size(value: float) -> str:
-    """Returns a number of bytes as people read it."""
-    for unit in ("B", "KB", "MB"):
-        if value < 1000:
-            return f"{value:.0f} {unit}"
-        value /= 1000
-    return f"{value:.2f} GB"
+    return numbers.number(value) if isinstance(value, (int, float)) else str(value)

@@ -9,8 +9,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from millrace.cli import facts
 from millrace.cli.progress import STYLES
+from millrace.report import numbers
 from millrace.runner.result import State
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def state(name: str) -> Text:
 
 def seconds(value: float | None) -> str:
     """Returns a duration, empty if there is none."""
-    return "" if value is None else facts.seconds(value)
+    return "" if value is None else numbers.seconds(value)
 
 
 def when(value: datetime | None, short: bool = False) -> str:
@@ -94,7 +94,7 @@ def digest(artifact: ArtifactRecord) -> str:
 def size(artifact: ArtifactRecord) -> str:
     """Returns the bytes of an artifact that has a digest: a metric may have that name too."""
     value = artifact.metadata.get("bytes") if artifact.metadata.get("digest") else None
-    return facts.size(value) if isinstance(value, (int, float)) else ""
+    return numbers.size(value) if isinstance(value, (int, float)) else ""
 
 
 def rows(artifact: ArtifactRecord) -> str:

@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TextIO
 
 from millrace.cli import facts
+from millrace.report import numbers
 from millrace.runner.result import RunResult, State, TaskResult
 
 if TYPE_CHECKING:  # rich takes 50 ms to import, which is done beside the first tasks
@@ -54,7 +55,7 @@ class Lines:
             return
         words = [task.state.value.lower()]
         if task.state.good or task.state is State.FAILED:
-            words.append(facts.seconds(task.seconds))
+            words.append(numbers.seconds(task.seconds))
         words.append(task.error.partition("\n")[0] if task.error else facts.of(task))
         self._print(f"{self._names[task.path]}: {'  '.join(word for word in words if word)}")
 
@@ -143,7 +144,7 @@ def table(
             name,
             Text(task.state.value.lower(), style=STYLES[task.state]),
             _elapsed(task),
-            facts.size(task.peak_memory) if task.peak_memory else "",
+            numbers.size(task.peak_memory) if task.peak_memory else "",
             Text(_what(task, notes, failures)),
         )
     return result
@@ -151,8 +152,8 @@ def table(
 
 def _elapsed(task: TaskResult) -> str:
     if task.state is State.RUNNING:
-        return facts.seconds(time.monotonic() - task.started)
-    return facts.seconds(task.seconds) if task.seconds else ""
+        return numbers.seconds(time.monotonic() - task.started)
+    return numbers.seconds(task.seconds) if task.seconds else ""
 
 
 def _what(task: TaskResult, notes: Mapping[str, str], failures: bool) -> str:

@@ -9,8 +9,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TextIO
 
-from millrace.cli import facts, progress
+from millrace.cli import progress
 from millrace.lineage import redact
+from millrace.report import numbers
 from millrace.runner import parameters, run
 from millrace.runner.docker import Options
 from millrace.runner.result import RunResult, State, TaskResult
@@ -137,8 +138,8 @@ def _asked(root: Path | None, store: str | None) -> str:
 
 
 def _last_line(result: RunResult, options: str) -> str:
-    words = [f"{result.run_id} {result.state.value.lower()} in {facts.seconds(result.seconds)}"]
+    words = [f"{result.run_id} {result.state.value.lower()} in {numbers.seconds(result.seconds)}"]
     if result.peak_memory:
-        words.append(f"peak memory of all processes {facts.size(result.peak_memory)}")
+        words.append(f"peak memory of all processes {numbers.size(result.peak_memory)}")
     words.append(f"millrace run show {result.run_id}{options}")
     return " · ".join(words)

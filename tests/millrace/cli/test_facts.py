@@ -23,7 +23,7 @@ def test_every_problem_shows_its_first_metric(kind: Kind) -> None:
 
 def test_the_first_ones_in_their_order() -> None:
     shown = facts.of(task(root_mean_squared_error=7968.6, rows=1234567, blessed=False, seed=3))
-    assert shown == "blessed no · rows 1,234,567 · rmse 7969"
+    assert shown == "blessed no · rows 1,234,567 · rmse 7,969"
 
 
 def test_of_other_steps_every_number() -> None:

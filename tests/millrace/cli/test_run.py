@@ -262,7 +262,7 @@ def test_a_long_name_or_error_is_not_cut_where_nobody_watches():
         ({"blessed": True, "reasons": []}, "blessed yes"),
         (
             {"chosen": "int8", "model_bytes": 142736, "auc": 0.5},
-            "chosen int8 · model 143 KB · auc 0.5",
+            "chosen int8 · model 143 kB · auc 0.5",
         ),
         ({"b": 2, "a": 1.0, "note": "text", "flag": True}, "a 1 · b 2"),
         ({"rows": 5, "anomalies": 0}, "anomalies 0 · rows 5"),
@@ -272,18 +272,3 @@ def test_a_long_name_or_error_is_not_cut_where_nobody_watches():
 def test_facts(metadata, text):
     task = TaskResult("t", "T", artifacts={"out": ArtifactRecord("out", "/x", metadata=metadata)})
     assert facts.of(task) == text
-
-
-@pytest.mark.parametrize(
-    ("value", "text"), [(0.0123, "12 ms"), (1.25, "1.2 s"), (99.9, "99.9 s"), (754, "12:34 min")]
-)
-def test_durations(value, text):
-    assert facts.seconds(value) == text
-
-
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [(0, "0 B"), (999, "999 B"), (1500, "2 KB"), (5e6, "5 MB"), (2.5e9, "2.50 GB")],
-)
-def test_sizes(value, text):
-    assert facts.size(value) == text

@@ -1,4 +1,4 @@
-"""Numbers as pages show them."""
+"""Numbers as people read them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from millrace.report import page
+from millrace.report import numbers
 
 FINITE = st.floats(allow_nan=False, allow_infinity=False)
 
@@ -29,15 +29,38 @@ FINITE = st.floats(allow_nan=False, allow_infinity=False)
     ],
 )
 def test_a_number(value: float | None, text: str) -> None:
-    assert page.number(value) == text
+    assert numbers.number(value) == text
 
 
 def test_a_number_of_fewer_digits() -> None:
-    assert page.number(999.9, 3) == "1,000"
-    assert page.number(0.9996, 2) == "0.9996"
+    assert numbers.number(999.9, 3) == "1,000"
+    assert numbers.number(0.9996, 2) == "0.9996"
 
 
 @given(FINITE, FINITE)
 def test_a_number_lies_on_its_side_of_a_limit(value: float, limit: float) -> None:
-    shown = float(page.against(value, limit))
+    shown = float(numbers.against(value, limit))
     assert (shown < limit, shown > limit) == (value < limit, value > limit)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(0.0123, "12 ms"), (1.25, "1.2 s"), (99.9, "99.9 s"), (754, "12:34 min")]
+)
+def test_a_duration(value: float, text: str) -> None:
+    assert numbers.seconds(value) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0, "0 B"),
+        (999, "999 B"),
+        (1500, "1.5 kB"),
+        (142_736, "143 kB"),
+        (999_700, "1 MB"),
+        (2.555e9, "2.56 GB"),
+        (3e15, "3e+03 TB"),
+    ],
+)
+def test_a_size(value: float, text: str) -> None:
+    assert numbers.size(value) == text
