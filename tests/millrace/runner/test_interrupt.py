@@ -20,8 +20,9 @@ from millrace.runner.listener import Silent
 from millrace.runner.result import State
 
 _PROGRAM = """
-import sys
+import signal, sys
 from millrace.cli import run
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # the tests may run under nohup
 sys.exit(run.start(sys.argv[1], sys.argv[3:], root=sys.argv[2]))
 """
 
