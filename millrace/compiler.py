@@ -57,11 +57,13 @@ def is_fresh(source: Path) -> bool:
     if header != _HEADER:
         return True
     try:
-        made_from = dict(json.loads(said.removeprefix("#")))
+        made_from = json.loads(said.removeprefix("#"))
     except ValueError:
         return False
+    if not isinstance(made_from, dict):
+        return False
     files = {source.name: source} | {
-        name: source.with_name(name) for name in made_from if name != _IMAGES
+        name: source.parent / name for name in made_from if name != _IMAGES
     }
     return made_from == _ingredients(files, images.PREFIX, __version__)
 

@@ -104,6 +104,23 @@ class TestFresh:
         (source.parent / "settings.py").unlink()
         assert not compiler.is_fresh(source)
 
+    def test_with_a_package_beside_it(self, source: Path) -> None:
+        package = source.parent / "helpers"
+        package.mkdir()
+        (package / "__init__.py").touch()
+        (package / "names.py").write_text("NAME = 'one'")
+        source.write_text("from helpers.names import NAME\n" + PIPELINE)
+        compiler.compile_file(source)
+        assert compiler.is_fresh(source)
+        (package / "names.py").write_text("NAME = 'two'")
+        assert not compiler.is_fresh(source)
+
+    @pytest.mark.parametrize("line", ["# 5", "# null", '# {"": ""}', '# {"a": 1}', "# []", "#", ""])
+    def test_not_with_a_line_that_was_edited(self, source: Path, compiled: Path, line: str) -> None:
+        header, _, rest = compiled.read_text().split("\n", 2)
+        compiled.write_text(f"{header}\n{line}\n{rest}")
+        assert not compiler.is_fresh(source)
+
     def test_not_for_other_images(
         self, source: Path, compiled: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
