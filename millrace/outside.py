@@ -7,9 +7,11 @@ that it begins with.
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import glob
 import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -36,10 +38,16 @@ def beginning(path: Path) -> Path:
 def files(path: Path, own: Path | None = None) -> dict[str, Path]:
     """Returns every file at and below a path or pattern, by its path below where that begins.
 
-    What runs themselves write does not count: Python's bytecode, and `own`, the folder of the runs.
+    What is no data does not count: hidden files and folders, Python's bytecode, `own`, which is
+    the folder of the runs, and the file that takes this process's output.
     """
-    start = beginning(path)
-    found = {file for one in matches(path) for file in _below(one, own)}
+    start, output = beginning(path), _output()
+    found = {
+        file
+        for one in matches(path)
+        for file in _below(one, own)
+        if not output or _identity(file.stat()) not in output
+    }
     names = sorted(((os.path.relpath(file, start), file) for file in found), key=_bytes)
     return dict(names)
 
@@ -61,16 +69,46 @@ def _bytes(named: tuple[str, Path]) -> bytes:
     return os.fsencode(named[0])
 
 
-def _below(path: Path, own: Path | None, above: tuple[str, ...] = ()) -> Iterator[Path]:
-    """Yields the files at and below a path; `above` are the true paths of the folders around."""
-    if not path.is_dir():
-        if path.is_file():
-            yield path
+def _below(path: Path, own: Path | None) -> Iterator[Path]:
+    """Yields the files at and below a path, those of each folder once, wherever links lead."""
+    if path.is_file():
+        yield path
         return
-    true = os.path.realpath(path)
-    if true in above:  # a link to a folder that it is in has no end
-        return
-    with contextlib.suppress(PermissionError):  # nor can a step read it
-        for found in path.iterdir():
-            if found.name != "__pycache__" and found != own:
-                yield from _below(found, own, (*above, true))
+    seen = {os.path.realpath(own)} if own else set()
+    folders = collections.deque([path])
+    while folders:
+        folder = folders.popleft()
+        true = os.path.realpath(folder)
+        if true in seen or folder.name == "__pycache__":
+            continue
+        seen.add(true)
+        for entry in _entries(folder):
+            if entry.is_dir():
+                # A folder goes by its own name, and by a link's only if it is elsewhere.
+                (folders.append if entry.is_symlink() else folders.appendleft)(Path(entry.path))
+            elif entry.is_file():
+                yield Path(entry.path)
+
+
+def _entries(folder: Path) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as entries:
+            found = [each for each in entries if each.name[0] != "."]
+    except PermissionError:  # nor can a step read it
+        return []
+    return sorted(found, key=lambda each: os.fsencode(each.name))
+
+
+def _output() -> set[tuple[int, int]]:
+    """Returns the files that take this process's output, which may lie beside its data."""
+    found = set()
+    for number in (1, 2):
+        with contextlib.suppress(OSError):
+            status = os.fstat(number)
+            if stat.S_ISREG(status.st_mode):
+                found.add(_identity(status))
+    return found
+
+
+def _identity(status: os.stat_result) -> tuple[int, int]:
+    return status.st_dev, status.st_ino

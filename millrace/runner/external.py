@@ -96,7 +96,10 @@ def changed(
         for name, content in before.items()
         if now.get(name) != content
         and (code or _MODULE not in content)
-        and not any(path.is_relative_to(local(parameters[name])) for path in written)
+        and not any(
+            path.is_relative_to(outside.beginning(Path(local(parameters[name]))))
+            for path in written
+        )
     ]
 
 

@@ -217,6 +217,21 @@ class TestFilesOutside:
         result = run(kit.compile(writing), value, root=data / ".millrace")
         assert result.state is State.COMPLETE, result.error
 
+    @pytest.mark.parametrize("what", ["", "*"])
+    def test_what_a_step_is_to_write_among_its_data_does_not_count(self, kit, run, tmp_path, what):
+        (tmp_path / "data").mkdir()
+
+        def pushing(data_uri: str, push_destination: str):
+            kit.play(data_uri=data_uri, push_destination=push_destination)
+
+        (tmp_path / "data" / "a.csv").write_text("a\n1\n")
+        value = {
+            "data_uri": str(tmp_path / "data" / what),
+            "push_destination": str(tmp_path / "data" / "models"),
+        }
+        result = run(kit.compile(pushing), value)
+        assert result.state is State.COMPLETE, result.error
+
     @pytest.mark.parametrize("text", ["[1]", "1", "{", ""])
     def test_a_memo_that_is_none(self, run, pipeline, root, text):
         root.mkdir()
