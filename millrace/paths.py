@@ -17,6 +17,11 @@ def expanded(text: str | Path) -> Path:
     return Path(os.path.expanduser(text))  # noqa: PTH111  Path's own raises
 
 
+def exists(path: Path) -> bool:
+    """Tells whether there is anything at a path; at one that is too long there is not."""
+    return os.path.exists(path)  # noqa: PTH110  Path's own raises
+
+
 def is_file(path: Path) -> bool:
     """Tells whether a path is of a file; one that is too long to be is not."""
     return os.path.isfile(path)  # noqa: PTH113  Path's own raises

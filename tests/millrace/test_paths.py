@@ -33,3 +33,18 @@ def test_absolute(tmp_path, monkeypatch):
     assert paths.absolute("~/x") == Path("/home/ada/x")
     assert paths.absolute("~nobody-of-that-name/x") == here / "~nobody-of-that-name/x"
     assert paths.absolute(tmp_path / "link") == tmp_path / "link"
+
+
+@pytest.mark.parametrize("looks", [paths.exists, paths.is_file, paths.is_folder])
+@pytest.mark.parametrize("text", ["x" * 300, "/x" * 5000, "nul\0", "nowhere"])
+def test_what_cannot_be_a_path_is_not_there(looks, text):
+    assert not looks(Path(text))
+
+
+def test_what_is_there(tmp_path):
+    file = tmp_path / "file"
+    file.touch()
+    assert paths.exists(file)
+    assert paths.exists(tmp_path)
+    assert (paths.is_file(file), paths.is_file(tmp_path)) == (True, False)
+    assert (paths.is_folder(file), paths.is_folder(tmp_path)) == (False, True)
