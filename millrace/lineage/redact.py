@@ -8,8 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 HIDDEN = "***"
-_SHORTEST = 4  # characters of a secret that is looked for: a shorter one stands in many words
-_known: set[str] = set()  # the secrets that this process was given
+_known: set[str] = set()  # the secrets that this process was given, and that are no mere words
 
 # A parameter with one of these words in its name is a secret, whatever its value.
 _ALWAYS = {
@@ -34,6 +33,8 @@ _ABOUT = {
     *("length", "len", "limit", "max", "min", "name", "names", "num", "path", "type", "size", "id"),
 }
 
+# What can be told from a word: eight characters, or six with letters and others among them.
+_TELLING = re.compile(r".{8}|(?=.*[^\W\d_])(?=.*[\W\d_]).{6}", re.DOTALL)
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 # A password, or a token that stands for the user.
 _USERINFO = re.compile(
@@ -53,8 +54,11 @@ _BEARER = re.compile(r"(?P<before>\bbearer\s+)[\w.~+/=-]{8,}", re.IGNORECASE)
 
 
 def learn(values: Mapping[str, Any]) -> None:
-    """Has the secrets among parameters replaced from now on, in messages and by other names."""
-    _known.update(text for text in _secrets(values) if len(text) >= _SHORTEST)
+    """Has the secrets among parameters replaced from now on, in messages and by other names.
+
+    Not those that may be anything else, such as `eval` or `1234`.
+    """
+    _known.update(text for text in _secrets(values) if _TELLING.match(text))
 
 
 def parameters(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -80,15 +84,16 @@ def text(value: str) -> str:
 def message(value: str) -> str:
     """Returns an error message without the secrets that a step or library has put into it."""
     for secret in sorted(_known, key=len, reverse=True):
-        value = value.replace(secret, HIDDEN)
+        value = re.sub(rf"(?<!\w){re.escape(secret)}(?!\w)", HIDDEN, value)
     return _BEARER.sub(_hidden, _ASSIGNED.sub(_hidden, text(value)))
 
 
 def _secrets(value: Any, is_secret: bool = False) -> Iterator[str]:
-    """Yields the secrets among parameters; all that is within a secret is one."""
+    """Yields the secrets among parameters; what is within a secret is one, but not its `type`."""
     if isinstance(value, Mapping):
         for name, item in value.items():
-            yield from _secrets(item, is_secret or _is_secret(name, item))
+            is_one = is_secret and not _is_about(name)
+            yield from _secrets(item, is_one or _is_secret(name, item))
     elif isinstance(value, (list, tuple)):
         for item in value:
             yield from _secrets(item, is_secret)
@@ -111,8 +116,8 @@ def _inside(value: Any, of_mapping: Any) -> Any:
 
 
 def _is_secret(name: str, value: Any) -> bool:
-    words = [word.lower() for word in _WORD.findall(name)]
-    if isinstance(value, bool) or _ABOUT.intersection(words[-1:]):
+    words = _words(name)
+    if isinstance(value, bool) or _is_about(name):
         return False
     if _ALWAYS.intersection(words):
         return True
@@ -121,3 +126,12 @@ def _is_secret(name: str, value: Any) -> bool:
     return bool(_TEXT.intersection(words)) or any(
         first in _KEYS and second in ("key", "keys") for first, second in itertools.pairwise(words)
     )
+
+
+def _is_about(name: str) -> bool:
+    """Tells whether a name says that it is about a secret, or about something else."""
+    return bool(_ABOUT.intersection(_words(name)[-1:]))
+
+
+def _words(name: str) -> list[str]:
+    return [word.lower() for word in _WORD.findall(name)]

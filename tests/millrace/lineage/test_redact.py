@@ -124,7 +124,9 @@ def test_messages(said, shown):
 def learned(monkeypatch):
     monkeypatch.setattr(redact, "_known", set())
     redact.learn({"password": "hunter2pw", "db": {"pwd": "long hunter2pw"}, "pin_secret": "123"})
-    redact.learn({"credentials": {"user": "ada_l", "tls": True}, "api_token": 7, "text": "plain"})
+    redact.learn({"credentials": {"user": "ada_lo", "tls": True}, "api_token": 7, "text": "plain"})
+    redact.learn({"credentials": {"type": "service_account", "project": "flights", "at": "eval"}})
+    redact.learn({"db_password": 1234, "secrets": ["true", "horsebattery", "$ecret"]})
 
 
 @pytest.mark.parametrize(
@@ -132,7 +134,11 @@ def learned(monkeypatch):
     [
         ("cannot log in with hunter2pw", "cannot log in with ***"),
         ("cannot log in with 'long hunter2pw'.", "cannot log in with '***'."),
-        ("ada_l is unknown: True", "*** is unknown: True"),
+        ("ada_lo is unknown: True", "*** is unknown: True"),
+        ("(horsebattery) and '$ecret'", "(***) and '***'"),
+        ("horsebatteryhorse, hunter2pws", "horsebatteryhorse, hunter2pws"),
+        ("The split eval of flights.csv is true", "The split eval of flights.csv is true"),
+        ("1234 rows of a service_account", "1234 rows of a service_account"),
         ("123 plain rows, 7 columns", "123 plain rows, 7 columns"),
     ],
 )
@@ -145,3 +151,10 @@ def test_a_secret_by_another_name(learned):
         "text": "***",
         "list": ["***", "x"],
     }
+
+
+def test_an_ordinary_value_that_a_secret_also_has(learned):
+    """The cache would take no result of it."""
+    given = {"split": "eval", "label": "flights", "flag": ["true"], "uri": "/data/flights.csv"}
+    assert redact.parameters(given) == given
+    assert redact.metadata(given) == given
