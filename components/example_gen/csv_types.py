@@ -91,7 +91,6 @@ class Columns:
 
 def infer(
     connection: duckdb.DuckDBPyConnection,
-    sample: str,
     scan: str,
     columns: Sequence[str],
     comma: bool = False,
@@ -100,15 +99,14 @@ def infer(
 
     Args:
         connection: DuckDB.
-        sample: SQL that reads the columns as text, for columns that need another look.
-        scan: SQL that reads the columns as text, and is read once to the end.
+        scan: SQL that reads the columns as text.
         columns: The names of the columns.
         comma: Whether a number may have a decimal comma.
     """
     # In this order, a value is of the first kind that it matches.
     patterns = {"BIGINT": _PATTERNS["BIGINT"]} | (_COMMA_PATTERNS if comma else {}) | _PATTERNS
     limit = min(_SAMPLE_ROWS, 1 + _SAMPLE_CELLS // len(columns))
-    first_rows = connection.execute(f"FROM {sample} LIMIT {limit}").fetchall()
+    first_rows = connection.execute(f"FROM {scan} LIMIT {limit}").fetchall()
     kinds = {
         name: _guess({row[number] for row in first_rows}, patterns)
         for number, name in enumerate(columns)
@@ -127,7 +125,7 @@ def infer(
     missing = set()
     if doubtful:
         tests = ", ".join(f"bit_or({_kinds(identifier(name), patterns)})" for name in doubtful)
-        ((*bits,),) = connection.execute(f"SELECT {tests} FROM {sample}").fetchall()
+        ((*bits,),) = connection.execute(f"SELECT {tests} FROM {scan}").fetchall()
         kinds |= {name: _common(each) for name, each in zip(doubtful, bits, strict=True)}
         missing = {
             name

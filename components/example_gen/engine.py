@@ -18,6 +18,8 @@ from millrace.components.example_gen.source import Format, Source
 # DuckDB 2.0 reads a CSV value as text if all that is asked of a typed column is its text, so that
 # 007 in a BIGINT column casts to "007" in one query and to "7" in another.
 _HARMFUL_OPTIMIZERS = {"type_pushdown"}
+# It leaves out the columns that a query does not need, and overlooks the bad text in them.
+_BLIND_OPTIMIZER = "unused_columns"
 NULL_TEXTS = ("", "NA")
 # An eighth of DuckDB's own choice: as fast, and memory no longer grows with a larger file.
 _BUFFER_BYTES = 4 << 20
@@ -33,9 +35,8 @@ def connect(source: Source, scratch: Path) -> duckdb.DuckDBPyConnection:
         scratch: A folder for what does not fit into memory, such as a large sort.
     """
     connection = duckdb.connect(config={"python_enable_replacements": "false"})
-    known = {name for (name,) in connection.execute("FROM duckdb_optimizers()").fetchall()}
+    _disable(connection, _HARMFUL_OPTIMIZERS)
     for setting in (
-        f"disabled_optimizers = {literal(','.join(sorted(_HARMFUL_OPTIMIZERS & known)))}",
         "TimeZone = 'UTC'",
         "enable_progress_bar = false",
         "preserve_insertion_order = true",
@@ -46,6 +47,11 @@ def connect(source: Source, scratch: Path) -> duckdb.DuckDBPyConnection:
     ):
         connection.execute(f"SET {setting}")
     return connection
+
+
+def read_whole_lines(connection: duckdb.DuckDBPyConnection) -> None:
+    """Makes every query pass over the same bad lines, whichever columns it needs."""
+    _disable(connection, _HARMFUL_OPTIMIZERS | {_BLIND_OPTIMIZER})
 
 
 def lock(connection: duckdb.DuckDBPyConnection) -> None:
@@ -104,6 +110,12 @@ def message(error: Exception) -> str:
     text = text if text.endswith((".", "?", "!")) else text + "."
     near = re.search(r"Candidate bindings: (\"[^\"]*\")", str(error))
     return f"{text} Did you mean {near[1]}?" if near else text
+
+
+def _disable(connection: duckdb.DuckDBPyConnection, optimizers: set[str]) -> None:
+    known = {name for (name,) in connection.execute("FROM duckdb_optimizers()").fetchall()}
+    names = ",".join(sorted(optimizers & known))
+    connection.execute(f"SET disabled_optimizers = {literal(names)}")
 
 
 def _list(texts: Iterable[str]) -> str:

@@ -16,6 +16,7 @@ FILE = "rejected.csv"
 _ERRORS_PER_LINE = 8
 _UNLIMITED = 0  # by DuckDB
 _NO_TEXT = "not UTF-8 text"
+_BAD_QUOTE = "a quote that is not closed, or text after it"
 
 
 @dataclasses.dataclass(frozen=True, order=True)
@@ -30,11 +31,9 @@ class RejectedLine:
 
 def options(max_rejected: int | None = None) -> str:
     """Returns the options of `read_csv` that put rejected lines aside: all, or a few too many."""
+    # With `ignore_errors` alone, DuckDB stops at the first bad quote, without a word.
     limit = _UNLIMITED if max_rejected is None else _ERRORS_PER_LINE * (max_rejected + 1)
     return f", store_rejects = true, rejects_limit = {limit}"
-
-
-SKIP = ", ignore_errors = true"
 
 
 def collect(connection: duckdb.DuckDBPyConnection) -> list[RejectedLine]:
@@ -51,6 +50,17 @@ def collect(connection: duckdb.DuckDBPyConnection) -> list[RejectedLine]:
         RejectedLine(file, line, _reason(kind, message), text or "")
         for file, line, kind, message, text in found
     ]
+
+
+def check_quotes(lines: Sequence[RejectedLine]) -> None:
+    """Raises DataError if a quote that is not closed has taken the lines after it with it."""
+    for line in lines:
+        if line.reason == _BAD_QUOTE and len(line.text.strip().splitlines()) > 1:
+            raise DataError(
+                f"{line.file}, line {line.line}: {line.reason}. It takes the lines after it with "
+                "it, which may be good rows: mend the file. A quote within a quoted value is "
+                "written twice."
+            )
 
 
 def check(lines: Sequence[RejectedLine], total: int, read: int, max_rejected: int) -> None:
@@ -91,5 +101,5 @@ def _reason(kind: str, message: str) -> str:
     if kind in ("INVALID UNICODE", "INVALID ENCODING"):
         return _NO_TEXT
     if kind == "UNQUOTED VALUE":
-        return "a quote that is not closed, or text after it"
+        return _BAD_QUOTE
     return message.split("\n")[0].rstrip(".")

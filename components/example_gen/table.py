@@ -59,10 +59,10 @@ def _parquet(connection: duckdb.DuckDBPyConnection, found: Source) -> Table:
 
 
 def _csv(connection: duckdb.DuckDBPyConnection, found: Source, max_rejected: int) -> Table:
+    aside = rejected.options(max_rejected)
     columns = csv_types.infer(
         connection,
-        engine.scan(found, rejects=rejected.SKIP),
-        engine.scan(found, rejects=rejected.options(max_rejected)),
+        engine.scan(found, rejects=aside),
         found.columns,
         comma=found.delimiter != ",",
     )
@@ -70,16 +70,19 @@ def _csv(connection: duckdb.DuckDBPyConnection, found: Source, max_rejected: int
     lines = rejected.collect(connection)
     total = _rows_in(found, rows + len(lines)) - rows
     if lines:
+        rejected.check_quotes(lines)
         rejected.check(lines, total, rows, max_rejected)
         if len(lines) < total:
             lines = _all_rejected(connection, found)
+            rejected.check_quotes(lines)
+        engine.read_whole_lines(connection)
     if total != len(lines):
         _refuse_mixed_line_ends(found)
         raise DataError(
             f"{found.files[0]}: {total + rows:,} rows are in the files, but {rows:,} were read and "
             f"{len(lines):,} rejected: look for stray quotes."
         )
-    typed = engine.scan(found, columns.types, rejects=rejected.SKIP if lines else "")
+    typed = engine.scan(found, columns.types, rejects=aside if lines else "")
     _create(connection, found, typed, columns.computed)
     return Table(rows, lines)
 

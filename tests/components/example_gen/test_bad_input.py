@@ -88,6 +88,14 @@ def test_a_file_that_cannot_be_used(generate, tmp_path, name, content, message):
         generate(path)
 
 
+@pytest.mark.parametrize("later", ["", '9,"ok",1\n'])
+def test_an_open_quote_that_takes_good_rows_with_it(generate, tmp_path, later):
+    path = tmp_path / "t.csv"
+    path.write_text(GOOD + '7,"5 inch,3\n' + ROWS + later + ROWS)
+    with pytest.raises(DataError, match=r"t\.csv, line 62: a quote .* takes the lines after it"):
+        generate(path, max_rejected=9)
+
+
 @pytest.mark.skipif(duckdb.__version__ < "1.3", reason="this DuckDB reads such a file well")
 def test_lines_that_end_in_different_ways(generate, tmp_path):
     path = tmp_path / "t.csv"

@@ -40,7 +40,7 @@ def infer(path, rows: list[list[str | None]]) -> dict[str, str]:
     found = source.find(str(path))
     scan = engine.scan(found)
     with engine.connect(found, path.parent) as connection:
-        columns = csv_types.infer(connection, scan, scan, names)
+        columns = csv_types.infer(connection, scan, names)
     assert columns.rows == len(rows)
     assert not columns.computed
     return columns.types

@@ -351,6 +351,17 @@ def test_rejected_rows_of_many_surplus_values(generate, people):
         generate(people, max_rejected=2)
 
 
+@pytest.mark.parametrize("bad", [b'7,"x"y,3', b"7,x", "7,é,3".encode("latin-1")])
+@pytest.mark.parametrize("query", ["", "SELECT * FROM data", "SELECT c FROM data WHERE c <> ''"])
+def test_no_row_but_the_rejected_one_is_lost(generate, tmp_path, bad, query):
+    path = tmp_path / "t.csv"
+    good = [b"%d,n%d,%d" % (number, number, number) for number in range(5_000)]
+    path.write_bytes(b"\n".join([b"a,b,c", *good[:2_500], bad, *good[2_500:], b"1.5,?,x"]))
+    result = generate(path, max_rejected=1, query=query)
+    assert (result.metadata["rejected"], result.metadata["rows"]) == (1, 5_001)
+    assert str(result.table("train").schema.field("c").type) == "string"
+
+
 def test_no_rejected_file_without_rejected_rows(generate, people):
     assert not (generate(people).folder / "rejected.csv").exists()
 
