@@ -30,6 +30,7 @@ import pyarrow.compute as pc
 from tensorflow_metadata.proto.v0 import schema_pb2
 
 from millrace.data import schemas
+from millrace.data.lists import to_value
 from millrace.errors import DataError
 
 if TYPE_CHECKING:
@@ -90,10 +91,10 @@ def active_features(schema: schema_pb2.Schema) -> list[schema_pb2.Feature]:
 
 
 def single_valued(feature: schema_pb2.Feature) -> bool:
-    """Tells whether a feature holds at most one value a row."""
+    """Tells whether a feature holds at most one value a row: its schema must say so."""
     if feature.HasField("shape"):
         return all(dimension.size == 1 for dimension in feature.shape.dim)
-    return not feature.HasField("value_counts") and feature.value_count.max <= 1
+    return bool(feature.value_count.max == 1)
 
 
 def input_names(columns: Iterable[str]) -> dict[str, str]:
@@ -142,7 +143,7 @@ def to_numpy(batch: pa.RecordBatch, spec: Mapping[str, RawFeature]) -> dict[str,
     for column, feature in spec.items():
         index = batch.schema.get_field_index(column)
         if index >= 0:
-            values = _cast(batch.column(index), column, feature)
+            values = _cast(to_value(batch.column(index), column), column, feature)
         elif feature.required:
             raise DataError(f'The rows lack the column "{column}", which the model needs.')
         else:

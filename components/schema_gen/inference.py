@@ -1,8 +1,8 @@
-"""Infers a schema from the statistics of splits, as TFX's SchemaGen does, and closes two gaps.
+"""Infers a schema from the statistics of splits, as TFX's SchemaGen does, and closes three gaps.
 
 A column of decimals may hold no NaN and no infinity: a single one spoils a mean, and so a model. A
 column without a value in any split gets the lifecycle stage PLANNED, and TensorFlow's libraries
-pass it over.
+pass it over. A column of one value a row says so whichever split comes first.
 """
 
 from __future__ import annotations
@@ -43,8 +43,12 @@ def infer(
             max_string_domain_size=max_string_domain_size,
         )
     empty = [_without_values(split.datasets[0]) for split in filled]
+    single = set.intersection(*(_single(split.datasets[0]) for split in filled))
     for feature in schema.feature:
         _settle(feature, [feature.name in names for names in empty])
+        if not feature.WhichOneof("shape_type") and feature.name in single:
+            # TFDV leaves it open where the first split has no values, as it does for lists.
+            feature.value_count.min = feature.value_count.max = 1
     for domain in schema.string_domain:
         domain.value.sort()
     return schema
@@ -75,4 +79,13 @@ def _without_values(statistics: statistics_pb2.DatasetFeatureStatistics) -> set[
         feature.path.step[0]
         for feature in statistics.features
         if not stored.common(feature).num_non_missing
+    }
+
+
+def _single(statistics: statistics_pb2.DatasetFeatureStatistics) -> set[str]:
+    counts = {feature.path.step[0]: stored.common(feature) for feature in statistics.features}
+    return {
+        name
+        for name, count in counts.items()
+        if not count.num_non_missing or count.min_num_values == count.max_num_values == 1
     }

@@ -79,9 +79,9 @@ def _refuse_lists(
         for column in sources[feature]:
             if column not in spec:
                 raise ModelError(
-                    f'The feature "{feature}" is made of the column "{column}", which holds lists:'
-                    " a model takes one value a row of each column. Spread the list over columns"
-                    " with ExampleGen's query."
+                    f'The feature "{feature}" is made of the column "{column}", which holds lists,'
+                    " or may: its schema has no value_count of at most 1. A model takes one value a"
+                    " row of each column: spread the list over columns with ExampleGen's query."
                 )
 
 

@@ -14,16 +14,17 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
-from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+import pyarrow as pa
 import tensorflow as tf
 import tensorflow_transform as tft
 from tensorflow_metadata.proto.v0 import schema_pb2
 
-from millrace.components.transform import engine
+from millrace.components.transform import engine, profile
 from millrace.components.transform.profile import LARGEST, Column
-from millrace.features import active_features, input_names, single_valued
+from millrace.features import active_features, input_names
 from millrace.problem import Kind, Problem
 
 NUMBER, LEVEL, CATEGORY, LEFT_OUT = "number", "level", "category", "left out"
@@ -83,12 +84,12 @@ def choose(columns: Iterable[Column], optional: set[str], label: str) -> list[Ch
     return named
 
 
-def unfit(schema: schema_pb2.Schema, columns: Container[str], label: str) -> list[Choice]:
+def unfit(schema: schema_pb2.Schema, known: pa.Schema, label: str) -> list[Choice]:
     """Returns the features of a schema that nothing can be made of without looking at the rows.
 
     Args:
         schema: The schema.
-        columns: What the examples have.
+        known: What the examples have.
         label: The label, which is none of them.
     """
     active = {feature.name for feature in active_features(schema)}
@@ -99,13 +100,9 @@ def unfit(schema: schema_pb2.Schema, columns: Container[str], label: str) -> lis
             reason = f"the schema marks it as {stage}"
             if feature.lifecycle_stage == schema_pb2.PLANNED:
                 reason += ", as it does a column without values"
-        elif feature.name not in columns:
-            reason = "the examples do not have it"
-        elif not single_valued(feature):
-            reason = "it holds lists"
         else:
-            continue
-        if feature.name != label:
+            reason = profile.unfit(feature, known)
+        if reason and feature.name != label:
             choices.append(Choice(Column(feature.name, feature.type, 0, 0, 0), LEFT_OUT, reason))
     return choices
 

@@ -188,7 +188,7 @@ def _choose(
     }
     choices = [
         *defaults.choose(profile.columns(root, splits, schema, label), optional, label),
-        *defaults.unfit(schema, data.schema(root, splits[0]).names, label),
+        *defaults.unfit(schema, data.schema(root, splits[0]), label),
     ]
     if all(choice.kind == defaults.LEFT_OUT for choice in choices):
         if not choices:

@@ -10,9 +10,9 @@ from tensorflow_metadata.proto.v0 import schema_pb2
 from tfx_bsl.tfxio.tensor_adapter import TensorAdapter, TensorAdapterConfig
 from tfx_bsl.tfxio.tensor_representation_util import InferTensorRepresentationsFromMixedSchema
 
-from millrace.data.lists import to_list
+from millrace.data.lists import are_lists, to_list, to_value
 from millrace.errors import DataError
-from millrace.features import absent_as_null, active_features
+from millrace.features import absent_as_null, active_features, single_valued
 
 _VALUES = {
     schema_pb2.FLOAT: pa.float32(),
@@ -54,7 +54,7 @@ class RawInputs:
         """
         types = {feature.name: feature.type for feature in self._features}
         for field in schema:
-            value = field.type.value_type if pa.types.is_list(field.type) else field.type
+            value = field.type.value_type if are_lists(field.type) else field.type
             number = pa.types.is_integer(value) or pa.types.is_floating(value)
             text = types.get(field.name, schema_pb2.BYTES) == schema_pb2.BYTES
             if field.name in types and not pa.types.is_null(value) and number == text:
@@ -85,13 +85,15 @@ class RawInputs:
                 f'The examples lack the column "{feature.name}", which the schema requires.'
             )
         values = batch.column(index) if index >= 0 else pa.nulls(batch.num_rows, kind)
+        if single_valued(feature):
+            values = to_value(values, feature.name)
         if required and values.null_count:
             raise DataError(
                 f'"{feature.name}" is missing in {values.null_count} of {batch.num_rows} rows, and'
                 " the schema requires it in every row."
             )
         try:
-            if pa.types.is_list(values.type) or pa.types.is_large_list(values.type):
+            if are_lists(values.type):
                 return values.cast(pa.list_(kind))
             values = values.cast(kind)
             return to_list(values if required else absent_as_null(values))

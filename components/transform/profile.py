@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 from tensorflow_metadata.proto.v0 import schema_pb2
 
 from millrace.data import examples
+from millrace.data.lists import are_lists
 from millrace.features import absent_as_null, active_features, single_valued
 from millrace.problem import are_written_numbers
 
@@ -65,12 +66,12 @@ class Column:
 def columns(
     root: Path, splits: Sequence[str], schema: schema_pb2.Schema, label: str
 ) -> list[Column]:
-    """Describes every feature of the schema but the label that holds one value a row."""
-    known = set(examples.schema(root, splits[0]).names)
+    """Describes every feature of the schema but the label and those that are unfit."""
+    known = examples.schema(root, splits[0])
     features = [
         feature
         for feature in active_features(schema)
-        if feature.name != label and feature.name in known and single_valued(feature)
+        if feature.name != label and not unfit(feature, known)
     ]
     looks = [_Text() if feature.type == schema_pb2.BYTES else _Number() for feature in features]
     names = [feature.name for feature in features]
@@ -81,6 +82,22 @@ def columns(
             values = batch.column(batch.schema.get_field_index(feature.name))
             look.at(values if feature.HasField("shape") else absent_as_null(values))
     return [look.column(feature, rows) for feature, look in zip(features, looks, strict=True)]
+
+
+def unfit(feature: schema_pb2.Feature, known: pa.Schema) -> str:
+    """Returns why nothing can be made of a feature in use, if so; its rows are not looked at.
+
+    Args:
+        feature: The feature.
+        known: What the examples have.
+    """
+    if feature.name not in known.names:
+        return "the examples do not have it"
+    if are_lists(known.field(feature.name).type):
+        return "it holds lists"
+    if not single_valued(feature):
+        return "the schema lets it hold lists"
+    return ""
 
 
 def _batches(root: Path, splits: Sequence[str], names: list[str]) -> Iterable[pa.RecordBatch]:

@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 import tensorflow_transform as tft
 from tensorflow_metadata.proto.v0 import schema_pb2
 
+from millrace.data.lists import are_lists
 from millrace.problem import Kind, Problem
 
 _BARS = 24
@@ -94,8 +95,7 @@ class Gallery:
         """Takes note of a batch."""
         for field, column in zip(batch.schema, batch.columns, strict=True):
             self._kinds[field.name] = _kind(field.type)
-            nested = pa.types.is_list(field.type) or pa.types.is_fixed_size_list(field.type)
-            values = column.flatten() if nested else column
+            values = column.flatten() if are_lists(field.type) else column
             if not pa.types.is_binary(values.type):
                 seen = self._seen.setdefault(field.name, _Seen())
                 seen.look(values.to_numpy(zero_copy_only=False))

@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
+
+from millrace.errors import DataError
 
 
 def to_lists(batch: pa.RecordBatch) -> pa.RecordBatch:
@@ -16,9 +19,34 @@ def to_lists(batch: pa.RecordBatch) -> pa.RecordBatch:
     )
 
 
+def are_lists(kind: pa.DataType) -> bool:
+    """Tells whether a column of a type holds lists."""
+    return bool(
+        pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
+    )
+
+
+def to_value(column: pa.Array, name: str) -> pa.Array:
+    """Returns a column with the value of each list; an empty one is a missing value.
+
+    Raises:
+        DataError: A list has more than one.
+    """
+    if not are_lists(column.type):
+        return column
+    lengths = pc.fill_null(pc.list_value_length(column), 0)
+    longest = pc.max(lengths).as_py() or 0
+    if longest > 1:
+        raise DataError(
+            f'"{name}" holds lists of up to {longest:,} values, and the schema says it holds one.'
+        )
+    rows = np.cumsum(lengths.to_numpy()) - 1
+    return column.flatten().take(pa.array(rows, mask=lengths.to_numpy() == 0))
+
+
 def to_list(column: pa.Array) -> pa.Array:
     """Returns a column with each value as a list."""
-    if pa.types.is_list(column.type) or pa.types.is_large_list(column.type):
+    if are_lists(column.type):
         return column
     if not column.null_count:
         return pa.ListArray.from_arrays(

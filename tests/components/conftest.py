@@ -74,6 +74,7 @@ def write_schema(folder: Path, label: str = "label", columns: dict | None = None
     schema = schema_pb2.Schema()
     for name, (kind, required) in (columns or COLUMNS).items():
         feature = schema.feature.add(name=name, type=schema_pb2.FeatureType.Value(kind))
+        feature.value_count.max = 1
         if required:
             feature.shape.dim.add(size=1)
     schema.feature.add(name=label, type=schema_pb2.BYTES).shape.dim.add(size=1)

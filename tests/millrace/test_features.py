@@ -29,6 +29,7 @@ def schema(**columns: tuple[str, bool]) -> schema_pb2.Schema:
     result = schema_pb2.Schema()
     for name, (kind, required) in columns.items():
         feature = result.feature.add(name=name, type=schema_pb2.FeatureType.Value(kind))
+        feature.value_count.max = 1
         if required:
             feature.shape.dim.add(size=1)
             feature.presence.min_fraction = 1.0
@@ -46,9 +47,10 @@ def test_spec_has_every_column_but_the_label_in_order() -> None:
 
 
 def test_lists_are_left_out() -> None:
-    raw = schema(kept=("INT", True), pair=("INT", True), many=("INT", False))
+    raw = schema(kept=("INT", True), pair=("INT", True), many=("INT", False), open=("INT", False))
     raw.feature[1].shape.dim[0].size = 2
     raw.feature[2].value_count.max = 5
+    raw.feature[3].ClearField("value_count")
     assert list(raw_spec(raw, "label")) == ["kept"]
 
 
@@ -160,6 +162,12 @@ def test_missing_values_are_stood_for() -> None:
 )
 def test_what_stands_for_a_missing_value_is_one(values, kind, expected) -> None:
     assert absent_as_null(pa.array(values, kind)).to_pylist() == expected
+
+
+def test_lists_of_one_are_values() -> None:
+    batch = pa.record_batch([pa.array([[3]]), pa.array([["a"]])], ["count", "kind"])
+    inputs = to_numpy(batch, SPEC)
+    assert (inputs["count"].tolist(), inputs["kind"].tolist()) == ([[3]], [[b"a"]])
 
 
 def test_optional_columns_may_be_absent() -> None:

@@ -129,6 +129,16 @@ def test_a_column_without_values_is_kept_and_marked(describe, infer):
     assert re.search(r"No values:</span> empty\. Later steps leave this column out", page(schema))
 
 
+def test_one_value_a_row_is_told_whichever_split_comes_first(describe, infer):
+    some = [None, "a", "b"] * (ROWS // 2)
+    full = {"text": pa.array(some[:ROWS]), "lists": pa.array([["a"], ["a", "b"]] * (ROWS // 2))}
+    none = {name: pa.nulls(ROWS, column.type) for name, column in full.items()}
+    for first, second in ((full, none), (none, full)):
+        found = features(infer(describe(a=table(**first), b=table(**second))))
+        assert (found["text"].value_count.min, found["text"].value_count.max) == (1, 1)
+        assert found["lists"].value_count.max == 0
+
+
 def test_a_split_without_rows_says_nothing(describe, infer):
     alone = features(infer(describe(train=table())))
     statistics = describe(train=table(), eval=table().slice(0, 0))

@@ -44,6 +44,7 @@ def schema_of(data: pa.Table) -> schema_pb2.Schema:
     schema = schema_pb2.Schema()
     for field, column in zip(data.schema, data.columns, strict=True):
         feature = schema.feature.add(name=field.name, type=kinds[str(field.type)])
+        feature.value_count.max = 1
         if not column.null_count:
             feature.presence.min_fraction = 1.0
             feature.shape.dim.add(size=1)

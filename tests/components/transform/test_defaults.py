@@ -15,6 +15,7 @@ from tensorflow_metadata.proto.v0 import schema_pb2
 from millrace.components.transform import defaults, profile
 from millrace.components.transform.defaults import CATEGORY, LEFT_OUT, LEVEL, NUMBER
 from millrace.components.transform.profile import Column
+from millrace.data import schemas
 
 INT, FLOAT, BYTES = schema_pb2.INT, schema_pb2.FLOAT, schema_pb2.BYTES
 
@@ -87,20 +88,54 @@ def test_texts_that_are_no_dates(text: str) -> None:
 
 def test_features_that_are_not_looked_at() -> None:
     schema = schema_pb2.Schema()
-    for name in ("kept", "planned", "old", "lists", "absent", "label"):
-        schema.feature.add(name=name, type=INT)
+    for name in ("kept", "planned", "old", "lists", "absent", "label", "singles", "open"):
+        schema.feature.add(name=name, type=INT).value_count.max = 1
     schema.feature[1].lifecycle_stage = schema_pb2.PLANNED
     schema.feature[2].lifecycle_stage = schema_pb2.DEPRECATED
-    schema.feature[3].value_count.max = 3
+    schema.feature[7].ClearField("value_count")
     schema.feature[5].lifecycle_stage = schema_pb2.DEPRECATED
-    known = ["kept", "planned", "old", "lists", "label"]
+    known = pa.schema({
+        feature.name: pa.list_(pa.int64()) if feature.name in ("lists", "singles") else pa.int64()
+        for feature in schema.feature
+        if feature.name != "absent"
+    })  # fmt: skip
     reasons = {each.column.name: each.reason for each in defaults.unfit(schema, known, "label")}
     assert reasons == {
         "planned": "the schema marks it as planned, as it does a column without values",
         "old": "the schema marks it as deprecated",
         "lists": "it holds lists",
         "absent": "the examples do not have it",
+        "singles": "it holds lists",
+        "open": "the schema lets it hold lists",
     }
+
+
+@pytest.mark.parametrize(
+    ("kind", "values"),
+    [
+        (INT, [[1]]),
+        (BYTES, [["a"], ["a", "b"]]),
+        (BYTES, [[], ["a"]]),
+        (BYTES, [None, ["a"], ["a", "b"]]),
+        (FLOAT, [[0.5], None, []]),
+    ],
+)
+def test_lists_of_any_length_are_left_out(helpers, tmp_path, kind, values) -> None:
+    table = pa.table({
+        "list": pa.array((values * 60)[:60]),
+        "number": np.arange(60) % 7 / 3,
+        "label": np.arange(60) % 2,
+    })  # fmt: skip
+    rows = helpers.write(tmp_path, {"train": table, "eval": table})
+    schema = schemas.load(rows.schema)
+    schema.feature[0].type = kind
+    if len(values) > 1:  # TFDV then leaves open how many values there are
+        schema.feature[0].ClearField("shape")
+        schema.feature[0].ClearField("value_count")
+    schemas.save(rows.schema, schema)
+    transformed = helpers.transform(rows, tmp_path)
+    assert "it holds lists" in transformed.report
+    assert transformed.split("train").column_names == ["label", "number"]
 
 
 def test_outputs_are_named_apart() -> None:

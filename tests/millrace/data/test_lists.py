@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from millrace.data.lists import to_list, to_lists
+from millrace.data.lists import to_list, to_lists, to_value
+from millrace.errors import DataError
 
 values = {
     pa.int64(): st.integers(-(2**63), 2**63 - 1),
@@ -32,6 +33,21 @@ def test_a_value_becomes_a_list_of_one(column, start, length):
     assert listed.type == pa.list_(kind)
     expected = content[start : start + length]
     assert listed.to_pylist() == [None if one is None else [one] for one in expected]
+
+
+@settings(max_examples=80, deadline=None)
+@given(columns, st.integers(0, 5), st.integers(0, 30))
+def test_a_list_of_one_becomes_its_value(column, start, length):
+    kind, content = column
+    array = pa.array(content, kind).slice(start, length)
+    assert to_value(array, "x") is array
+    assert to_value(to_list(array), "x").to_pylist() == array.to_pylist()
+
+
+def test_an_empty_list_is_a_missing_value():
+    assert to_value(pa.array([[], ["a"], None, [None]]), "x").to_pylist() == [None, "a", None, None]
+    with pytest.raises(DataError, match='"x" holds lists of up to 2 values, and the schema says'):
+        to_value(pa.array([[1], [1, 2]]), "x")
 
 
 def test_nan_is_a_value():
