@@ -113,6 +113,18 @@ def test_infinities_and_nan_are_carried_through(generate, tmp_path):
     assert values[5:] == [math.inf, None, 2.5]
 
 
+@pytest.mark.parametrize("kind", [pa.float32(), pa.float64()])
+def test_nan_of_parquet_files_that_tell_bounds(generate, tmp_path, kind):
+    path = tmp_path / "t.parquet"
+    numbers = [float(number) for number in range(40)]
+    pq.write_table(pa.table({"x": pa.array([*numbers, math.nan, None], kind)}), path)
+    query = "SELECT * FROM data WHERE isnan(x) OR x IS NULL"
+    for result in (generate(path), generate(path, query=query, splits={"all": 1})):
+        values = {str(row["x"]) for row in result.rows()}
+        assert {"nan", "None"} <= values
+    assert len(values) == 2
+
+
 def test_types_of_parquet_columns(generate, tmp_path):
     import datetime
     import decimal
