@@ -63,7 +63,7 @@ def run(
     _check(examples.path, raw_schema, label, analyze_splits)
     posed = problems.infer(examples.path, label, problem, analyze_splits)
     logger.info('"%s" poses a %s problem', posed.label, posed.kind.value)
-    inputs = RawInputs(raw_schema)
+    inputs = RawInputs(raw_schema, label)
     splits = {
         name: Split(examples.path, name, inputs.present(data.schema(examples.path, name)))
         for name in data.splits(examples.path)
@@ -216,7 +216,7 @@ def _analyze(
     except engine.Unsupported as reason:
         logger.info("the analysis runs on Beam, because of %s", reason)
         files = [path for split in splits for path in data.shards(split.root, split.name)]
-        on_beam.analyze(function, inputs.schema, files, folder)
+        on_beam.analyze(function, inputs, files, folder)
         return engine.load(folder, inputs)
 
 

@@ -24,16 +24,19 @@ _VALUES = {
 class RawInputs:
     """Turns batches of raw rows into tensors by the schema.
 
-    A required feature becomes a dense tensor of its shape, an optional one a `tf.SparseTensor`.
+    A required feature becomes a dense tensor of its shape, an optional one a `tf.SparseTensor`. No
+    value of the label stands for a missing one: the empty text is a class.
 
     Attributes:
         schema: The schema.
+        label: The label.
         config: What TFX's own readers need to do the same.
         specs: The type of each tensor.
     """
 
-    def __init__(self, schema: schema_pb2.Schema) -> None:
+    def __init__(self, schema: schema_pb2.Schema, label: str) -> None:
         self.schema = schema
+        self.label = label
         self._features = active_features(schema)
         if not self._features:
             raise DataError("The schema has no feature in use, so there is nothing to transform.")
@@ -96,7 +99,8 @@ class RawInputs:
             if are_lists(values.type):
                 return values.cast(pa.list_(kind))
             values = values.cast(kind)
-            return to_list(values if required else absent_as_null(values))
+            kept = required or feature.name == self.label
+            return to_list(values if kept else absent_as_null(values))
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
             name = schema_pb2.FeatureType.Name(feature.type)
             raise DataError(

@@ -46,7 +46,7 @@ def find(root: Path, splits: Sequence[str], names: Sequence[str], posed: Problem
         path, group = groups[position]
         with contextlib.closing(pq.ParquetFile(path)) as file:
             rows = file.read_row_group(group, columns=[*suspects, posed.label])
-        label = _column(rows, posed.label)
+        label = rows.column(posed.label).combine_chunks()  # of which no value stands for none
         suspects = {
             name: suspect
             for name, suspect in suspects.items()

@@ -19,7 +19,7 @@ from millrace.data.examples import BATCH_ROWS
 
 def analyze(
     preprocessing_fn: Callable[[dict[str, Any]], dict[str, Any]],
-    schema: schema_pb2.Schema,
+    inputs: RawInputs,
     files: Sequence[Path],
     folder: Path,
     runner: str | None = None,
@@ -28,7 +28,7 @@ def analyze(
 
     Args:
         preprocessing_fn: The user's function.
-        schema: The schema of the rows.
+        inputs: What makes tensors of the rows.
         files: The files.
         folder: Gets what `tft.TFTransformOutput` loads.
         runner: Beam's runner; None is its default, which knows two phases of analysis and no more.
@@ -41,21 +41,21 @@ def analyze(
         batches = (
             pipeline
             | "Files" >> beam.Create([str(path) for path in files])
-            | "Read" >> beam.ParDo(_Read(schema.SerializeToString()))
+            | "Read" >> beam.ParDo(_Read(inputs.schema.SerializeToString(), inputs.label))
         )
-        analyzed = (batches, RawInputs(schema).config) | tft_beam.AnalyzeDataset(preprocessing_fn)
+        analyzed = (batches, inputs.config) | tft_beam.AnalyzeDataset(preprocessing_fn)
         _ = analyzed | tft_beam.WriteTransformFn(str(folder))
 
 
 class _Read(beam.DoFn):  # type: ignore[misc]
     """Reads a file as batches in TFX's layout."""
 
-    def __init__(self, schema: bytes) -> None:
+    def __init__(self, schema: bytes, label: str) -> None:
         super().__init__()
-        self._schema = schema
+        self._schema, self._label = schema, label
 
     def setup(self) -> None:
-        self._inputs = RawInputs(schema_pb2.Schema.FromString(self._schema))
+        self._inputs = RawInputs(schema_pb2.Schema.FromString(self._schema), self._label)
 
     def process(self, path: str) -> Iterator[pa.RecordBatch]:
         columns = self._inputs.present(pq.read_schema(path))

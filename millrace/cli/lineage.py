@@ -95,6 +95,7 @@ def _document(found: Found, graph: Graph, downstream: bool) -> dict[str, Any]:
         "uri": found.artifact.uri if found.artifact else found.uri,
         "direction": "downstream" if downstream else "upstream",
         "others": [other.id for other in found.others],
+        "patterns": list(found.patterns),
         **graph.to_json(),
     }
 
@@ -109,9 +110,12 @@ def _print_descendants(console: Console, found: Found, graph: Graph) -> None:
         tasks = list({task.id: task for task in readers}.values())
         title = trees.title(found.artifact)
         title.append(f"\n{found.artifact.uri}", "dim")
+        if found.patterns:
+            title.append("\nmatches the pattern: whether it was there is not recorded", "yellow")
     else:
         tasks = [graph.tasks[number] for number in found.readers if number in graph.tasks]
-        title = Text(found.uri, "bold").append("\ndata from outside: tasks were given it", "dim")
+        given = " or ".join(["it", *found.patterns]) + ", which it matches" * bool(found.patterns)
+        title = Text(found.uri, "bold").append(f"\ndata from outside: tasks were given {given}", "dim")
     if not tasks:
         console.print(title)
         console.print("No task has read it.", style="yellow")

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import fnmatch
+import itertools
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from millrace import paths
@@ -17,6 +18,7 @@ from millrace.lineage.store import Store
 
 _HEX = re.compile(r"(?:sha256:)?([0-9a-f]{4,64})")
 _SOME = 5
+_SIGNS = frozenset("*?[")
 
 
 @dataclass(frozen=True)
@@ -28,12 +30,14 @@ class Found:
         others: Artifacts of the same content, or at the same place before.
         uri: The data from outside.
         readers: The executions of the tasks that were given it as a parameter.
+        patterns: What was read instead of it, and names it now; lineage does not say of what.
     """
 
     artifact: ArtifactRecord | None = None
     others: tuple[ArtifactRecord, ...] = ()
     uri: str = ""
     readers: tuple[int, ...] = ()
+    patterns: tuple[str, ...] = ()
 
 
 def find(store: Store, text: str) -> Found:
@@ -107,11 +111,16 @@ def _by_digest(store: Store, text: str) -> Found | None:
 
 
 def _by_pattern(store: Store, text: str) -> Found | None:
-    """Finds what was read by a pattern that names a file."""
-    places = _places(text)[:1]
-    return _newest(
-        one for one in store.call("get_artifacts") for place in places if _matches(place, one.uri)
-    )
+    """Finds what was read by a pattern that names a file, unless the file was not there then."""
+    messages = [
+        message
+        for message in store.call("get_artifacts")
+        for place in _places(text)[:1]
+        if _matches(place, message.uri) and _may_hold(message, place)
+    ]
+    unlisted = {message.uri for message in messages if not _files(message)}
+    found = _newest(messages)
+    return replace(found, patterns=tuple(sorted(unlisted))) if found else None
 
 
 def _newest(messages: Iterable[pb.Artifact]) -> Found | None:
@@ -123,12 +132,18 @@ def _newest(messages: Iterable[pb.Artifact]) -> Found | None:
 def _from_outside(store: Store, text: str) -> Found | None:
     """Finds the tasks that were given a file, folder or address as a parameter."""
     names = set(_places(text)[:1]) | {text}
-    readers = [
-        int(message.id)
-        for message in store.call("get_executions_by_type", Kind.CONTAINER)
-        if any(_names(value, names) for value in values.struct(message, "inputs").values())
-    ]
-    return Found(uri=text, readers=tuple(readers)) if readers else None
+    recorded = {message.uri for message in store.call("get_artifacts")}  # `_by_pattern` knows these
+    readers, patterns = [], set()
+    for message in store.call("get_executions_by_type", Kind.CONTAINER):
+        places = set(_texts(list(values.struct(message, "inputs").values())))
+        if any(_holds(place, name) for place in places for name in names):
+            readers.append(int(message.id))
+        elif named := {
+            place for place in places - recorded if any(_matches(name, place) for name in names)
+        }:
+            readers.append(int(message.id))
+            patterns |= named
+    return Found(None, (), text, tuple(readers), tuple(sorted(patterns))) if readers else None
 
 
 def _places(text: str) -> list[str]:
@@ -145,17 +160,42 @@ def _places(text: str) -> list[str]:
     return [str(place) for place in ways]
 
 
-def _names(value: Any, names: set[str]) -> bool:
-    """Tells whether a parameter names one of some places, as itself, as its folder or by a glob."""
-    return any(
-        name == place or name.startswith(place.rstrip("/") + "/") or _matches(name, place)
-        for place in _texts(value)
-        for name in names
-    )
+def _holds(place: str, name: str) -> bool:
+    """Tells whether a place is another, or the folder that it is in."""
+    return name == place or name.startswith(place.rstrip("/") + "/")
 
 
 def _matches(name: str, pattern: str) -> bool:
-    return any(sign in pattern for sign in "*?[") and fnmatch.fnmatchcase(name, pattern)
+    """Tells whether a pattern names a place, or a folder that it is in."""
+    return not _SIGNS.isdisjoint(pattern) and _fit(_parts(name), _parts(pattern))
+
+
+def _fit(parts: list[str], patterns: list[str]) -> bool:
+    if not patterns:
+        return True
+    if patterns[0] == "**" and _fit(parts, patterns[1:]):
+        return True
+    if not parts or not fnmatch.fnmatchcase(parts[0], patterns[0]):
+        return False
+    return _fit(parts[1:], patterns if patterns[0] == "**" else patterns[1:])
+
+
+def _may_hold(message: pb.Artifact, place: str) -> bool:
+    """Tells whether a place was among the files that a pattern named, if they are listed."""
+    fixed = itertools.takewhile(_SIGNS.isdisjoint, _parts(message.uri))
+    name = "/".join(_parts(place)[len(list(fixed)) :])
+    files = _files(message)
+    return not files or any(_holds(name, file) for file in files)
+
+
+def _files(message: pb.Artifact) -> Iterable[str]:
+    """Returns the files that an artifact consisted of, by their paths in it, if they are listed."""
+    files = values.metadata(message).get("file_digests")
+    return files if isinstance(files, dict) else ()
+
+
+def _parts(place: str) -> list[str]:
+    return [part for part in place.split("/") if part]
 
 
 def _texts(value: Any) -> Iterator[str]:

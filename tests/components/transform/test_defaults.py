@@ -14,6 +14,7 @@ from tensorflow_metadata.proto.v0 import schema_pb2
 
 from millrace.components.transform import defaults, profile
 from millrace.components.transform.defaults import CATEGORY, LEFT_OUT, LEVEL, NUMBER
+from millrace.components.transform.inputs import RawInputs
 from millrace.components.transform.profile import Column
 from millrace.data import schemas
 
@@ -228,6 +229,20 @@ def test_label_is_encoded(helpers, tmp_path, labels, encoded) -> None:
     rows = helpers.write(tmp_path / "rows", {"train": table, "eval": table})
     transformed = helpers.transform(rows, tmp_path / "out")
     assert transformed.split("eval")["label"].to_pylist() == encoded * 10
+
+
+def test_the_empty_text_is_a_class(helpers, tmp_path) -> None:
+    table = pa.table({"x": [0, 1, 2, 3] * 60, "label": ["", "yes", ""] * 80})
+    rows = helpers.write(tmp_path / "rows", {"train": table, "eval": table})
+    transformed = helpers.transform(rows, tmp_path / "out")
+    assert transformed.split("eval")["label"].to_pylist() == [0, 1, 0] * 80
+    schema = helpers.schema_of(table)
+    for feature in schema.feature:
+        feature.ClearField("shape")
+        feature.value_count.max = 1
+    (batch,) = table.slice(0, 2).to_batches()
+    listed = RawInputs(schema, "label").lists(batch)
+    assert listed.to_pydict() == {"x": [[0], [1]], "label": [[b""], [b"yes"]]}
 
 
 def test_categories_have_a_range_in_the_transformed_schema(by_default) -> None:

@@ -151,7 +151,7 @@ class Both:
 
 def analyze_both(preprocessing_fn: Any, rows: Any, root: Path, runner: str | None = None) -> Both:
     schema = schemas.load(rows.schema)
-    inputs = RawInputs(schema)
+    inputs = RawInputs(schema, "label")
 
     def batches():
         return examples.read(rows.examples, "train")
@@ -159,7 +159,7 @@ def analyze_both(preprocessing_fn: Any, rows: Any, root: Path, runner: str | Non
     (batch,) = examples.read(rows.examples, "eval")
     here = engine.analyze(preprocessing_fn, inputs, batches, root / "local")
     files = examples.shards(rows.examples, "train")
-    on_beam.analyze(preprocessing_fn, schema, files, root / "beam", runner)
+    on_beam.analyze(preprocessing_fn, inputs, files, root / "beam", runner)
     there = engine.load(root / "beam", inputs)
     return Both(
         {name: value.numpy() for name, value in here.transform(batch).items()},
@@ -235,7 +235,7 @@ def counted_by_beam(inputs: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_what_only_beam_can_do_is_refused_before_data_is_read(rows, tmp_path) -> None:
-    inputs = RawInputs(schemas.load(rows.schema))
+    inputs = RawInputs(schemas.load(rows.schema), "label")
     with pytest.raises(engine.Unsupported, match="PTransform"):
         engine.analyze(counted_by_beam, inputs, never_read, tmp_path)
     assert not list(tmp_path.iterdir())
@@ -244,7 +244,7 @@ def test_what_only_beam_can_do_is_refused_before_data_is_read(rows, tmp_path) ->
 @pytest.mark.parametrize("version", ["1.15.0", "1.22.0", "2.0.0"])
 def test_other_versions_of_tft_are_left_to_beam(rows, tmp_path, monkeypatch, version) -> None:
     monkeypatch.setattr(tft, "__version__", version)
-    inputs = RawInputs(schemas.load(rows.schema))
+    inputs = RawInputs(schemas.load(rows.schema), "label")
     with pytest.raises(engine.Unsupported, match=version):
         engine.analyze(few_analyzers, inputs, never_read, tmp_path)
 
@@ -256,7 +256,7 @@ def test_data_is_read_once_for_each_phase(rows, tmp_path) -> None:
         readings.append(1)
         return examples.read(rows.examples, "train")
 
-    inputs = RawInputs(schemas.load(rows.schema))
+    inputs = RawInputs(schemas.load(rows.schema), "label")
     engine.analyze(few_analyzers, inputs, batches, tmp_path)
     assert len(readings) == 2
 
@@ -272,7 +272,7 @@ def test_sources_are_the_columns_that_a_feature_is_computed_from(rows, tmp_path)
             "none": tf.ones_like(whole) * tft.mean(whole),
         }
 
-    inputs = RawInputs(schemas.load(rows.schema))
+    inputs = RawInputs(schemas.load(rows.schema), "label")
     analysis = engine.analyze(
         preprocessing_fn, inputs, lambda: examples.read(rows.examples, "train"), tmp_path
     )
@@ -292,7 +292,7 @@ def test_analyzers_in_another_order_each_time_are_refused(rows, tmp_path) -> Non
         columns.reverse()
         return {name: tft.scale_to_0_1(tf.cast(inputs[name], tf.float32)) for name in columns}
 
-    inputs = RawInputs(schemas.load(rows.schema))
+    inputs = RawInputs(schemas.load(rows.schema), "label")
     with pytest.raises(ModuleError, match="another order each time"):
         engine.analyze(
             preprocessing_fn, inputs, lambda: examples.read(rows.examples, "train"), tmp_path
