@@ -115,7 +115,9 @@ def _print_descendants(console: Console, found: Found, graph: Graph) -> None:
     else:
         tasks = [graph.tasks[number] for number in found.readers if number in graph.tasks]
         given = " or ".join(["it", *found.patterns]) + ", which it matches" * bool(found.patterns)
-        title = Text(found.uri, "bold").append(f"\ndata from outside: tasks were given {given}", "dim")
+        title = Text(found.uri, "bold").append(
+            f"\ndata from outside: tasks were given {given}", "dim"
+        )
     if not tasks:
         console.print(title)
         console.print("No task has read it.", style="yellow")

@@ -133,7 +133,8 @@ def _from_outside(store: Store, text: str) -> Found | None:
     """Finds the tasks that were given a file, folder or address as a parameter."""
     names = set(_places(text)[:1]) | {text}
     recorded = {message.uri for message in store.call("get_artifacts")}  # `_by_pattern` knows these
-    readers, patterns = [], set()
+    readers: list[int] = []
+    patterns: set[str] = set()
     for message in store.call("get_executions_by_type", Kind.CONTAINER):
         places = set(_texts(list(values.struct(message, "inputs").values())))
         if any(_holds(place, name) for place in places for name in names):
@@ -143,7 +144,9 @@ def _from_outside(store: Store, text: str) -> Found | None:
         }:
             readers.append(int(message.id))
             patterns |= named
-    return Found(None, (), text, tuple(readers), tuple(sorted(patterns))) if readers else None
+    if not readers:
+        return None
+    return Found(uri=text, readers=tuple(readers), patterns=tuple(sorted(patterns)))
 
 
 def _places(text: str) -> list[str]:

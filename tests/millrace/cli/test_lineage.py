@@ -81,9 +81,22 @@ def test_which_models_has_this_file_touched(history, model, capsys, downstream):
     history.run("flights-2", data="other rows", data_uri="/data/*.csv")
     history.run("flights-3", data="third", data_uri="/elsewhere/flights.csv")
     out = shown(history, capsys, "/data/flights.csv", downstream)
-    assert out.startswith("/data/flights.csv\ndata from outside: tasks were given it\n├── example-")
+    assert out.startswith(
+        "/data/flights.csv\ndata from outside: tasks were given it or /data/*.csv, which it matches"
+        "\n├── example-"
+    )
     assert "2 models made from it\n" in out
     assert "flights-3" not in out
+
+
+def test_a_file_that_matches_a_pattern_without_a_list(history, capsys):
+    source = ArtifactRecord("*.csv", "/data/*.csv", metadata={"digest": "ab" * 32})
+    history.start("r1").start_task("t", inputs={"data_uri": [source]})
+    said = "matches the pattern: whether it was there is not recorded"
+    assert f"\n/data/*.csv\n{said}\n└── t" in shown(history, capsys, "/data/x.csv")
+    assert "\n/data/*.csv\n└── t" in shown(history, capsys, "/data/*.csv")
+    lineage.show("/data/x.csv", history.root, None, downstream=False, as_json=True)
+    assert json.loads(capsys.readouterr().out)["patterns"] == ["/data/*.csv"]
 
 
 def test_nobody_read_it(history, model, capsys):

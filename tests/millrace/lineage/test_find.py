@@ -158,6 +158,9 @@ def test_not_what_was_deleted(history, model):
         ("/data/*.csv", "/data/flights.csv"),
         ("gs://bucket/day-1/*", "gs://bucket/day-1/x.csv"),
         (["/other", "/data/flights.csv"], "/data/flights.csv"),
+        ("/data/day-*", "/data/day-1/flights.csv"),
+        ("/data/**/*.csv", "/data/flights.csv"),
+        ("/data/**/*.csv", "/data/a/b/flights.csv"),
     ],
 )
 def test_data_from_outside(history, given, asked):
@@ -168,14 +171,38 @@ def test_data_from_outside(history, given, asked):
     assert found.artifact is None
     assert found.readers == (reader,)
     assert found.uri == asked
+    assert found.patterns == ((given,) if "*" in given else ())
+
+
+@pytest.mark.parametrize("given", ["/data/*.csv", "/data/*/*/x.csv", "/*/x.csv", "/data/s*b.csv"])
+def test_a_star_stays_within_its_folder(history, given):
+    run = history.start("r1")
+    run.start_task("t", parameters={"data_uri": given})
+    assert "There is no artifact" in missing(history.store, "/data/sub/x.csv")
+
+
+def test_only_files_that_a_pattern_named(history):
+    """A file that came later has touched no model."""
+    run = history.start("r1")
+    files = {"x.csv": "ab", "day-1/y.csv": "cd"}
+    metadata = {"digest": "ab" * 32, "file_digests": files}
+    source = ArtifactRecord("*", "/data/[dx]*", metadata=metadata)
+    run.start_task("t", parameters={"data_uri": "/data/[dx]*"}, inputs={"data_uri": [source]})
+    for was_there in ("x.csv", "day-1/y.csv", "day-1"):
+        found = find(history.store, f"/data/{was_there}")
+        assert (found.artifact.uri, found.patterns) == ("/data/[dx]*", ())
+    for came_later in ("xx.csv", "day-1/z.csv", "day-2", "y.csv"):
+        assert "There is no artifact" in missing(history.store, f"/data/{came_later}")
 
 
 def test_by_a_file_that_a_pattern_names(history):
     run = history.start("r1")
     source = ArtifactRecord("*.csv", "/data/*.csv", metadata={"digest": "ab" * 32})
     run.start_task("t", parameters={"data_uri": "/data/*.csv"}, inputs={"data_uri": [source]})
-    assert find(history.store, "/data/x.csv").artifact.uri == "/data/*.csv"
-    assert find(history.store, "/data/*.csv").artifact.uri == "/data/*.csv"
+    found = find(history.store, "/data/x.csv")
+    assert (found.artifact.uri, found.patterns) == ("/data/*.csv", ("/data/*.csv",))
+    found = find(history.store, "/data/*.csv")
+    assert (found.artifact.uri, found.patterns) == ("/data/*.csv", ())
     assert "There is no artifact" in missing(history.store, "/data/x.tsv")
 
 
