@@ -8,6 +8,7 @@ import math
 import subprocess
 import sys
 
+import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -113,16 +114,16 @@ def test_infinities_and_nan_are_carried_through(generate, tmp_path):
     assert values[5:] == [math.inf, None, 2.5]
 
 
+@pytest.mark.skipif(duckdb.__version__ < "1.4", reason="this DuckDB always believes the bounds")
 @pytest.mark.parametrize("kind", [pa.float32(), pa.float64()])
 def test_nan_of_parquet_files_that_tell_bounds(generate, tmp_path, kind):
     path = tmp_path / "t.parquet"
     numbers = [float(number) for number in range(40)]
     pq.write_table(pa.table({"x": pa.array([*numbers, math.nan, None], kind)}), path)
-    query = "SELECT * FROM data WHERE isnan(x) OR x IS NULL"
-    for result in (generate(path), generate(path, query=query, splits={"all": 1})):
-        values = {str(row["x"]) for row in result.rows()}
-        assert {"nan", "None"} <= values
-    assert len(values) == 2
+    assert len(generate(path).rows()) == 42
+    for where in ("isnan(x)", "x > 100", "NOT x < 40"):
+        query = f"SELECT * FROM data WHERE {where}"
+        assert str(generate(path, query=query, splits={"all": 1}).rows()) == "[{'x': nan}]"
 
 
 def test_types_of_parquet_columns(generate, tmp_path):
