@@ -130,6 +130,11 @@ def absent_as_null(values: pa.Array) -> pa.Array:
     return pc.if_else(stands, None, values) if pc.any(stands).as_py() else values
 
 
+def cast(values: pa.Array, kind: pa.DataType) -> pa.Array:
+    """Returns values as a type; whole numbers too are rounded to what a decimal one can hold."""
+    return pc.cast(values, kind, safe=not pa.types.is_floating(kind))
+
+
 def to_numpy(batch: pa.RecordBatch, spec: Mapping[str, RawFeature]) -> dict[str, Array]:
     """Returns a batch of raw rows as the inputs of `raw_features`, by input name.
 
@@ -200,8 +205,7 @@ def _cast(values: pa.Array, column: str, feature: RawFeature) -> pa.Array:
     if feature.dtype == "string" and not (_is_text(values.type) or pa.types.is_null(values.type)):
         raise DataError(f'"{column}" is {values.type}, and the schema says it is text.')
     try:
-        # A decimal number loses digits as float32; that is no error, and pyarrow takes it for none.
-        return values.cast(_ARROW[feature.dtype])
+        return cast(values, _ARROW[feature.dtype])
     except pa.ArrowInvalid as error:
         raise DataError(
             f'"{column}" is {values.type} and cannot be read as {feature.dtype}: {error}'

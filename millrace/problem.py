@@ -295,7 +295,7 @@ def _some(values: Any) -> str:
 
 def _as_numbers(values: pa.Array, label: str, split: str) -> Array:
     try:
-        numbers: Array = values.cast(pa.float64()).to_numpy(zero_copy_only=False)
+        numbers: Array = pc.cast(values, pa.float64(), safe=False).to_numpy(zero_copy_only=False)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
         raise DataError(f'The label "{label}" is {values.type} and must be a number.') from error
     if not np.isfinite(numbers).all():

@@ -12,7 +12,7 @@ from tfx_bsl.tfxio.tensor_representation_util import InferTensorRepresentationsF
 
 from millrace.data.lists import are_lists, to_list, to_value
 from millrace.errors import DataError
-from millrace.features import absent_as_null, active_features, single_valued
+from millrace.features import absent_as_null, active_features, cast, single_valued
 
 _VALUES = {
     schema_pb2.FLOAT: pa.float32(),
@@ -98,7 +98,7 @@ class RawInputs:
         try:
             if are_lists(values.type):
                 return values.cast(pa.list_(kind))
-            values = values.cast(kind)
+            values = cast(values, kind)
             kept = required or feature.name == self.label
             return to_list(values if kept else absent_as_null(values))
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:

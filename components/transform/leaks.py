@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from millrace.data import examples
-from millrace.features import absent_as_null
+from millrace.features import absent_as_null, cast
 from millrace.problem import Kind, Problem
 
 _PER_VALUE = 10  # rows, on average: of fewer, each value may have a single class by accident
@@ -163,5 +163,5 @@ def _column(rows: pa.Table, name: str) -> pa.Array:
 
 
 def _numbers(values: pa.Array) -> np.ndarray:
-    numbers: np.ndarray = pc.fill_null(values.cast(pa.float64()), float("nan")).to_numpy()
+    numbers: np.ndarray = pc.fill_null(cast(values, pa.float64()), np.nan).to_numpy()
     return numbers

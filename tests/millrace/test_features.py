@@ -164,6 +164,11 @@ def test_what_stands_for_a_missing_value_is_one(values, kind, expected) -> None:
     assert absent_as_null(pa.array(values, kind)).to_pylist() == expected
 
 
+def test_whole_numbers_are_rounded_to_float32() -> None:
+    inputs = to_numpy(pa.record_batch([pa.array([2**24 + 1])], ["price €"]), SPEC)
+    assert inputs["price"].tolist() == [[2.0**24]]
+
+
 def test_lists_of_one_are_values() -> None:
     batch = pa.record_batch([pa.array([[3]]), pa.array([["a"]])], ["count", "kind"])
     inputs = to_numpy(batch, SPEC)

@@ -272,6 +272,10 @@ def test_labels_become_indexes(values: list, classes: tuple, expected: list) -> 
     assert encoded(values, classes) == expected
 
 
+def test_quantities_are_rounded_to_float64() -> None:
+    assert encoded([2**53 + 1], (), Kind.REGRESSION) == [2.0**53]
+
+
 @pytest.mark.parametrize(
     ("values", "classes", "kind", "message"),
     [

@@ -70,6 +70,12 @@ def test_rows_of_every_part_of_the_table_are_looked_at(tmp_path, monkeypatch) ->
     assert found == ["copy", "required", "decimal"]
 
 
+def test_whole_numbers_beyond_those_that_decimals_hold(tmp_path) -> None:
+    nanoseconds = 1_700_000_000_000_000_000 + rng.integers(0, 10**15, ROWS)
+    assert find(tmp_path, Kind.REGRESSION, NUMBER, time=nanoseconds) == []
+    assert find(tmp_path, Kind.REGRESSION, nanoseconds, copy=nanoseconds / 1e9) == ["copy"]
+
+
 def test_every_row_lies_on_the_line(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(examples, "group_rows", lambda schema: 40)
     price = np.sort(NUMBER) + 1e9
