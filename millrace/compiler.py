@@ -1,7 +1,8 @@
 """Compiles pipelines written in Python to KFP's PipelineSpec YAML, which every runner reads.
 
-The file says on top what it was made from: the images, and the digests of the source and of the
-files beside it that it imports. So a look at them tells whether it is still what would be made.
+The file says on top what it was made from: the images, and the digests of the source, of the files
+of Python beside it, which it may import, and of the packages there that it does. So a look at them
+tells whether it is still what would be made.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from typing import Any
 import yaml
 
 from millrace import digest, images, modules, paths
-from millrace.errors import ModuleError, PipelineError
+from millrace.errors import DataError, ModuleError, PipelineError
 from millrace.images import Image
 from millrace.version import __version__
 
@@ -62,10 +63,8 @@ def is_fresh(source: Path) -> bool:
         return False
     if not isinstance(made_from, dict):
         return False
-    files = {source.name: source} | {
-        name: source.parent / name for name in made_from if name != _IMAGES
-    }
-    return made_from == _ingredients(files, images.PREFIX, __version__)
+    imported = {name: source.parent / name for name in made_from if name != _IMAGES}
+    return made_from == _ingredients(source, imported, images.PREFIX, __version__)
 
 
 def compile_file(
@@ -119,29 +118,41 @@ def compile_text(source: Path, prefix: str = images.PREFIX, tag: str = __version
             f"Compiling {source} needs kfp: pip install 'millrace[compile]'."
         ) from None
     source = paths.absolute(source)
-    pipeline, files = _pipeline_in(source, GraphComponent)
+    pipeline, imported = _pipeline_in(source, GraphComponent)
     # KFP's own writer breaks on a default of several lines, in the summary that it puts on top.
     documents = [json_format.MessageToDict(pipeline.pipeline_spec)]
     if platform := json_format.MessageToDict(pipeline.platform_spec):
         documents.append(platform)
     _name_images(documents[0], prefix, tag)
     _unwrap_descriptions(documents[0])
-    made_from = json.dumps(_ingredients(files, prefix, tag), ensure_ascii=False)
+    made_from = json.dumps(_ingredients(source, imported, prefix, tag), ensure_ascii=False)
     text = yaml.dump_all(documents, Dumper=_Dumper, allow_unicode=True, width=100)
     return f"{_HEADER}\n# {made_from}\n{text}"
 
 
-def _ingredients(files: Mapping[str, Path], prefix: str, tag: str) -> dict[str, str]:
-    """Returns what a compiled file is made from; a file that is gone has no digest."""
-    digests = {
-        name: digest.of_file(path).hexdigest[:_DIGITS] if paths.is_file(path) else ""
-        for name, path in sorted(files.items())
-    }
+def _ingredients(
+    source: Path, imported: Mapping[str, Path], prefix: str, tag: str
+) -> dict[str, str]:
+    """Returns what a compiled file is made from: the image of its steps, and digests of files.
+
+    Those beside the source count whether it imports them or not: it may do so another time.
+    """
+    beside = {path.name: path for path in source.parent.glob("*.py") if path.stem.isidentifier()}
+    files = {source.name: source, **beside, **imported}
+    digests = {name: _digest(path) for name, path in sorted(files.items())}
     return {_IMAGES: images.name(Image.CORE, prefix, tag), **digests}
 
 
+def _digest(path: Path) -> str:
+    """Returns the beginning of a file's digest, or an empty string if it cannot be read."""
+    try:
+        return digest.of_file(path).hexdigest[:_DIGITS]
+    except (DataError, ValueError):  # no path has a NUL
+        return ""
+
+
 def _pipeline_in(source: Path, kind: type) -> tuple[Any, dict[str, Path]]:
-    """Returns the one pipeline that a source file defines, and the files that it is made of."""
+    """Returns the one pipeline that a source file defines, and the files there that it imports."""
     known = set(sys.modules)
     sys.path.insert(0, str(source.parent))
     try:
@@ -156,12 +167,12 @@ def _pipeline_in(source: Path, kind: type) -> tuple[Any, dict[str, Path]]:
         raise PipelineError(f"{source} ends Python{where} and defines no pipeline.") from error
     finally:
         sys.path.remove(str(source.parent))
-        files = _forget(set(sys.modules) - known, source.parent)
+        imported = _forget(set(sys.modules) - known, source.parent)
     found = {name: value for name, value in vars(module).items() if isinstance(value, kind)}
     if len(found) != 1:
         names = f"{len(found)}: {', '.join(found)}" if found else "none"
         raise PipelineError(f"{source} must define one @dsl.pipeline, and defines {names}.")
-    return found.popitem()[1], {source.name: source, **files}
+    return found.popitem()[1], imported
 
 
 def _forget(names: Iterable[str], folder: Path) -> dict[str, Path]:
@@ -172,8 +183,11 @@ def _forget(names: Iterable[str], folder: Path) -> dict[str, Path]:
     files = {}
     for name in names:
         file = Path(getattr(sys.modules[name], "__file__", None) or "")
-        if file.is_relative_to(folder) and "site-packages" not in file.parts:
-            files[file.relative_to(folder).as_posix()] = file
+        if not file.is_relative_to(folder):
+            continue
+        within = file.relative_to(folder)
+        if "site-packages" not in within.parts:
+            files[within.as_posix()] = file
             del sys.modules[name]
     return files
 

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import yaml
@@ -88,7 +89,8 @@ class TestFresh:
     def test_from_compiling_on(self, source: Path, compiled: Path) -> None:
         assert compiler.is_fresh(source)
         source.touch()
-        (source.parent / "model.py").write_text("# steps read it, the pipeline does not")
+        (source.parent / "notes.txt").touch()
+        (source.parent / ".#model.py").symlink_to("nowhere")  # an editor is at it
         assert compiler.is_fresh(source)
         compiled.unlink()
         assert not compiler.is_fresh(source)
@@ -114,6 +116,41 @@ class TestFresh:
         assert compiler.is_fresh(source)
         (package / "names.py").write_text("NAME = 'two'")
         assert not compiler.is_fresh(source)
+
+    def test_until_there_is_more_to_import(self, source: Path) -> None:
+        source.write_text(
+            "try:\n    import extra\nexcept ImportError:\n    extra = None\n" + PIPELINE
+        )
+        compiler.compile_file(source)
+        (source.parent / "extra.py").touch()
+        assert not compiler.is_fresh(source)
+        compiler.compile_file(source)
+        assert compiler.is_fresh(source)
+
+    def test_in_a_folder_that_was_installed(self, tmp_path: Path) -> None:
+        source = tmp_path / "site-packages" / "mine" / "pipeline.py"
+        (source.parent / "site_helpers").mkdir(parents=True)
+        helper = source.parent / "site_helpers" / "__init__.py"
+        helper.touch()
+        source.write_text("import site_helpers\n" + PIPELINE)
+        compiler.compile_file(source)
+        assert "site_helpers" not in sys.modules
+        helper.write_text("CHANGED = 1")
+        assert not compiler.is_fresh(source)
+
+    def test_with_a_neighbour_that_was_imported_before(
+        self, source: Path, compiled: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setitem(sys.modules, "settings", ModuleType("settings"))
+        compiler.compile_file(source)
+        (source.parent / "settings.py").write_text("NAME = 'changed'")
+        assert not compiler.is_fresh(source)
+
+    def test_with_a_neighbour_that_cannot_be_read(self, source: Path) -> None:
+        (source.parent / "folder.py").mkdir()
+        (source.parent / "gone.py").symlink_to("nowhere")
+        compiler.compile_file(source)
+        assert compiler.is_fresh(source)
 
     @pytest.mark.parametrize("line", ["# 5", "# null", '# {"": ""}', '# {"a": 1}', "# []", "#", ""])
     def test_not_with_a_line_that_was_edited(self, source: Path, compiled: Path, line: str) -> None:
