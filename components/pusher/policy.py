@@ -14,6 +14,8 @@ from millrace.report import numbers
 
 SMALLEST, FASTEST, BEST = "smallest", "fastest", "best"
 POLICIES = (SMALLEST, FASTEST, BEST)
+# Of a bound, or of 1 if that is more: a metric beyond it by no more keeps it, as float32 rounds.
+_ROUNDING = 1e-6
 
 Bounds: TypeAlias = Mapping[str, Mapping[str, float]]
 
@@ -26,7 +28,8 @@ class Policy:
         name: smallest, fastest or best.
         max_metric_loss: How much worse than the SavedModel's its metric may be.
         max_bytes: How large its file may be; 0 for any size.
-        bounds: By metric, the evaluator's bounds that the SavedModel keeps on the same rows.
+        bounds: By metric, the evaluator's bounds that the SavedModel keeps on the same rows; one
+            that is broken by a rounding error only is kept.
     """
 
     name: str
@@ -96,26 +99,37 @@ class Policy:
             limits += f" and max_bytes={self.max_bytes}"
         if self.bounds:
             limits += " and the bounds that the evaluator blessed the model by"
+        ways = ["relax a limit as told"] if any(map(self._parameters, candidates)) else []
+        if any(map(self._broken, candidates)):
+            ways.append("loosen the bound in Evaluator's thresholds")
+        advice = ", or ".join([*ways, "allow other candidates"])
         found = [f"{describe(each, metric)}{self._needs(each)}" for each in candidates]
         return (
             f"No candidate keeps {limits}, so there is nothing to push: {'; '.join(found)}. "
-            "Relax a limit as told, or allow other candidates."
+            f"{advice[0].upper()}{advice[1:]}."
         )
 
     def _needs(self, candidate: Candidate) -> str:
-        """Returns the limits that would let a candidate through."""
-        if candidate.failure:
-            return ""
+        """Returns what a candidate breaks, and the limits that would let it through."""
+        told, needs = self._broken(candidate), self._parameters(candidate)
+        told += [f"needs {' and '.join(needs)}"] if needs else []
+        return f" - {' and '.join(told)}" if told else ""
+
+    def _parameters(self, candidate: Candidate) -> list[str]:
+        """Returns the parameters that would let a candidate through, but for the bounds."""
         needs: list[str] = []
+        if candidate.failure:
+            return needs
         if candidate.loss > self.max_metric_loss:
             needs.append(f"max_metric_loss={_round_up(candidate.loss)}")
         if self.max_bytes and len(candidate.content) > self.max_bytes:
             needs.append(f"max_bytes={len(candidate.content)}")
-        told = self._broken(candidate) + ([f"needs {' and '.join(needs)}"] if needs else [])
-        return f" - {' and '.join(told)}" if told else ""
+        return needs
 
     def _broken(self, candidate: Candidate) -> list[str]:
         """Returns in words which of the evaluator's bounds a candidate breaks."""
+        if candidate.failure:
+            return []
         return [
             f"{metric} is {numbers.against(candidate.metrics[metric], limit)}, so the evaluator's "
             f"{rule} {limit:.16g} fails"
@@ -137,7 +151,8 @@ def kept(bounds: Bounds, metrics: Mapping[str, float]) -> Bounds:
 
 
 def _holds(rule: str, limit: float, value: float) -> bool:
-    return value >= limit if rule == "lower_bound" else value <= limit
+    slack = _ROUNDING * max(1.0, abs(limit))
+    return value >= limit - slack if rule == "lower_bound" else value <= limit + slack
 
 
 def _round_up(value: float) -> str:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from millrace.components.pusher.candidates import Candidate
-from millrace.components.pusher.policy import POLICIES, Policy
+from millrace.components.pusher.policy import POLICIES, Policy, kept
 from millrace.errors import PolicyError
 
 NEEDS = re.compile(r"needs (?:max_metric_loss=([\d.e-]*\d))?(?: and )?(?:max_bytes=(\d+))?")
@@ -68,3 +68,29 @@ def test_an_objection_shows_the_digits_that_decide() -> None:
     policy = Policy("best", 0.005, 0)
     assert policy.objection(Candidate("int8", loss=0.005001)) == "loses 0.005001, more than 0.005"
     assert policy.objection(Candidate("int8", loss=0.01234)) == "loses 0.0123, more than 0.005"
+
+
+def test_rounding_breaks_no_bound() -> None:
+    bounds = {"auc": {"lower_bound": 0.75}, "mean_prediction": {"upper_bound": 2e9}}
+    rounded = {"auc": 0.75 - 9e-8, "mean_prediction": 2e9 + 100}
+    assert kept(bounds, rounded) == bounds
+    policy = Policy("best", 0.005, 0, bounds)
+    assert policy.objection(Candidate("float32", metrics=rounded)) == ""
+    worse = Candidate("int8", metrics={"auc": 0.7499, "mean_prediction": 2.1e9})
+    assert policy.objection(worse) == (
+        "auc is 0.7499, so the evaluator's lower_bound 0.75 fails and mean_prediction is 2.1e+09,"
+        " so the evaluator's upper_bound 2000000000 fails"
+    )
+
+
+def test_a_refusal_tells_what_can_be_done() -> None:
+    def refusal(loss: float, auc: float) -> str:
+        made = [Candidate("int8", loss=loss, metrics={"auc": auc})]
+        with pytest.raises(PolicyError) as raised:
+            Policy("best", 0.005, 0, {"auc": {"lower_bound": 0.75}}).choose(made, "auc")
+        return str(raised.value)
+
+    bound = "oosen the bound in Evaluator's thresholds, or allow other candidates."
+    assert refusal(0.01, 0.8).endswith(". Relax a limit as told, or allow other candidates.")
+    assert refusal(0.0, 0.7).endswith(f" fails. L{bound}")
+    assert refusal(0.01, 0.7).endswith(f". Relax a limit as told, or l{bound}")
