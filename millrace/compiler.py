@@ -93,6 +93,12 @@ def compile_file(
             f"Name a file for {prefix}-*:{tag} with --output: {source.with_name(COMPILED)} is what "
             "`millrace run` makes for the images of this version."
         )
+    way_out = (
+        f" `millrace compile {source} --output FILE` writes elsewhere; run FILE in the pipeline's "
+        "folder, where its paths lead."
+        if output is None
+        else ""
+    )
     output = output or source.with_name(COMPILED)
     if paths.is_folder(output):
         raise PipelineError(f"{output} is a folder: name a file, such as {output / COMPILED}.")
@@ -104,7 +110,7 @@ def compile_file(
     except OSError as error:
         with contextlib.suppress(OSError):
             partial.unlink()
-        raise PipelineError(f"Cannot write {output}: {error.strerror}.") from error
+        raise PipelineError(f"Cannot write {output}: {error.strerror}.{way_out}") from error
     return output
 
 

@@ -3,6 +3,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from types import ModuleType
 
@@ -188,6 +190,20 @@ def test_an_output_that_is_a_folder(
     with pytest.raises(PipelineError, match="is a folder: name a file, such as"):
         compiler.compile_file(source, Path(output))
     assert sorted(path.name for path in source.parent.iterdir()) == ["folder", "pipeline.py"]
+
+
+def test_a_folder_that_cannot_be_written(
+    source: Path, unprivileged: Callable[[], AbstractContextManager[None]]
+) -> None:
+    source.parent.chmod(0o555)
+    with (
+        unprivileged(),
+        pytest.raises(
+            PipelineError, match=r"`millrace compile .*pipeline.py --output FILE` writes "
+        ),
+    ):
+        compiler.compile_file(source)
+    source.parent.chmod(0o755)
 
 
 def test_nothing_is_left_of_an_output_that_cannot_be(source: Path) -> None:
