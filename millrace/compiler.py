@@ -159,7 +159,7 @@ def _digest(path: Path) -> str:
 
 def _pipeline_in(source: Path, kind: type) -> tuple[Any, dict[str, Path]]:
     """Returns the one pipeline that a source file defines, and the files there that it imports."""
-    known = set(sys.modules)
+    known, places = set(sys.modules), list(sys.path)
     sys.path.insert(0, str(source.parent))
     try:
         with warnings.catch_warnings():
@@ -172,7 +172,7 @@ def _pipeline_in(source: Path, kind: type) -> tuple[Any, dict[str, Path]]:
         where = modules.where(error, str(source))
         raise PipelineError(f"{source} ends Python{where} and defines no pipeline.") from error
     finally:
-        sys.path.remove(str(source.parent))
+        sys.path[:] = places  # whatever the source has made of them
         imported = _forget(set(sys.modules) - known, source.parent)
     found = {name: value for name, value in vars(module).items() if isinstance(value, kind)}
     if len(found) != 1:

@@ -206,6 +206,18 @@ def test_a_folder_that_cannot_be_written(
     source.parent.chmod(0o755)
 
 
+@pytest.mark.parametrize(
+    "line", ["sys.path.remove(FOLDER)", "sys.path = []", "sys.path.append('x')"]
+)
+def test_a_source_that_changes_where_python_looks(source: Path, line: str) -> None:
+    source.write_text(
+        PIPELINE + f"import sys\n{line.replace('FOLDER', repr(str(source.parent)))}\n"
+    )
+    before = list(sys.path)
+    compiler.compile_file(source)
+    assert sys.path == before
+
+
 def test_nothing_is_left_of_an_output_that_cannot_be(source: Path) -> None:
     output = source.with_name("x" * 250)
     with pytest.raises(PipelineError, match="File name too long"):
