@@ -2,7 +2,7 @@
 
 An executor annotates `run(examples: Input[Examples], schema: Output[Schema])` with these classes;
 its `component.py` declares the same names with KFP's twins of them, from `millrace.dsl`. This
-module imports nothing, so an image needs neither kfp nor ml_metadata to run a step.
+module imports no library, so an image needs neither kfp nor ml_metadata to run a step.
 
 The titles stand in KFP's `system` namespace because kfp's compiler refuses any but `system` and
 `google`.
@@ -12,6 +12,8 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, TypeVar
+
+from millrace import paths
 
 INPUT, OUTPUT = "input", "output"
 
@@ -49,10 +51,11 @@ class Artifact:
     @property
     def path(self) -> Path:
         """The artifact on this machine: inputs are downloaded to it, outputs uploaded from it."""
+        uri = paths.local(self.uri)
         for scheme, mount in _MOUNTS.items():
-            if self.uri.startswith(scheme):
-                return Path(mount + self.uri[len(scheme) :].lstrip("/"))
-        return Path(self.uri)
+            if uri.startswith(scheme):
+                return Path(mount + uri[len(scheme) :].lstrip("/"))
+        return Path(uri)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.uri!r})"

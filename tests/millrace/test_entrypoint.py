@@ -271,6 +271,9 @@ def test_starting_a_step_imports_no_more_than_it_needs():
 def test_dataset_paths():
     assert Dataset("s3://bucket/a/b").path == Path("/s3/bucket/a/b")
     assert Dataset("/a/b").path == Path("/a/b")
+    assert Dataset("file:///a%20b/c").path == Path("/a b/c")
+    assert Dataset("/a%20b").path == Path("/a%20b")
+    assert Dataset("s3://bucket/a%20b").path == Path("/s3/bucket/a%20b")
 
 
 @pytest.mark.parametrize(
