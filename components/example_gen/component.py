@@ -21,10 +21,10 @@ def example_gen(
     Args:
         data_uri: The data: a file, a folder or a glob of CSV (also gzipped) or Parquet files. CSV
             files have a header line; an empty value and NA in them are missing values, as are ?, -,
-            N/A, NULL and None in a column that else holds numbers, dates or truth values. Numbers
-            may have a decimal comma unless commas stand between the values; in a file that has
-            some, 1.234 is 1234 wherever a column holds no other decimals. Folders below it such as
-            `year=2020` stand for columns.
+            N/A, NULL and None in a column that else holds numbers, dates or truth values. Unless
+            commas stand between the values, numbers may have decimal commas: 1.234 is 1234 in a
+            file that has them, and 1,234 is 1234 in one with decimal points. The page tells which
+            columns were read so. Folders below it such as `year=2020` stand for columns.
         examples: The rows, in splits.
         report: A page with the columns, the splits and what was rejected.
         query: SQL to select, filter or compute columns from the table "data", such as

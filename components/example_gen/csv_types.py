@@ -12,9 +12,19 @@ neither the order of the rows nor the number of files makes a difference:
     TIMESTAMPTZ  2013-01-31 10:00:00Z, and with an offset such as +01:00
     VARCHAR      everything else, and a column without any value
 
-Where the delimiter is no comma, 1,5 and 1.234,5 are a DOUBLE, too. If a column has such decimal
-commas, 1.234 stands for 1234 in it, and in every column of that kind and of whole numbers. In a
-column that but for them is of another type than VARCHAR, `MISSING` stand for missing values.
+Where the delimiter is no comma, 1,5 and 1.234,5 are a DOUBLE, too, and 1.234 stands for 1234 in
+their column. In columns that do not tell, what the other columns hold decides. Decimal commas are
+what cannot be thousands, such as 1,5, and decimal points what cannot be them, such as 1.5; so many
+thousands as in 1,234,567 go with points.
+
+    the others have   neither   commas     points    both
+    1.234             1.234     1234       1.234     1.234
+    1.234.567         VARCHAR   1234567    VARCHAR   VARCHAR
+    1,234             VARCHAR   1.234      1234      VARCHAR
+    1,234,567         1234567   VARCHAR    1234567   VARCHAR
+
+Names such as 192.168.100.101, with as many points in every value, are no numbers. In a column that
+but for them is of another type than VARCHAR, `MISSING` stand for missing values.
 """
 
 from __future__ import annotations
@@ -45,24 +55,44 @@ _PATTERNS = {
     "TIMESTAMPTZ": _DAY + _MINUTES + _SECONDS + r"(Z|[+-]\d{2}(:?\d{2})?)",
 }
 MISSING = ("?", "-", "N/A", "n/a", "#N/A", "NULL", "null", "None", r"\N")
-# Kinds that are none of DuckDB's types. What has one point may be a decimal number.
+# Kinds that are none of DuckDB's types. What has one point or comma may be a decimal number.
 _COMMA, _MISSING = "decimal comma", "missing"
 _THOUSAND, _THOUSANDS = "1.234", "1.234.567"
-_GROUPS = r"[1-9]\d{0,2}(\.\d{3})"
+_COMMA_THOUSAND, _COMMA_THOUSANDS = "1,234", "1,234,567"
+_POINTLESS = "1e5"
+_FIRST = r"[1-9]\d{0,2}"
+_GROUPS = _FIRST + r"(\.\d{3})"
 _COMMA_PATTERNS = {
     _THOUSAND: rf" *[+-]?(\d{{1,18}}|{_GROUPS}) *",
     _THOUSANDS: rf" *[+-]?(\d{{1,18}}|{_GROUPS}{{1,5}}) *",
+    _COMMA_THOUSAND: rf" *[+-]?(\d{{1,18}}|{_FIRST},\d{{3}}) *",
+    _COMMA_THOUSANDS: rf" *[+-]?(\d{{1,18}}|{_FIRST}(,\d{{3}}){{1,5}}) *",
     _COMMA: (
         rf" *[+-]?(\d{{1,18}}|{_GROUPS}{{1,5}}|(\d+|\d{{1,3}}(\.\d{{3}})+),\d+([eE][+-]?\d+)?) *"
     ),
+    _POINTLESS: r" *[+-]?(\d{1,18}|\d+[eE][+-]?\d+|(?i:inf|infinity|nan)) *",
 }
 # The kinds of values that columns of a kind may hold, besides whole numbers and their own.
 _NUMBERS = {
-    "DOUBLE": {_THOUSAND},
-    _COMMA: {_THOUSAND, _THOUSANDS},
+    "DOUBLE": {_THOUSAND, _POINTLESS},
+    _COMMA: {_THOUSAND, _THOUSANDS, _COMMA_THOUSAND},
     _THOUSAND: set[str](),
     _THOUSANDS: {_THOUSAND},
+    _COMMA_THOUSAND: set[str](),
+    _COMMA_THOUSANDS: {_COMMA_THOUSAND},
+    _POINTLESS: set[str](),
 }
+_TOLD = {
+    _COMMA: "with decimal commas, so that 1,5 is 1.5",
+    _THOUSANDS: "as whole numbers, so that 1.234 is 1234 and 1.234.567 is 1234567",
+    _COMMA_THOUSANDS: "as whole numbers, so that 1,234 is 1234 and 1,234,567 is 1234567",
+    TEXT: (
+        "as text, since 1,234 may be 1234 or 1.234 (in the query, replace(x, ',', '')::BIGINT "
+        "makes it the one and replace(x, ',', '.')::DOUBLE the other)"
+    ),
+}
+_NAMED = 20
+_NAME_POINTS = 3
 _MISSING_PATTERN = "|".join(re.escape(text) for text in MISSING)
 # The casts are needed, and cost as much again, only for what may not be a number or a day.
 _SURE_INTEGER = r"[+-]?\d{1,18}"
@@ -82,11 +112,13 @@ class Columns:
         computed: SQL for the columns that DuckDB's reader cannot read as what they are, but only as
             text.
         rows: The number of rows that can be read.
+        notes: What to know of numbers with commas or with points between thousands.
     """
 
     types: dict[str, str]
     computed: dict[str, str]
     rows: int
+    notes: list[str]
 
 
 def infer(
@@ -132,18 +164,60 @@ def infer(
             for name, each in zip(doubtful, bits, strict=True)
             if each & _BITS[_MISSING] and kinds[name] != TEXT
         }
-    commas = _COMMA in kinds.values()
-    for name, kind in kinds.items():
-        if kind in (_THOUSAND, _THOUSANDS):
-            kinds[name] = _THOUSANDS if commas else "DOUBLE" if kind == _THOUSAND else TEXT
+    looks, kinds = kinds, _settled(kinds)
+    if grouped := [name for name, kind in kinds.items() if kind == _THOUSANDS]:
+        kinds |= dict.fromkeys(_names(connection, scan, grouped), TEXT)
     computed = {
         name: _computed(kind, identifier(name), name in missing)
         for name, kind in kinds.items()
         if kind in _COMMA_PATTERNS or name in missing
     }
     return Columns(
-        {name: TEXT if name in computed else kind for name, kind in kinds.items()}, computed, rows
+        {name: TEXT if name in computed else kind for name, kind in kinds.items()},
+        computed,
+        rows,
+        _notes(looks, kinds),
     )
+
+
+def _settled(kinds: Mapping[str, str]) -> dict[str, str]:
+    """Returns the kinds of columns, each of which may depend on the others."""
+    found = set(kinds.values())
+    points = bool(found & {"DOUBLE", _COMMA_THOUSANDS})
+    only_commas, only_points = _COMMA in found and not points, points and _COMMA not in found
+    become = {
+        _THOUSAND: _THOUSANDS if only_commas else "DOUBLE",
+        _THOUSANDS: _THOUSANDS if only_commas else TEXT,
+        _COMMA_THOUSAND: _COMMA if only_commas else _COMMA_THOUSANDS if only_points else TEXT,
+        _COMMA_THOUSANDS: _COMMA_THOUSANDS if only_points else TEXT,
+        _POINTLESS: "DOUBLE",
+    }
+    return {name: become.get(kind, kind) for name, kind in kinds.items()}
+
+
+def _names(connection: duckdb.DuckDBPyConnection, scan: str, columns: Sequence[str]) -> list[str]:
+    """Returns the columns of which every value has as many points, and too many for thousands."""
+    tests = []
+    for column in map(identifier, columns):
+        points = f"length({column}) - length(replace({column}, '.', ''))"
+        points = f"CASE WHEN {_is_value(column)} THEN {points} END"
+        tests.append(f"min({points}) >= {_NAME_POINTS} AND min({points}) = max({points})")
+    ((*found,),) = connection.execute(f"SELECT {', '.join(tests)} FROM {scan}").fetchall()
+    return [name for name, same in zip(columns, found, strict=True) if same]
+
+
+def _notes(looks: Mapping[str, str], kinds: Mapping[str, str]) -> list[str]:
+    notes = []
+    for kind, told in _TOLD.items():
+        names = [
+            f'"{name}"'
+            for name, each in kinds.items()
+            if each == kind and (kind != TEXT or looks[name] in (_COMMA_THOUSAND, _COMMA_THOUSANDS))
+        ]
+        if names:
+            more = f" and {len(names) - _NAMED:,} more" if len(names) > _NAMED else ""
+            notes.append(f"Read {told}: {', '.join(names[:_NAMED])}{more}.")
+    return notes
 
 
 def _computed(kind: str, column: str, missing: bool) -> str:
@@ -152,10 +226,16 @@ def _computed(kind: str, column: str, missing: bool) -> str:
         value = f"CAST(replace(replace({column}, '.', ''), ',', '.') AS DOUBLE)"
     elif kind == _THOUSANDS:
         value = f"CAST(replace({column}, '.', '') AS BIGINT)"
+    elif kind == _COMMA_THOUSANDS:
+        value = f"CAST(replace({column}, ',', '') AS BIGINT)"
     else:
         value = f"CAST({column} AS {kind})"
-    texts = ", ".join(literal(text) for text in MISSING)
-    return f"CASE WHEN {column} NOT IN ({texts}) THEN {value} END" if missing else value
+    return f"CASE WHEN {_is_value(column)} THEN {value} END" if missing else value
+
+
+def _is_value(column: str) -> str:
+    """Returns SQL that is false for a mark of a missing value."""
+    return f"{column} NOT IN ({', '.join(literal(text) for text in MISSING)})"
 
 
 def _guess(values: set[str | None], patterns: Mapping[str, str]) -> str:

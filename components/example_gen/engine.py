@@ -19,7 +19,7 @@ from millrace.components.example_gen.source import Format, Source
 # 007 in a BIGINT column casts to "007" in one query and to "7" in another.
 _HARMFUL_OPTIMIZERS = {"type_pushdown"}
 # The bounds that a Parquet file tells of a column leave out NaN. DuckDB takes them for those of all
-# values unless told, so that isnan(x) is false and `WHERE x > 100`, where NaN is, drops whole groups.
+# values unless told, so that isnan(x) is false, and `WHERE x > 100` drops whole groups with NaN.
 _TAKES_NAN = tuple(map(int, duckdb.__version__.split(".")[:2])) >= (1, 4)
 _WITH_NAN = ", can_have_nan = true" if _TAKES_NAN else ""
 # It leaves out the columns that a query does not need, and overlooks the bad text in them.

@@ -48,6 +48,8 @@ def run(
         engine.connect(found, Path(scratch)) as connection,
     ):
         read = table.create(connection, found, max_rejected)
+        for note in read.notes:
+            logger.info("%s", note)
         engine.lock(connection)
         sql = queries.checked(connection, query)
         types = queries.types(connection, sql)

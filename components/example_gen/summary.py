@@ -56,6 +56,7 @@ def render(
         format=found.format.value,
         source_rows=read.rows,
         rejected=read.rejected,
+        notes=read.notes,
         shown=_REJECTED_SHOWN,
         columns=_columns(root, next(iter(written)), types, parameters["key_columns"]),
         written=written,

@@ -26,10 +26,12 @@ class Table:
     Attributes:
         rows: How many can be read.
         rejected: The lines that cannot.
+        notes: What to know of how columns were read.
     """
 
     rows: int
     rejected: list[rejected.RejectedLine]
+    notes: list[str]
 
 
 def create(connection: duckdb.DuckDBPyConnection, found: Source, max_rejected: int) -> Table:
@@ -55,7 +57,7 @@ def create(connection: duckdb.DuckDBPyConnection, found: Source, max_rejected: i
 
 def _parquet(connection: duckdb.DuckDBPyConnection, found: Source) -> Table:
     _create(connection, found, engine.scan(found), {})
-    return Table(parquet_file.rows(found.files), [])
+    return Table(parquet_file.rows(found.files), [], [])
 
 
 def _csv(connection: duckdb.DuckDBPyConnection, found: Source, max_rejected: int) -> Table:
@@ -84,7 +86,7 @@ def _csv(connection: duckdb.DuckDBPyConnection, found: Source, max_rejected: int
         )
     typed = engine.scan(found, columns.types, rejects=aside if lines else "")
     _create(connection, found, typed, columns.computed)
-    return Table(rows, lines)
+    return Table(rows, lines, columns.notes)
 
 
 def _all_rejected(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import datetime
+import html
+import math
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -127,15 +129,13 @@ def test_marks_of_missing_values_do_not_make_a_column_text(tmp_path):
 
 def test_thousands_where_a_column_has_decimal_commas(tmp_path):
     text = (
-        "price;weight;total;share;day\n51.494;1,4;1.234.567;0.125;1.500\n466;9,2;12;1.500;2.5\n"
-        "-1.000;1.500;?;2.250;-\n"
+        "price;weight;total;three\n51.494;1,4;1.234.567;1,250\n466;9,2;12;2,500\n-1.000;1.500;?;-\n"
     )
     assert read(tmp_path / "t.csv", text) == {
         "price": ["BIGINT", 51494, 466, -1000],
         "weight": ["DOUBLE", 1.4, 9.2, 1500.0],
         "total": ["BIGINT", 1234567, 12, None],
-        "share": ["DOUBLE", 0.125, 1.5, 2.25],
-        "day": ["DOUBLE", 1.5, 2.5, None],
+        "three": ["DOUBLE", 1.25, 2.5, None],
     }
 
 
@@ -145,3 +145,50 @@ def test_points_are_decimal_where_no_column_has_decimal_commas(tmp_path):
         "b": ["VARCHAR", "1.234.567", "2"],
         "c": ["VARCHAR", "x,y", "z"],
     }
+
+
+def test_points_are_decimal_where_a_column_shows_it(tmp_path):
+    text = "a\tb\tc\td\n6.669\t22,371\t-0.88\t1e5\n3.401\t5,705\t1.06\tinf\n950\t-1,000\t2\t1\n"
+    assert read(tmp_path / "t.tsv", text) == {
+        "a": ["DOUBLE", 6.669, 3.401, 950.0],
+        "b": ["BIGINT", 22371, 5705, -1000],
+        "c": ["DOUBLE", -0.88, 1.06, 2.0],
+        "d": ["DOUBLE", 1e5, math.inf, 1.0],
+    }
+    assert read(tmp_path / "t.csv", "a;b;c\n1,5;1.5;52.520\n2,5;2.5;48.137\n") == {
+        "a": ["DOUBLE", 1.5, 2.5],
+        "b": ["DOUBLE", 1.5, 2.5],
+        "c": ["DOUBLE", 52.52, 48.137],
+    }
+
+
+def test_commas_between_thousands(tmp_path):
+    assert read(tmp_path / "t.csv", "a;b\n1,234,567;2,345\n12;950\n") == {
+        "a": ["BIGINT", 1234567, 12],
+        "b": ["BIGINT", 2345, 950],
+    }
+    # They may be 2345 and 2.345.
+    assert read(tmp_path / "t.csv", "b\tc\n2,345\t1\n950\t2\n")["b"] == ["VARCHAR", "2,345", "950"]
+
+
+def test_addresses_are_no_numbers(tmp_path):
+    text = "ip;x;n\n192.168.100.101;1,5;1.234.567.890\n-;2;12\n192.168.100.102;2,5;1.234\n"
+    columns = read(tmp_path / "t.csv", text)
+    assert columns["ip"][0] == "VARCHAR"
+    assert columns["n"] == ["BIGINT", 1234567890, 12, 1234]
+
+
+def test_how_numbers_with_commas_and_thousands_were_read_is_told(generate, tmp_path, caplog):
+    path = tmp_path / "t.csv"
+    path.write_text("a;b;c\n" + "1,5;1.234;x\n2,5;2.345;y\n" * 20)
+    with caplog.at_level("INFO"):
+        page = html.unescape(generate(path, splits={"all": 1}).page)
+    for note in (
+        'Read with decimal commas, so that 1,5 is 1.5: "a".',
+        'Read as whole numbers, so that 1.234 is 1234 and 1.234.567 is 1234567: "b".',
+    ):
+        assert note in page
+        assert note in caplog.text
+    path.write_text("a;c\n" + "1,234;x\n2,345;y\n" * 20)
+    page = html.unescape(generate(path, splits={"all": 1}).page)
+    assert "Read as text, since 1,234 may be 1234 or 1.234" in page
