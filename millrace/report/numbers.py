@@ -19,20 +19,19 @@ def number(value: float | int | None, digits: int = 4) -> str:
     """
     if value is None:
         return "–"
-    if isinstance(value, int) or (float(value).is_integer() and abs(value) < 1e12):
-        return f"{int(value):,}"
-    if abs(value) < 1:
+    if 0 < abs(value) < 1:
         return against(value, math.copysign(1, value), digits)
-    whole = 10**digits <= abs(float(f"{value:.{digits}g}")) < 1e15
-    return f"{value:,.0f}" if whole else f"{value:,.{digits}g}"
+    return _rounded(value, digits)
 
 
 def against(value: float, limit: float, digits: int = 4) -> str:
     """Formats a number with so many significant digits, or as many as tell it from a limit."""
-    texts = [f"{value:.{more}g}" for more in range(digits, _EXACT + 1)]
+    texts = [_rounded(value, more) for more in range(digits, _EXACT + 1)]
     sides = (value < limit, value > limit)
+    shown = [float(text.replace(",", "")) for text in texts]
     return next(
-        (text for text in texts if (float(text) < limit, float(text) > limit) == sides), texts[-1]
+        (text for text, x in zip(texts, shown, strict=True) if (x < limit, x > limit) == sides),
+        texts[-1],
     )
 
 
@@ -55,3 +54,10 @@ def seconds(value: float) -> str:
     if value >= 100:
         return f"{int(value) // 60}:{int(value) % 60:02d} min"
     return f"{value:.1f} s" if value >= 0.1 else f"{value * 1000:.0f} ms"
+
+
+def _rounded(value: float | int, digits: int) -> str:
+    if isinstance(value, int) or (float(value).is_integer() and abs(value) < 1e12):
+        return f"{int(value):,}"
+    whole = 10**digits <= abs(float(f"{value:.{digits}g}")) < 1e15
+    return f"{value:,.0f}" if whole else f"{value:,.{digits}g}"

@@ -29,6 +29,7 @@ from millrace.components.evaluator.executor import run
 from millrace.data import examples
 from millrace.errors import DataError, ModelError, ParameterError
 from millrace.exported import ExportedModel
+from millrace.report import numbers
 
 
 @dataclasses.dataclass
@@ -183,7 +184,8 @@ def test_a_model_that_is_worse_than_none_is_told(
     found = evaluate(given.model, rewritten(given.examples, tmp_path / "e", wrong))
     (warning,) = found.blessing["warnings"]
     name, blind = ("auc", "0.5") if kind == "binary" else ("r2_score", "0")
-    assert warning.startswith(f"{name} is {found.overall[name]:.4g}, worse than the {blind} of a ")
+    told = numbers.number(found.overall[name])
+    assert warning.startswith(f"{name} is {told}, worse than the {blind} of a ")
     assert warning in found.page
     assert found.said["warnings"] == 1
     # It is blessed all the same: nothing was asked of it, and that is said, too.

@@ -78,8 +78,8 @@ def test_rounding_breaks_no_bound() -> None:
     assert policy.objection(Candidate("float32", metrics=rounded)) == ""
     worse = Candidate("int8", metrics={"auc": 0.7499, "mean_prediction": 2.1e9})
     assert policy.objection(worse) == (
-        "auc is 0.7499, so the evaluator's lower_bound 0.75 fails and mean_prediction is 2.1e+09,"
-        " so the evaluator's upper_bound 2000000000 fails"
+        "auc is 0.7499, so the evaluator's lower_bound 0.75 fails and mean_prediction is"
+        " 2,100,000,000, so the evaluator's upper_bound 2000000000 fails"
     )
 
 
