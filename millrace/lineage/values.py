@@ -10,14 +10,16 @@
 
 See StructValueToMLMDValue in KFP's backend/src/v2/metadata/converter.go. MLMD keeps six decimals
 and 15 digits of a double_value and knows neither NaN nor infinity, and a struct's numbers are
-doubles: what this would change stands in `exact` as well, an object as JSON text, which loses
-nothing. So does metadata whose names are taken: `exact` itself, and `display_name`.
+doubles, beyond which a whole number is held as text: what this would change stands in `exact` as
+well, an object as JSON text, which loses nothing. So does metadata whose names are taken: `exact`
+itself, and `display_name`.
 """
 
 from __future__ import annotations
 
 import json
 import math
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -40,13 +42,13 @@ def set_metadata(artifact: pb.Artifact, values: Mapping[str, Any]) -> None:
         if name in (EXACT, NAME):
             exact[name] = value
             continue
-        target = artifact.custom_properties[name]
-        if isinstance(value, bool):
-            target.int_value = int(value)
-        elif isinstance(value, (int, float)):
-            target.double_value = float(value)
+        target, held = artifact.custom_properties[name], _held(value)
+        if isinstance(held, bool):
+            target.int_value = int(held)
+        elif isinstance(held, (int, float)):
+            target.double_value = float(held)
         else:
-            _set(target, name, value)
+            _set(target, name, held)
         if _stored(target) != value:
             exact[name] = value
     _keep(artifact, exact)
@@ -69,7 +71,7 @@ def set_property(node: Any, name: str, value: Any) -> None:
     """Sets a property of an execution or a context; None is left out."""
     if value is None:
         return
-    target = node.custom_properties[name]
+    target, value = node.custom_properties[name], _held(value)
     if isinstance(value, bool):
         target.bool_value = value
     elif isinstance(value, int) and -_INT32 <= value < _INT32:
@@ -86,7 +88,7 @@ def set_struct(node: Any, name: str, values: Mapping[str, Any]) -> None:
     struct = node.custom_properties[name].struct_value
     struct.Clear()
     struct.SetInParent()
-    struct.update(values)
+    struct.update(_held(values))
     kept = {key: value for key, value in _exact(node).items() if key != name}
     _keep(node, kept if _object(struct) == values else {**kept, name: values})
 
@@ -128,7 +130,7 @@ def plain(value: pb.Value, is_flag: bool = False) -> Any:
 
 
 def _set(target: pb.Value, name: str, value: Any) -> None:
-    value = clean(value)
+    value = _held(clean(value))
     if isinstance(value, str):
         target.string_value = value
     elif isinstance(value, dict):
@@ -139,6 +141,15 @@ def _set(target: pb.Value, name: str, value: Any) -> None:
         target.struct_value.update({"number": value})
     else:
         raise TypeError(f"{name}: {type(value).__name__} is not a JSON value: {value!r}")
+
+
+def _held(value: Any) -> Any:
+    """Returns a JSON value of which protobuf's doubles hold every number, the others as text."""
+    if isinstance(value, dict):
+        return {key: _held(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_held(item) for item in value]
+    return str(value) if isinstance(value, int) and abs(value) > sys.float_info.max else value
 
 
 def _keep(node: Any, exact: Mapping[str, Any]) -> None:

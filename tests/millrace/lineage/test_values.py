@@ -17,7 +17,9 @@ from millrace.lineage.record import RunRecord
 from millrace.lineage.store import Store
 
 _TEXT = st.text(st.characters(blacklist_categories=("Cs",), blacklist_characters="\0"), max_size=20)
-_NUMBER = st.floats(allow_nan=False, allow_infinity=False) | st.integers(-(2**99), 2**99)
+_BEYOND = 10**400  # more than a double
+_WHOLE = st.integers(-(2**99), 2**99) | st.sampled_from([_BEYOND, -_BEYOND])
+_NUMBER = st.floats(allow_nan=False, allow_infinity=False) | _WHOLE
 _SCALAR = _TEXT | _NUMBER | st.booleans()
 _JSON = st.recursive(
     _SCALAR,
@@ -151,6 +153,18 @@ def test_what_is_no_number_is_said():
     odd = {"a": float("nan"), "b": float("inf"), "c": [float("-inf")]}
     values.set_metadata(artifact, {**odd, "none": None})
     assert values.metadata(artifact) == {"a": "NaN", "b": "Infinity", "c": ["-Infinity"]}
+
+
+def test_whole_numbers_beyond_a_double():
+    artifact, execution = pb.Artifact(), pb.Execution()
+    given = {"a": _BEYOND, "b": [{"c": -_BEYOND}]}
+    values.set_metadata(artifact, given)
+    assert values.metadata(artifact) == given
+    assert artifact.custom_properties["a"].string_value == str(_BEYOND)
+    values.set_struct(execution, "inputs", given)
+    assert values.struct(execution, "inputs") == given
+    values.set_property(execution, "x", _BEYOND)
+    assert values.text(execution, "x") == str(_BEYOND)
 
 
 def test_what_is_not_json_is_refused():
