@@ -326,6 +326,12 @@ def test_a_query_selects_filters_and_computes(generate, people):
     assert "left out by the query" in result.page
 
 
+def test_a_query_of_many_operators(generate, people):
+    query = f"SELECT name, {' + '.join(['score'] * 900)} AS total, '{{\\ \"[' AS text FROM data"
+    result = generate(people, query=query)
+    assert {row["name"]: row["total"] for row in result.rows()}["p8"] == 1800
+
+
 def test_the_order_of_a_grouping_query_is_made_repeatable(generate, tmp_path):
     path = tmp_path / "t.csv"
     path.write_text("k,v\n" + "".join(f"{i % 5000},{i}\n" for i in range(60_000)))
