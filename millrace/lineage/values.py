@@ -62,7 +62,8 @@ def metadata(artifact: pb.Artifact) -> dict[str, Any]:
         for name, value in properties.items()
         if name != NAME
     }
-    if exact := _exact(artifact):
+    exact = _exact(artifact)
+    if exact or isinstance(found.get(EXACT), dict):  # an object: as earlier versions wrote it
         del found[EXACT]
     return dict(sorted({**found, **exact}.items()))
 

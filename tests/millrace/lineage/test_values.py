@@ -128,6 +128,16 @@ def test_what_another_writer_calls_exact():
     assert values.metadata(artifact) == {"exact": "very"}
 
 
+@pytest.mark.parametrize("is_large", [False, True])
+def test_what_an_earlier_version_calls_exact(is_large):
+    artifact = pb.Artifact()
+    artifact.custom_properties["auc"].double_value = 0.666723
+    exact = {"auc": 0.66672341, **({"text": "x" * 3_000} if is_large else {})}
+    artifact.custom_properties["exact"].struct_value.update(exact)
+    postgresql.fit([artifact])
+    assert values.metadata(artifact) == {"auc": 0.666723}
+
+
 @pytest.mark.parametrize(
     ("value", "kind"),
     [
