@@ -20,7 +20,10 @@ _CLOCKS = {
 }  # fmt: skip
 _NO_SEED = -1
 _JSON_PART = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\]]|[^\s,:{}\[\]"]+')
-_HARMLESS = {"error"}  # ends the step with a message
+_HARMLESS = {
+    "error",  # ends the step with a message
+    "current_database", "current_schema", "current_schemas", "current_setting", "in_search_path",
+}  # fmt: skip
 _INSTEAD = (
     "Take rows by what they hold, such as WHERE hash(id) % 100 < 30 for 30 % of the values of a "
     "column id"
@@ -90,10 +93,20 @@ def _arguments(call: _Node) -> list[_Node]:
 
 
 def _clocks(connection: duckdb.DuckDBPyConnection, table: str, nodes: list[_Node]) -> set[str]:
-    """Returns the words that tell the time, unless the table has a column of that name."""
-    named = [node["column_names"] for node in nodes if node.get("class") == "COLUMN_REF"]
-    words = {names[0].lower() for names in named if len(names) == 1} & _CLOCKS
+    """Returns the words that tell the time, unless the table or the query has a column so named."""
+    words = {_clock(node) for node in nodes} - {""}
     if not words:
         return words
     columns = connection.execute(f"DESCRIBE {identifier(table)}").fetchall()
-    return words - {name.lower() for name, *_ in columns}
+    named = [name for name, *_ in columns]
+    for node in nodes:
+        named += node.get("column_name_alias", []) + node.get("aliases", [])
+        if node.get("alias") and not _clock(node):
+            named.append(node["alias"])
+    return words - {name.lower() for name in named}
+
+
+def _clock(node: _Node) -> str:
+    """Returns the word that tells the time, if a node is nothing but one."""
+    names = node["column_names"] if node.get("class") == "COLUMN_REF" else []
+    return names[0].lower() if len(names) == 1 and names[0].lower() in _CLOCKS else ""

@@ -339,6 +339,10 @@ def test_a_full_disk_leaves_nothing_that_looks_whole(generate, tmp_path):
         ),
         ("SELECT *, age(DATE '2020-01-01') AS old FROM data", "calls age,"),
         ("SELECT *, localtimestamp AS now FROM data", "calls localtimestamp,"),
+        (
+            "SELECT current_date AS d, localtime AS localtime FROM data",
+            "calls current_date, localtime,",
+        ),
         ("SELECT * FROM data USING SAMPLE 30%", "takes a sample without a seed,"),
         ("FROM (FROM data TABLESAMPLE reservoir(10))", "takes a sample without a seed,"),
     ],
@@ -358,6 +362,11 @@ def test_a_query_whose_rows_would_differ_from_run_to_run(generate, people, query
         "SELECT name AS random, 'now()' AS a FROM data -- random()",
         "SELECT *, row_number() OVER () AS row_id FROM data USING SAMPLE 50% (bernoulli, 1)",
         "SELECT * FROM data TABLESAMPLE reservoir(50) REPEATABLE (7)",
+        "SELECT current_date FROM (SELECT name AS current_date FROM data)",
+        "WITH t (localtime) AS (SELECT name FROM data) SELECT localtime FROM t",
+        "SELECT current_time FROM (SELECT name FROM data) AS t (current_time)",
+        "SELECT name AS current_date FROM data ORDER BY current_date",
+        "SELECT *, current_schema() AS a, current_setting('TimeZone') AS b FROM data",
     ],
 )
 def test_a_query_whose_rows_are_the_same_on_every_run(generate, people, query):
