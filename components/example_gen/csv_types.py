@@ -154,19 +154,18 @@ def infer(
         if not filled:
             kinds[name] = TEXT
     doubtful = [name for name, fits in zip(columns, found[1::2], strict=True) if not fits]
-    missing = set()
+    missing: set[str] = set()
     if doubtful:
         tests = ", ".join(f"bit_or({_kinds(identifier(name), patterns)})" for name in doubtful)
         ((*bits,),) = connection.execute(f"SELECT {tests} FROM {scan}").fetchall()
         kinds |= {name: _common(each) for name, each in zip(doubtful, bits, strict=True)}
         missing = {
-            name
-            for name, each in zip(doubtful, bits, strict=True)
-            if each & _BITS[_MISSING] and kinds[name] != TEXT
+            name for name, each in zip(doubtful, bits, strict=True) if each & _BITS[_MISSING]
         }
     looks, kinds = kinds, _settled(kinds)
     if grouped := [name for name, kind in kinds.items() if kind == _THOUSANDS]:
         kinds |= dict.fromkeys(_names(connection, scan, grouped), TEXT)
+    missing = {name for name in missing if kinds[name] != TEXT}
     computed = {
         name: _computed(kind, identifier(name), name in missing)
         for name, kind in kinds.items()

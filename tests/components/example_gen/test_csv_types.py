@@ -105,6 +105,11 @@ def test_decimal_commas_where_semicolons_stand_between_values(tmp_path):
     }
 
 
+def test_marks_of_missing_values_stay_in_a_column_that_turns_out_to_be_text(tmp_path):
+    text = "version;x\n1.234.567;1\n-;2\n1.234.568;3\n"
+    assert read(tmp_path / "t.csv", text)["version"] == ["VARCHAR", "1.234.567", "-", "1.234.568"]
+
+
 def test_decimal_comma_is_text_where_commas_stand_between_values(tmp_path):
     assert read(tmp_path / "t.csv", 'a,b\n"1,500",1\n"2,5",2\n')["a"] == ["VARCHAR", "1,500", "2,5"]
 
@@ -174,7 +179,7 @@ def test_commas_between_thousands(tmp_path):
 def test_addresses_are_no_numbers(tmp_path):
     text = "ip;x;n\n192.168.100.101;1,5;1.234.567.890\n-;2;12\n192.168.100.102;2,5;1.234\n"
     columns = read(tmp_path / "t.csv", text)
-    assert columns["ip"][0] == "VARCHAR"
+    assert columns["ip"] == ["VARCHAR", "192.168.100.101", "-", "192.168.100.102"]
     assert columns["n"] == ["BIGINT", 1234567890, 12, 1234]
 
 
