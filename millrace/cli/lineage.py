@@ -114,7 +114,8 @@ def _print_descendants(console: Console, found: Found, graph: Graph) -> None:
             title.append("\nmatches the pattern: whether it was there is not recorded", "yellow")
     else:
         tasks = [graph.tasks[number] for number in found.readers if number in graph.tasks]
-        given = " or ".join(["it", *found.patterns]) + ", which it matches" * bool(found.patterns)
+        given = " or ".join(["it", *found.patterns])
+        given += ", which it matches" if found.patterns else ""
         title = Text(found.uri, "bold").append(
             f"\ndata from outside: tasks were given {given}", "dim"
         )

@@ -9,6 +9,7 @@ import threading
 from pathlib import Path
 from urllib.parse import quote
 
+from millrace import paths
 from millrace.errors import StoreError
 from millrace.lineage.address import Address
 
@@ -28,9 +29,9 @@ def file(path: Path, create: bool) -> None:
     Raises:
         StoreError: It is not there, or something else.
     """
-    if path.is_dir():
+    if paths.is_folder(path):
         raise StoreError(f"{path} is a folder, and a lineage store is a file.")
-    if not path.exists():
+    if not paths.exists(path):
         if not create:
             raise StoreError(
                 f"There is no lineage store at {path}. `millrace run` makes it; "

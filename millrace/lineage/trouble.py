@@ -6,6 +6,7 @@ import os
 import re
 from pathlib import Path
 
+from millrace import paths
 from millrace.errors import StoreError
 from millrace.lineage import redact
 from millrace.lineage.address import DEADLINE, Address
@@ -110,7 +111,7 @@ def _rest(said: str) -> str:
 
 
 def _closed(path: Path) -> str:
-    if path.exists():
+    if paths.exists(path):
         return "it cannot be read" if _may(path, os.R_OK) else "you may not read the file"
     if not _may(path.parent, os.W_OK):
         return f"nothing can be written to {path.parent}"

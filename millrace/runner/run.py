@@ -147,7 +147,7 @@ class _Session:
             caching,
             (pipeline.path.parent, Path.cwd()),
         )
-        self._is_new = not (root / STORE).exists() and result.store == str(root / STORE)
+        self._is_new = not paths.exists(root / STORE) and result.store == str(root / STORE)
         self._clock = time.monotonic()
         self._memo = Memo(root / FILE)
         self._sources = Sources(self._memo)

@@ -207,7 +207,12 @@ def test_by_a_file_that_a_pattern_names(history):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "x", "/", "/nowhere", "s3://x", "9999", "abcdef", "a/b/c", "%", "'", "\\", "a b"]
+    "text",
+    [
+        *("", "x", "/", "/nowhere", "s3://x", "9999", "abcdef", "a/b/c", "%", "'", "\\", "a b"),
+        "/x" * 3_000,
+        "x" * 300,
+    ],
 )
 def test_what_is_not_there(history, model, text):
     assert re.match(r'There is no (artifact|run) "', missing(history.store, text))

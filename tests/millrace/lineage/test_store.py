@@ -74,6 +74,16 @@ def test_no_store(tmp_path):
     assert not (tmp_path / "x").exists()
 
 
+@pytest.mark.parametrize("name", ["x" * 300, "x" * 300 + "/metadata.sqlite"])
+def test_a_name_that_is_too_long(tmp_path, name):
+    assert why(tmp_path / name, create=False).startswith("There is no lineage store at ")
+    assert why(tmp_path / name).endswith(
+        "cannot be made: file name too long."
+        if "/" in name
+        else "cannot be opened: the file cannot be made."
+    )
+
+
 def test_a_closed_store(tmp_path):
     store = Store.open(tmp_path / "x")
     store.close()

@@ -479,6 +479,13 @@ class TestWhereTheRunGoes:
         ):
             run(pipeline, root="/proc/millrace")
 
+    def test_a_root_whose_name_is_too_long(self, kit, run, tmp_path):
+        pipeline = kit.single()
+        with pytest.raises(
+            PipelineError, match=r"Cannot make .*: File name too long. Name another folder with"
+        ):
+            run(pipeline, root=tmp_path / ("x" * 300))
+
     def test_the_variable_names_the_root(self, kit, tmp_path, monkeypatch):
         from millrace.runner.run import run
 
