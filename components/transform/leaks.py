@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from millrace.components.transform.moments import Moments
 from millrace.data import examples
 from millrace.features import absent_as_null, cast
 from millrace.problem import Kind, Problem
@@ -63,10 +64,10 @@ def _suspects(
         batch.column(0) for split in splits for batch in examples.read(root, split, [posed.label])
     )
     if posed.kind is Kind.REGRESSION:
-        whole = _Line(np.inf)
+        whole = Moments(1)
         for values in labels:
-            whole.stands(values, values)
-        return {name: _Line(_ROUNDING * whole.yy) for name in names}
+            whole.add(_numbers(values))
+        return {name: _Line(_ROUNDING * float(whole.products[0, 0])) for name in names}
     counts: collections.Counter[Any] = collections.Counter()
     for values in labels:
         counted = values.value_counts()
@@ -107,17 +108,12 @@ class _Classes:
 
 
 class _Line:
-    """Holds a column to be the label in another unit: all rows lie on one line.
-
-    Attributes:
-        yy: The sum of the squared distances of the label from its mean.
-    """
+    """Holds a column to be the label in another unit: all rows lie on one line."""
 
     def __init__(self, most: float) -> None:
         """Allows for a sum of the squared distances from the line."""
         self._most = most
-        self._number, self._x, self._y = 0, 0.0, 0.0
-        self._xx = self._xy = self.yy = 0.0
+        self._moments = Moments(2)
 
     def stands(self, values: pa.Array, label: pa.Array) -> bool:
         """Takes rows in, and tells whether none spoke against it yet."""
@@ -125,37 +121,20 @@ class _Line:
             return False
         x, y = (_numbers(column) for column in (values, label))
         both = np.isfinite(x) & np.isfinite(y)
-        self._add(x[both], y[both])
+        self._moments.add(x[both], y[both])
         return self._distances() <= self._most
 
     def proven(self) -> bool:
         """Tells whether all rows together prove it."""
-        return (
-            self._number >= _FEWEST and self._xx > 0.0 and self._distances() <= _ROUNDING * self.yy
+        (xx, _), (_, yy) = self._moments.products
+        return bool(
+            self._moments.number >= _FEWEST and xx > 0.0 and self._distances() <= _ROUNDING * yy
         )
 
     def _distances(self) -> float:
-        return self.yy - (self._xy * self._xy / self._xx if self._xx else 0.0)
-
-    def _add(self, x: np.ndarray, y: np.ndarray) -> None:
-        """Merges moments.
-
-        Source: Chan et al., Updating Formulae and a Pairwise Algorithm for Computing Sample
-        Variances, 1979.
-        """
-        if not len(x):
-            return
-        number = self._number + len(x)
-        share, mean_x, mean_y = len(x) / number, float(x.mean()), float(y.mean())
-        from_x, from_y = mean_x - self._x, mean_y - self._y
-        between = self._number * share
-        x, y = x - mean_x, y - mean_y
-        self._xx += float(x @ x) + from_x * from_x * between
-        self._xy += float(x @ y) + from_x * from_y * between
-        self.yy += float(y @ y) + from_y * from_y * between
-        self._number = number
-        self._x += from_x * share
-        self._y += from_y * share
+        """Returns the sum of the squared distances of the label from the line."""
+        (xx, xy), (_, yy) = self._moments.products
+        return float(yy - (xy * xy / xx if xx else 0.0))
 
 
 def _column(rows: pa.Table, name: str) -> pa.Array:

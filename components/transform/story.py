@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,6 +14,7 @@ import pyarrow.compute as pc
 import tensorflow_transform as tft
 from tensorflow_metadata.proto.v0 import schema_pb2
 
+from millrace.components.transform.moments import Moments
 from millrace.data.lists import are_lists
 from millrace.problem import Kind, Problem
 
@@ -47,14 +49,28 @@ class Row:
 
 @dataclasses.dataclass
 class _Seen:
-    """What was seen of a feature: extremes and mean of all rows, and a sample of them."""
+    """What was seen of a feature: extremes and moments of all rows, and a sample of them."""
 
     low: float = np.inf
     high: float = -np.inf
-    total: float = 0.0
-    number: int = 0
+    moments: Moments = dataclasses.field(default_factory=lambda: Moments(1))
     sample: np.ndarray = dataclasses.field(default_factory=lambda: np.empty(0))
     stride: int = 1
+
+    @property
+    def number(self) -> int:
+        """How many values there are."""
+        return self.moments.number
+
+    @property
+    def mean(self) -> float:
+        """The mean of them all."""
+        return float(self.moments.mean[0])
+
+    @property
+    def deviation(self) -> float:
+        """How far they all deviate from it."""
+        return math.sqrt(self.moments.products[0, 0] / self.number)
 
     def look(self, values: np.ndarray) -> None:
         finite = values[np.isfinite(values)] if values.dtype.kind == "f" else values
@@ -62,8 +78,7 @@ class _Seen:
             return
         self.low = min(self.low, float(finite.min()))
         self.high = max(self.high, float(finite.max()))
-        self.total += float(finite.sum(dtype=np.float64))
-        self.number += len(finite)
+        self.moments.add(finite)
         self.sample = np.concatenate([self.sample, finite[:: self.stride]])
         while len(self.sample) > _SAMPLE:
             self.sample, self.stride = self.sample[::2], 2 * self.stride
@@ -116,14 +131,14 @@ class Gallery:
         """Returns a warning if float32, which models compute with, rounds the label coarsely."""
         seen, label = self._seen[self.problem.label], self.problem.label
         step = float(np.spacing(np.float32(max(abs(seen.low), abs(seen.high)))))
-        deviation = float(seen.sample.std())
-        if self.problem.kind is not Kind.REGRESSION or step <= _COARSE * deviation:
+        if self.problem.kind is not Kind.REGRESSION or step <= _COARSE * seen.deviation:
             return ""
+        offset = np.format_float_positional(np.float32(seen.low), trim="-")
         column = '"' + label.replace('"', '""') + '"'
         return (
             f'the label "{label}" is learned and predicted in steps of {step:g}, which is what'
-            f" float32 has at {seen.high:.6g}, and deviates by {deviation:.3g} only. Take an offset"
-            f" off it with a query: SELECT * REPLACE ({column} - {seen.low:.0f} AS {column})"
+            f" float32 has at {seen.high:.6g}, and deviates by {seen.deviation:.3g} only. Take an offset"
+            f" off it with a query: SELECT * REPLACE ({column} - {offset} AS {column})"
             " FROM data"
         )
 
@@ -141,7 +156,7 @@ class Gallery:
             kind, remark = f"category of {size:,}", self._tokens(name, sources)
         limits: tuple[float | None, float | None, float | None] = (None, None, None)
         if seen.number:
-            mean = None if size is not None else seen.total / seen.number
+            mean = None if size is not None else seen.mean
             limits = seen.low, mean, seen.high
         return Row(name, sources, kind, _outline(_bars(seen.sample, size)), limits, remark)
 

@@ -194,7 +194,25 @@ def test_a_label_that_float32_rounds_is_warned_of(
     message = 'label "label" is learned and predicted in steps of 128, which is what float32 has at'
     assert (message in caplog.text) == warned
     assert ("steps of 128" in page) == warned
-    assert ("- 1599999744 AS" in page) == warned
+    assert ("- 1599999700 AS" in page) == warned
+
+
+def test_a_label_that_is_zero_but_in_a_few_rows_is_not_coarse(helpers, tmp_path, caplog) -> None:
+    label = np.zeros(10_000)
+    label[[1, 4097, 9999]] = 100, 50, 20  # not among the rows that the picture is drawn from
+    table = pa.table({"x": np.arange(10_000) % 7 / 3, "label": label})
+    rows = helpers.write(tmp_path, {"train": table, "eval": table}, batch_rows=10_000)
+    page = helpers.transform(rows, tmp_path / "out", problem="regression").report
+    assert "is learned and predicted in steps of" not in caplog.text
+    assert "predicted in steps of" not in page
+
+
+def test_a_label_far_from_zero_may_be_a_decimal_number(helpers, tmp_path) -> None:
+    label = 0.1 + 1e-7 * np.random.default_rng(0).random(300)
+    table = pa.table({"x": np.arange(300) % 7 / 3, "label": label})
+    rows = helpers.write(tmp_path, {"train": table, "eval": table})
+    page = helpers.transform(rows, tmp_path / "out").report
+    assert "- 0.1 AS" in page
 
 
 def test_a_long_name_and_a_category_of_rare_values(helpers, tmp_path) -> None:

@@ -1,0 +1,37 @@
+"""Means, variances and covariances of columns that come in batches."""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+class Moments:
+    """The moments of some columns of numbers.
+
+    Attributes:
+        number: How many rows there are.
+        mean: The mean of each column.
+        products: For each pair of columns, the sum over rows of the product of their distances from
+            their means.
+    """
+
+    def __init__(self, columns: int) -> None:
+        self.number = 0
+        self.mean = np.zeros(columns)
+        self.products = np.zeros((columns, columns))
+
+    def add(self, *columns: np.ndarray) -> None:
+        """Takes rows in.
+
+        Source: Chan et al., Updating Formulae and a Pairwise Algorithm for Computing Sample
+        Variances, 1979.
+        """
+        rows = np.stack(columns).astype(np.float64)
+        if not rows.size:
+            return
+        number = self.number + rows.shape[1]
+        share, mean = rows.shape[1] / number, rows.mean(axis=1)
+        apart, rows = mean - self.mean, rows - mean[:, np.newaxis]
+        self.products += rows @ rows.T + np.outer(apart, apart) * (self.number * share)
+        self.mean += apart * share
+        self.number = number
