@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-# Of a fair coin, one count in 16,000 is further off.
-_DEVIATIONS = 4
+# By Chernoff's bound, chance takes a count so far off to one side in less than one of 16,000 runs,
+# of however few rows: exp(-9.7).
+_BY_CHANCE = 9.7
 
 
 def warning(
@@ -21,15 +22,14 @@ def warning(
     """
     rows, whole = sum(written.values()), sum(parts.values())
 
-    def deviations(name: str) -> float:
-        share = parts[name] / whole
-        spread = math.sqrt(rows * share * (1 - share))
-        return abs(written[name] - rows * share) / spread if spread else 0.0
+    def surprise(name: str) -> float:
+        found, expected = written[name], rows * parts[name] / whole
+        return _surprise(found, expected) + _surprise(rows - found, rows - expected)
 
-    uneven = [name for name in written if deviations(name) > _DEVIATIONS]
+    uneven = [name for name in written if surprise(name) > _BY_CHANCE]
     if not uneven:
         return ""
-    worst = max(sorted(uneven), key=deviations)
+    worst = max(sorted(uneven), key=surprise)
     found = (
         f'Split "{worst}" holds {written[worst] / rows:.1%} of the {rows:,} rows, where '
         f"{parts[worst] / whole:.1%} were asked for: "
@@ -47,3 +47,8 @@ def warning(
         'query="SELECT *, row_number() OVER () AS row_id FROM data", key_columns=["row_id"]. '
         "Transform leaves such a number out by itself; a preprocessing_fn of your own must."
     )
+
+
+def _surprise(found: int, expected: float) -> float:
+    """Returns a count's term in rows times the Kullback-Leibler divergence of the shares."""
+    return found * math.log(found / expected) if found else 0.0

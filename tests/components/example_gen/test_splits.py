@@ -17,7 +17,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from millrace.components.example_gen import canonical, engine
+from millrace.components.example_gen import canonical, engine, shares
 from millrace.errors import DataError
 
 UNIT, RECORD = "\x1f", "\x1e"
@@ -193,6 +193,24 @@ def test_runs_and_numbers_of_threads_give_equal_bytes(generate, tmp_path, monkey
             monkeypatch.setattr(duckdb, "connect", real)
         digests.add(generate(path, query="SELECT * FROM data WHERE a % 3 > 0").digest())
     assert len(digests) == 1
+
+
+@pytest.mark.parametrize(
+    ("written", "parts", "warns"),
+    [
+        ({"train": 49, "eval": 1}, {"train": 999, "eval": 1}, False),
+        ({"train": 297, "eval": 3}, {"train": 999, "eval": 1}, False),
+        ({"train": 290, "eval": 10}, {"train": 999, "eval": 1}, True),
+        ({"train": 7, "eval": 3}, {"train": 1, "eval": 1}, False),
+        ({"train": 6_400, "eval": 3_600}, {"train": 2, "eval": 1}, True),
+        ({"train": 6_500, "eval": 3_500}, {"train": 2, "eval": 1}, False),
+        ({"all": 9}, {"all": 3}, False),
+    ],
+)
+def test_chance_makes_no_split_uneven(
+    written: dict[str, int], parts: dict[str, float], warns: bool
+) -> None:
+    assert bool(shares.warning(written, parts, [])) == warns
 
 
 def test_splits_that_many_equal_rows_make_uneven(
