@@ -137,8 +137,8 @@ class Gallery:
         column = '"' + label.replace('"', '""') + '"'
         return (
             f'the label "{label}" is learned and predicted in steps of {step:g}, which is what'
-            f" float32 has at {seen.high:.6g}, and deviates by {seen.deviation:.3g} only. Take an offset"
-            f" off it with a query: SELECT * REPLACE ({column} - {offset} AS {column})"
+            f" float32 has at {seen.high:.6g}, and deviates by {seen.deviation:.3g} only. Take an"
+            f" offset off it with a query: SELECT * REPLACE ({column} - {offset} AS {column})"
             " FROM data"
         )
 
