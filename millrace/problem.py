@@ -94,7 +94,8 @@ def infer(
     for split, counted in counts.items():
         if not counted:
             raise DataError(f'The split "{split}" has no rows.')
-    _refuse_missing(label, counts)
+    decimal = pa.types.is_floating(examples.schema(root, next(iter(counts))).field(label).type)
+    _refuse_missing(label, counts, decimal)
     if len(total) < 2:
         value = next(iter(total), None)
         raise DataError(
@@ -151,7 +152,7 @@ def encode(batch: pa.RecordBatch, what: Problem, split: str) -> Array:
 
 
 def _count(root: Path, split: str, label: str) -> collections.Counter[Any]:
-    """Counts the values of the label in a split; NaN counts as missing."""
+    """Counts the values of the label in a split; NaN and infinite ones count as missing."""
     schema = examples.schema(root, split)
     if label not in schema.names:
         raise ParameterError(
@@ -212,13 +213,19 @@ def _classes(label: str, kind: Kind, total: collections.Counter[Any]) -> tuple[i
     return tuple(sorted(int(value) for value in total))
 
 
-def _refuse_missing(label: str, counts: Mapping[str, collections.Counter[Any]]) -> None:
+def _refuse_missing(
+    label: str, counts: Mapping[str, collections.Counter[Any]], decimal: bool
+) -> None:
     missing = {split: counted.pop(None, 0) for split, counted in counts.items()}
     if any(missing.values()):
         where = ", ".join(f"{number:,} in {split}" for split, number in missing.items() if number)
+        column = f'"{label}"'
+        lacks, keep = "missing", f"{column} IS NOT NULL"
+        if decimal:
+            lacks, keep = "missing, NaN or infinite", f"isfinite({column})"
         raise DataError(
-            f'The label "{label}" is missing in some rows: {where}. Leave them out with a query:'
-            f' SELECT * FROM data WHERE "{label}" IS NOT NULL'
+            f"The label {column} is {lacks} in some rows: {where}. Leave them out with a query:"
+            f" SELECT * FROM data WHERE {keep}"
         )
 
 

@@ -77,11 +77,11 @@ def test_classes_of_all_splits_are_sorted_together(tmp_path) -> None:
             ' with a query: SELECT * FROM data WHERE "label" IS NOT NULL',
         ),
         (
-            {"train": [1.5, float("nan"), 2.5]},
+            {"train": [1.5, float("nan"), 2.5, -float("inf")], "eval": [None, 1.5]},
             "auto",
             DataError,
-            'The label "label" is missing in some rows: 1 in train. Leave them out with a query:'
-            ' SELECT * FROM data WHERE "label" IS NOT NULL',
+            'The label "label" is missing, NaN or infinite in some rows: 1 in eval, 2 in train.'
+            ' Leave them out with a query: SELECT * FROM data WHERE isfinite("label")',
         ),
         (
             {"train": [5, 5], "eval": [5]},
