@@ -15,7 +15,7 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from millrace import digest
+from millrace import digest, paths
 from millrace.digest import Digest
 
 _SIGNS = frozenset("*?[")
@@ -23,14 +23,16 @@ _SIGNS = frozenset("*?[")
 
 def matches(path: Path) -> list[Path]:
     """Returns what a path or pattern names; a name with brackets may be just that."""
-    if path.exists() or not _SIGNS & set(str(path)):
-        return [path] if path.exists() else []
+    if paths.exists(path):
+        return [path]
+    if not _SIGNS & set(str(path)):
+        return []
     return [Path(found) for found in sorted(glob.glob(str(path), recursive=True))]  # noqa: PTH207
 
 
 def beginning(path: Path) -> Path:
     """Returns the folder that a pattern's matches lie in; a path that is none is its own."""
-    while _SIGNS & set(str(path)) and not path.exists():
+    while _SIGNS & set(str(path)) and not paths.exists(path):
         path = path.parent
     return path
 
@@ -58,7 +60,7 @@ def digest_of(path: Path, own: Path | None = None) -> Digest:
     Raises:
         DataError: A file cannot be read.
     """
-    if path.is_file():
+    if paths.is_file(path):
         return digest.of_file(path)
     found = files(path, own)
     contents = digest.of_files(list(found.values()))

@@ -16,6 +16,7 @@ import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from millrace import paths
 from millrace.components.example_gen import csv_file, parquet_file
 from millrace.errors import DataError, ParameterError, nearest
 
@@ -85,7 +86,7 @@ def find(data_uri: str) -> Source:
 
 def _partitions(data_uri: str, files: Sequence[Path]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Returns the columns that folders below what `data_uri` names stand for, and those above."""
-    fixed = itertools.takewhile(lambda part: not glob.has_magic(part), _local(data_uri).parts)
+    fixed = itertools.takewhile(lambda part: not glob.has_magic(part), _path(data_uri).parts)
     depth = len(Path(*fixed).parts)
     keys = [_keys(path.parts[depth:-1]) for path in files]
     for path, found in zip(files, keys, strict=True):
@@ -106,27 +107,26 @@ def _shown(keys: Sequence[str]) -> str:
     return ", ".join(keys) or "none"
 
 
-def _local(data_uri: str) -> Path:
-    return Path(data_uri.removeprefix("file://")).expanduser()
-
-
 def _files(data_uri: str) -> tuple[Path, ...]:
-    local = data_uri.removeprefix("file://")
-    if not local.strip():
+    if not data_uri.removeprefix("file://").strip():
         raise ParameterError('"data_uri" is empty: give a CSV or Parquet file, a folder or a glob.')
-    if "://" in local:
+    if "://" in paths.local(data_uri):
         raise ParameterError(f'Cannot read "{data_uri}": copy the data to a path on this machine.')
-    path = _local(data_uri)
-    if path.is_dir():
+    path = _path(data_uri)
+    if paths.is_folder(path):
         return _of_folder(path)
-    if path.exists():
+    if paths.exists(path):
         return (path,)
-    if any(character in local for character in _GLOB_CHARACTERS):
+    if any(character in str(path) for character in _GLOB_CHARACTERS):
         found = _data_files(Path(name) for name in glob.glob(str(path), recursive=True))  # noqa: PTH207
         if not found:
             raise DataError(f'No file matches "{data_uri}"; the current folder is {Path.cwd()}.')
         return found
     raise DataError(f'There is no file or folder "{data_uri}".{_nearest_file(path)}')
+
+
+def _path(data_uri: str) -> Path:
+    return paths.expanded(paths.local(data_uri))
 
 
 def _of_folder(folder: Path) -> tuple[Path, ...]:
@@ -146,12 +146,12 @@ def _of_folder(folder: Path) -> tuple[Path, ...]:
     return files
 
 
-def _data_files(paths: Iterable[Path]) -> tuple[Path, ...]:
-    return tuple(sorted(path for path in paths if path.is_file() and path.name[0] not in "._"))
+def _data_files(found: Iterable[Path]) -> tuple[Path, ...]:
+    return tuple(sorted(path for path in found if path.is_file() and path.name[0] not in "._"))
 
 
 def _nearest_file(path: Path) -> str:
-    if not path.parent.is_dir():
+    if not paths.is_folder(path.parent):
         return f" There is no folder {path.parent} either."
     try:
         return nearest(path.name, [other.name for other in path.parent.iterdir()])

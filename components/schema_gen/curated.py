@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from pathlib import Path
 
 from tensorflow_metadata.proto.v0 import schema_pb2
 
+from millrace import paths
 from millrace.data import schemas
 from millrace.errors import DataError, nearest
 
@@ -17,10 +17,10 @@ def load(schema_uri: str) -> schema_pb2.Schema:
     Raises:
         DataError: There is none, or it cannot be used.
     """
-    path = Path(schema_uri.removeprefix("file://")).expanduser()
-    if path.is_dir():
+    path = paths.expanded(paths.local(schema_uri))
+    if paths.is_folder(path):
         path = path / schemas.FILE
-    if not path.exists() and path.parent.is_dir():
+    if not paths.exists(path) and paths.is_folder(path.parent):
         hint = nearest(path.name, [other.name for other in path.parent.iterdir()])
         raise DataError(f'"schema_uri" names {path}, which does not exist.{hint}')
     schema = schemas.read(path)

@@ -13,7 +13,7 @@ from typing import Any
 from millrace import outside
 from millrace.artifacts import Dataset
 from millrace.lineage.nodes import ArtifactRecord
-from millrace.paths import expanded, local
+from millrace.paths import expanded, is_file, is_folder, local
 from millrace.runner.memo import Memo
 from millrace.runner.sources import Sources
 
@@ -115,9 +115,9 @@ def _content(
     if is_module or (name.endswith("_file") and path.suffix == ".py"):
         code = sources.of_module(value)
         return {_MODULE: code} if code else None
-    if path.is_dir():
+    if is_folder(path):
         return {"folder": memo.outside(path).hexdigest}
-    if path.is_file():
+    if is_file(path):
         return {"file": memo.sha256(path), "name": path.name}
     return {"glob": memo.outside(path).hexdigest} if outside.matches(path) else None
 

@@ -161,6 +161,18 @@ def test_a_missing_folder(generate, tmp_path):
         generate(tmp_path / "nowhere" / "t.csv")
 
 
+def test_a_name_that_no_file_can_have(generate, tmp_path):
+    for name in ("a" * 300, f"{'a' * 300}/people.csv", f"{'a' * 300}/*.csv"):
+        with pytest.raises(DataError, match="There is no file or folder|No file matches"):
+            generate(tmp_path / name)
+
+
+def test_the_link_of_a_file(generate, tmp_path):
+    path = tmp_path / "two words.csv"
+    path.write_text(GOOD)
+    assert generate(path.as_uri()).metadata["rows"] == 60
+
+
 def test_a_glob_that_matches_nothing(generate, tmp_path):
     with pytest.raises(DataError, match=r'^No file matches ".*/\*.csv"; the current folder is '):
         generate(tmp_path / "*.csv")
