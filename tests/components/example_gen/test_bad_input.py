@@ -163,7 +163,7 @@ def test_a_missing_folder(generate, tmp_path):
 
 def test_a_name_that_no_file_can_have(generate, tmp_path):
     for name in ("a" * 300, f"{'a' * 300}/people.csv", f"{'a' * 300}/*.csv"):
-        with pytest.raises(DataError, match="There is no file or folder|No file matches"):
+        with pytest.raises(DataError, match=r"There is no file or folder|No file matches"):
             generate(tmp_path / name)
 
 
