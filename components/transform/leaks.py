@@ -25,6 +25,7 @@ _PER_VALUE = 10  # rows, on average: of fewer, each value may have a single clas
 _MOST_VALUES = 10_000
 _FEWEST = 20  # rows of other classes than the most frequent, or rows with both numbers
 _ROUNDING = 1e-9  # of the label's variance, where a column is the label but for its unit
+_DROP = 1e-6  # of how far labels are from their median: a smaller step back is one of rounding
 
 
 def find(root: Path, splits: Sequence[str], names: Sequence[str], posed: Problem) -> list[str]:
@@ -108,7 +109,11 @@ class _Classes:
 
 
 class _Line:
-    """Holds a column to be the label in another unit: all rows lie on one line."""
+    """Holds a column to be the label in another unit: all rows lie on one line.
+
+    Beside a few labels of another magnitude, all others would seem to lie on it. So the label must
+    grow with the column, or fall, too.
+    """
 
     def __init__(self, most: float) -> None:
         """Allows for a sum of the squared distances from the line."""
@@ -121,8 +126,10 @@ class _Line:
             return False
         x, y = (_numbers(column) for column in (values, label))
         both = np.isfinite(x) & np.isfinite(y)
-        self._moments.add(x[both], y[both])
-        return self._distances() <= self._most
+        x, y = x[both], y[both]
+        self._moments.add(x, y)
+        falls = self._moments.products[0, 1] < 0.0
+        return self._distances() <= self._most and _in_order(-x if falls else x, y)
 
     def proven(self) -> bool:
         """Tells whether all rows together prove it."""
@@ -135,6 +142,15 @@ class _Line:
         """Returns the sum of the squared distances of the label from the line."""
         (xx, xy), (_, yy) = self._moments.products
         return float(yy - (xy * xy / xx if xx else 0.0))
+
+
+def _in_order(x: np.ndarray, y: np.ndarray) -> bool:
+    """Tells whether no y is less than that of a smaller x, but for rounding."""
+    if not len(y):
+        return True
+    y = y[np.lexsort((y, x))]
+    apart = np.abs(y - np.median(y))
+    return bool(np.all(np.maximum.accumulate(y) - y <= _DROP * (apart + np.median(apart))))
 
 
 def _column(rows: pa.Table, name: str) -> pa.Array:

@@ -76,6 +76,28 @@ def test_whole_numbers_beyond_those_that_decimals_hold(tmp_path) -> None:
     assert find(tmp_path, Kind.REGRESSION, nanoseconds, copy=nanoseconds / 1e9) == ["copy"]
 
 
+def test_a_few_large_labels_do_not_hide_the_others(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(examples, "group_rows", lambda schema: 40)
+    heavy = np.exp(5 * rng.normal(size=ROWS))
+    found = find(
+        tmp_path / "heavy",
+        Kind.REGRESSION,
+        heavy,
+        near=heavy + rng.normal(size=ROWS),
+        rounded=heavy.astype(np.float32),
+        other=5 - heavy * 1.8,
+    )
+    assert found == ["rounded", "other"]
+    outlier = np.where(np.arange(ROWS) == 7, 1e9, rng.normal(size=ROWS))
+    noise = np.where(np.arange(ROWS) == 7, 1e9, rng.normal(size=ROWS))
+    found = find(tmp_path / "outlier", Kind.REGRESSION, outlier, noise=noise, copy=outlier)
+    assert found == ["copy"]
+    cost = rng.uniform(1e5, 1e6, ROWS)
+    sold = cost + rng.normal(0, 1e4, ROWS)
+    apart = sold * 1.19 - cost * 1.19  # rounded in other places than the label
+    assert find(tmp_path / "sum", Kind.REGRESSION, sold - cost, apart=apart) == ["apart"]
+
+
 def test_every_row_lies_on_the_line(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(examples, "group_rows", lambda schema: 40)
     price = np.sort(NUMBER) + 1e9
