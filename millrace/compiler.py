@@ -1,8 +1,8 @@
 """Compiles pipelines written in Python to KFP's PipelineSpec YAML, which every runner reads.
 
-The file says on top what it was made from: the images, and the digests of the source, of the files
-of Python beside it, which it may import, and of the packages there that it does. So a look at them
-tells whether it is still what would be made.
+The file says on top what it was made from: the images, the digests of the source and of the files
+there that it imports, and which other files of Python lie beside it, as it may be one that imports
+what is there. So a look at them tells whether it is still what would be made.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import json
 import os
 import sys
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from millrace.version import __version__
 
 SOURCE, COMPILED = "pipeline.py", "pipeline.yaml"
 _HEADER = "# Compiled from pipeline.py by `millrace compile`. Edit that instead."
-_IMAGES = "images"
+_IMAGES, _FILES, _BESIDE = "images", "files", "beside"
 _DIGITS = 16  # of a source's digest
 
 
@@ -61,10 +61,11 @@ def is_fresh(source: Path) -> bool:
         made_from = json.loads(said.removeprefix("#"))
     except ValueError:
         return False
-    if not isinstance(made_from, dict):
+    files = made_from.get(_FILES) if isinstance(made_from, dict) else None
+    if not isinstance(files, dict):
         return False
-    imported = {name: source.parent / name for name in made_from if name != _IMAGES}
-    return made_from == _ingredients(source, imported, images.PREFIX, __version__)
+    imported = {name: source.parent / name for name in files}
+    return bool(made_from == _ingredients(source, imported, images.PREFIX, __version__))
 
 
 def compile_file(
@@ -138,15 +139,15 @@ def compile_text(source: Path, prefix: str = images.PREFIX, tag: str = __version
 
 def _ingredients(
     source: Path, imported: Mapping[str, Path], prefix: str, tag: str
-) -> dict[str, str]:
-    """Returns what a compiled file is made from: the image of its steps, and digests of files.
-
-    Those beside the source count whether it imports them or not: it may do so another time.
-    """
-    beside = {path.name: path for path in source.parent.glob("*.py") if path.stem.isidentifier()}
-    files = {source.name: source, **beside, **imported}
-    digests = {name: _digest(path) for name, path in sorted(files.items())}
-    return {_IMAGES: images.name(Image.CORE, prefix, tag), **digests}
+) -> dict[str, Any]:
+    """Returns what a compiled file is made from."""
+    files = {source.name: source, **imported}
+    beside = {path.name for path in source.parent.glob("*.py") if path.stem.isidentifier()}
+    return {
+        _IMAGES: images.name(Image.CORE, prefix, tag),
+        _FILES: {name: _digest(path) for name, path in sorted(files.items())},
+        _BESIDE: sorted(beside - files.keys()),
+    }
 
 
 def _digest(path: Path) -> str:
@@ -173,7 +174,7 @@ def _pipeline_in(source: Path, kind: type) -> tuple[Any, dict[str, Path]]:
         raise PipelineError(f"{source} ends Python{where} and defines no pipeline.") from error
     finally:
         sys.path[:] = places  # whatever the source has made of them
-        imported = _forget(set(sys.modules) - known, source.parent)
+        imported = _imported(source.parent, known)
     found = {name: value for name, value in vars(module).items() if isinstance(value, kind)}
     if len(found) != 1:
         names = f"{len(found)}: {', '.join(found)}" if found else "none"
@@ -181,20 +182,22 @@ def _pipeline_in(source: Path, kind: type) -> tuple[Any, dict[str, Path]]:
     return found.popitem()[1], imported
 
 
-def _forget(names: Iterable[str], folder: Path) -> dict[str, Path]:
-    """Forgets the modules that lie in a folder, and returns their files by their path there.
+def _imported(folder: Path, known: set[str]) -> dict[str, Path]:
+    """Returns the files of the modules that lie in a folder, by their path there.
 
-    The next pipeline may have others of the same names.
+    Those that were not known before are forgotten: the next pipeline may have others of the same
+    names.
     """
     files = {}
-    for name in names:
-        file = Path(getattr(sys.modules[name], "__file__", None) or "")
-        if not file.is_relative_to(folder):
+    for name, module in list(sys.modules.items()):
+        file = Path(getattr(module, "__file__", None) or "")
+        if not file.is_relative_to(folder) or (name in known and "." in name):
             continue
         within = file.relative_to(folder)
         if "site-packages" not in within.parts:
             files[within.as_posix()] = file
-            del sys.modules[name]
+            if name not in known:
+                del sys.modules[name]
     return files
 
 

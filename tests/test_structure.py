@@ -32,6 +32,7 @@ SHARED = {
     "features",
     "metrics",
     "modules",
+    "paths",
     "problem",
     "report",
     "saved_model",

@@ -1,12 +1,12 @@
 from __future__ import annotations
 
+import importlib
 import os
 import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 import yaml
@@ -143,10 +143,17 @@ class TestFresh:
     def test_with_a_neighbour_that_was_imported_before(
         self, source: Path, compiled: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setitem(sys.modules, "settings", ModuleType("settings"))
+        monkeypatch.syspath_prepend(source.parent)
+        importlib.import_module("settings")
+        monkeypatch.setitem(sys.modules, "settings", sys.modules.pop("settings"))
         compiler.compile_file(source)
+        assert "settings" in sys.modules
         (source.parent / "settings.py").write_text("NAME = 'changed'")
         assert not compiler.is_fresh(source)
+
+    def test_with_a_neighbour_that_it_does_not_import(self, source: Path, compiled: Path) -> None:
+        (source.parent / "model.py").write_text("LAYERS = 3")
+        assert compiler.is_fresh(source)
 
     def test_with_a_neighbour_that_cannot_be_read(self, source: Path) -> None:
         (source.parent / "folder.py").mkdir()
