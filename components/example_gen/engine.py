@@ -58,6 +58,11 @@ def read_whole_lines(connection: duckdb.DuckDBPyConnection) -> None:
     _disable(connection, _HARMFUL_OPTIMIZERS | {_BLIND_OPTIMIZER})
 
 
+def keep_order(connection: duckdb.DuckDBPyConnection) -> None:
+    """Makes every operator get the rows in the order of the source, which takes a single thread."""
+    connection.execute("SET threads = 1")
+
+
 def lock(connection: duckdb.DuckDBPyConnection) -> None:
     """Keeps every later statement from changing a setting."""
     connection.execute("SET lock_configuration = true")

@@ -50,9 +50,11 @@ def run(
         read = table.create(connection, found, max_rejected)
         for note in read.notes:
             logger.info("%s", note)
-        engine.lock(connection)
         sql = queries.checked(connection, query)
         types = queries.types(connection, sql)
+        if queries.depends_on_order(connection, sql):
+            engine.keep_order(connection)
+        engine.lock(connection)
         parts = [splits[name] for name in names]
         batches = rows.stream(connection, sql, types, key_columns, parts)
         written = writing.write(batches, examples.path, names)

@@ -23,6 +23,8 @@ _STREAMING = {
     "UNNEST",
     "EMPTY_RESULT",
 }
+# Operators that return the same rows in whatever order they get them.
+_INDIFFERENT = {"HASH_JOIN", "NESTED_LOOP_JOIN", "CROSS_PRODUCT", "UNION", "ORDER_BY"}
 
 
 def checked(connection: duckdb.DuckDBPyConnection, query: str) -> str:
@@ -81,8 +83,15 @@ def types(connection: duckdb.DuckDBPyConnection, query: str) -> dict[str, str]:
 
 def keeps_order(connection: duckdb.DuckDBPyConnection, query: str) -> bool:
     """Returns whether a query hands on the rows in the order of the source."""
-    (_, plan), *_ = connection.execute(f"EXPLAIN (FORMAT json) {query}").fetchall()
-    return all(operator in _STREAMING for operator in _operators(json.loads(plan)))
+    return _operators(connection, query) <= _STREAMING
+
+
+def depends_on_order(connection: duckdb.DuckDBPyConnection, query: str) -> bool:
+    """Returns whether a query may give other rows if it gets those of the source in another order.
+
+    So do first() and list(), the last digits of a sum of decimals, and row_number() among equals.
+    """
+    return not _operators(connection, query) <= _STREAMING | _INDIFFERENT
 
 
 def failure(error: Exception) -> DataError:
@@ -97,12 +106,13 @@ def failure(error: Exception) -> DataError:
     return DataError(message)
 
 
-def _operators(nodes: list[dict[str, Any]]) -> list[str]:
-    return [
-        name
-        for node in nodes
-        for name in [node["name"].strip(), *_operators(node.get("children", []))]
-    ]
+def _operators(connection: duckdb.DuckDBPyConnection, query: str) -> set[str]:
+    """Returns the names of the operators in DuckDB's plan of a query."""
+    (_, plan), *_ = connection.execute(f"EXPLAIN (FORMAT json) {query}").fetchall()
+    nodes: list[dict[str, Any]] = json.loads(plan)
+    for node in nodes:
+        nodes.extend(node.get("children", []))
+    return {node["name"].strip() for node in nodes}
 
 
 def _unusable(error: Exception) -> ParameterError:

@@ -177,7 +177,15 @@ def test_shares_are_kept(generate, tmp_path):
     assert rows["test"] == pytest.approx(2_000, rel=0.08)
 
 
-def test_runs_and_numbers_of_threads_give_equal_bytes(generate, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    "query",
+    [
+        "SELECT * FROM data WHERE a % 3 > 0",
+        "SELECT b, first(a) AS f, string_agg(a) AS s, sum(c) AS t FROM data GROUP BY b",
+        "SELECT a, row_number() OVER (PARTITION BY b ORDER BY a % 7) AS n FROM data",
+    ],
+)
+def test_runs_and_numbers_of_threads_give_equal_bytes(generate, tmp_path, monkeypatch, query):
     path = tmp_path / "t.csv"
     path.write_text("a,b,c\n" + "".join(f"{i},{i % 977}x,{i / 7}\n" for i in range(300_000)))
     real = duckdb.connect
@@ -191,7 +199,7 @@ def test_runs_and_numbers_of_threads_give_equal_bytes(generate, tmp_path, monkey
             )
         else:
             monkeypatch.setattr(duckdb, "connect", real)
-        digests.add(generate(path, query="SELECT * FROM data WHERE a % 3 > 0").digest())
+        digests.add(generate(path, query=query).digest())
     assert len(digests) == 1
 
 
