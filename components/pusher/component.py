@@ -41,7 +41,7 @@ def pusher(
         metrics: The quality, size and latency of what was pushed.
         report: A page with the trade-off between quality, size and latency.
         blessing: The evaluator's verdict; a model that is not blessed is not pushed, and no
-            candidate that breaks a bound which the model was blessed by.
+            candidate that breaks a bound which the model was blessed by, but for rounding.
         push_destination: A folder or URI that gets the model as its next numbered version; empty
             pushes into the artifact only.
         candidates: Which conversions to try: float32, float16, dynamic_range, int8.
