@@ -49,7 +49,8 @@ def fingerprint(
             "env": dict(container.env),
             "code": dict(code),
             "parameters": {
-                name: contents.get(name) or {"value": value} for name, value in parameters.items()
+                name: contents[name].identity if name in contents else {"value": value}
+                for name, value in parameters.items()
             },
             "inputs": {name: identity(record) for name, record in artifacts.items()},
             "outputs": [

@@ -5,13 +5,15 @@ The cache knows what is read by its content, not by its name; containers get it 
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from millrace import outside
 from millrace.artifacts import Dataset
+from millrace.digest import Digest
 from millrace.lineage.nodes import ArtifactRecord
 from millrace.paths import expanded, is_file, is_folder, local
 from millrace.runner.memo import Memo
@@ -51,18 +53,33 @@ def absolute(name: str, value: Any, folders: tuple[Path, ...]) -> Any:
     return os.path.normpath(folders[-1] / path)
 
 
-Contents = Mapping[str, Mapping[str, str]]
+@dataclasses.dataclass(frozen=True)
+class Content:
+    """What a parameter names.
+
+    Attributes:
+        identity: What stands for it in the cache's fingerprint.
+        path: The file, folder or pattern that it is on this machine; None for a dotted name.
+        digest: The digest of what lies there.
+    """
+
+    identity: Mapping[str, str]
+    path: Path | None = None
+    digest: Digest | None = None
+
+    @property
+    def code(self) -> str:
+        """The digest of a module with what it imports; empty if it is none."""
+        return self.identity.get(_MODULE, "")
 
 
-def modules(contents: Contents) -> dict[str, str]:
-    """Returns the digests of those contents that are code, by parameter."""
-    return {name: one[_MODULE] for name, one in contents.items() if _MODULE in one}
+Contents: TypeAlias = Mapping[str, Content]
 
 
 def contents(
     parameters: Mapping[str, Any], memo: Memo, sources: Sources, imports_here: bool
 ) -> Contents:
-    """Returns the digests of what parameters name, if it lies on this machine.
+    """Returns what parameters name, if it lies on this machine.
 
     Args:
         parameters: A task's parameters.
@@ -71,8 +88,9 @@ def contents(
         imports_here: Whether the step imports such modules from this machine.
     """
     found = {
-        name: _content(name, value, memo, sources, imports_here)
+        name: _content(name, local(value), memo, sources, imports_here)
         for name, value in parameters.items()
+        if is_read(name) and isinstance(value, str) and value and "://" not in local(value)
     }
     return {name: content for name, content in found.items() if content is not None}
 
@@ -95,7 +113,7 @@ def changed(
         name
         for name, content in before.items()
         if now.get(name) != content
-        and (code or _MODULE not in content)
+        and (code or not content.code)
         and not any(
             path.is_relative_to(outside.beginning(Path(local(parameters[name]))))
             for path in written
@@ -103,46 +121,39 @@ def changed(
     ]
 
 
-def _content(
-    name: str, value: Any, memo: Memo, sources: Sources, imports_here: bool
-) -> dict[str, str] | None:
-    if not isinstance(value, str) or not value or not is_read(name) or "://" in local(value):
-        return None
-    path = Path(local(value))
-    is_module = name.endswith("_file") and path.suffix != ".py" and not path.is_absolute()
-    if is_module and not imports_here:
-        return None  # it is in the image
-    if is_module or (name.endswith("_file") and path.suffix == ".py"):
-        code = sources.of_module(value)
-        return {_MODULE: code} if code else None
-    if is_folder(path):
-        return {"folder": memo.outside(path).hexdigest}
-    if is_file(path):
-        return {"file": memo.sha256(path), "name": path.name}
-    return {"glob": memo.outside(path).hexdigest} if outside.matches(path) else None
-
-
-def datasets(parameters: Mapping[str, Any], memo: Memo) -> dict[str, ArtifactRecord]:
+def datasets(contents: Contents) -> dict[str, ArtifactRecord]:
     """Returns the local files, folders and patterns that parameters name, as artifacts.
 
     What was read at an address that is not local stands in the parameters only.
     """
-    paths = {
-        name: Path(local(value))
-        for name, value in parameters.items()
-        if is_read(name) and isinstance(value, str) and value
-    }
     return {
         name: ArtifactRecord(
-            path.name,
-            str(path),
+            content.path.name,
+            str(content.path),
             Dataset.schema_title,
             Dataset.schema_version,
-            memo.outside(path).metadata(),
+            content.digest.metadata(),
         )
-        for name, path in paths.items()
-        if path.is_absolute() and outside.matches(path)
+        for name, content in contents.items()
+        if content.path is not None and content.path.is_absolute() and content.digest is not None
     }
+
+
+def _content(
+    name: str, value: str, memo: Memo, sources: Sources, imports_here: bool
+) -> Content | None:
+    path = Path(value)
+    if name.endswith("_file") and path.suffix != ".py" and not path.is_absolute():
+        code = sources.of_module(value) if imports_here else None  # else it is in the image
+        return Content({_MODULE: code}) if code else None
+    if not outside.matches(path):
+        return None
+    digest = memo.outside(path)
+    if name.endswith("_file") and path.suffix == ".py":
+        return Content({_MODULE: sources.of_module(value) or digest.hexdigest}, path, digest)
+    if is_file(path):
+        return Content({"file": digest.hexdigest, "name": path.name}, path, digest)
+    return Content({"folder" if is_folder(path) else "glob": digest.hexdigest}, path, digest)
 
 
 def mounts(parameters: Mapping[str, Any]) -> Iterator[tuple[Path, bool]]:

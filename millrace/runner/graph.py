@@ -34,7 +34,7 @@ class Node:
         begun: Whether something has been done about it.
         inputs: What it is given, once that is known.
         code: What the backend knows of the code it runs: digests of sources, or of the image.
-        contents: The digests of what it reads from outside the pipeline, by parameter.
+        contents: What it reads from outside the pipeline, by parameter.
         read: What of that is recorded as an artifact.
         fingerprint: What the cache knows its result by, once that is known.
     """

@@ -14,7 +14,7 @@ from millrace.lineage.nodes import ArtifactRecord, CachedTask, Kind
 from millrace.lineage.nodes import State as Recorded
 from millrace.lineage.record import RunRecord
 from millrace.lineage.store import Store
-from millrace.runner import external, ir
+from millrace.runner import ir
 from millrace.runner.graph import Node, Outcome
 from millrace.runner.result import State
 
@@ -115,8 +115,7 @@ def _image(node: Node) -> str:
 def _code(node: Node) -> dict[str, str]:
     """Returns which code a task runs: its step's, its image's, and that of modules it is given."""
     own = {_CODE[name]: value for name, value in node.code.items() if name in _CODE and value}
-    modules = external.modules(node.contents)
-    return own | {f"{name}_digest": found for name, found in modules.items()}
+    return own | {f"{name}_digest": one.code for name, one in node.contents.items() if one.code}
 
 
 def _ports(artifacts: Mapping[str, ArtifactRecord]) -> dict[str, list[ArtifactRecord]]:

@@ -84,7 +84,7 @@ class TaskRunner:
         assert node.inputs is not None
         node.code = self._backend.code(body)
         node.contents = self._contents(node)
-        node.read = external.datasets(node.inputs.parameters, self._memo)
+        node.read = external.datasets(node.contents)
         if node.task.cache:
             node.fingerprint = self._fingerprint(node)
         if self._job.caching and node.fingerprint:
