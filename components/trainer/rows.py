@@ -23,7 +23,7 @@ from millrace.errors import ModuleError
 Arrays = dict[str, np.ndarray]
 Group = tuple[Path, int]
 
-# Bytes of arrays. Reading them takes as much again for a moment.
+# Bytes of arrays.
 MEMORY = 96 << 20
 _BATCHES_AT_ONCE = 64  # that cross from Python to TensorFlow
 _TEXT_BYTES = 80  # a short bytes object and the reference to it
@@ -156,10 +156,15 @@ class Rows:
             yield arrays, _order(len(arrays[self.label]), random)
 
     def _read(self, groups: Sequence[Group]) -> Arrays:
-        names = self._schema.names
-        tables = [pq.ParquetFile(path).read_row_group(group, names) for path, group in groups]
-        table = pa.concat_tables(tables)
-        return {name: _array(table.column(name)) for name in names}
+        """Reads a column after the other, so that only one is held twice."""
+        files = {path: pq.ParquetFile(path) for path, _ in groups}
+        arrays = {}
+        for name in self._schema.names:
+            parts = [files[path].read_row_group(group, [name]).column(0) for path, group in groups]
+            arrays[name] = _array(
+                pa.chunked_array([chunk for part in parts for chunk in part.chunks], parts[0].type)
+            )
+        return arrays
 
 
 def _portions(groups: Sequence[tuple[Group, int]], rows: int) -> Iterator[list[Group]]:
