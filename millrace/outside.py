@@ -18,21 +18,21 @@ from pathlib import Path
 from millrace import digest, paths
 from millrace.digest import Digest
 
-_SIGNS = frozenset("*?[")
+SIGNS = frozenset("*?[")  # of a pattern
 
 
 def matches(path: Path) -> list[Path]:
     """Returns what a path or pattern names; a name with brackets may be just that."""
     if paths.exists(path):
         return [path]
-    if not _SIGNS & set(str(path)):
+    if not SIGNS & set(str(path)):
         return []
     return [Path(found) for found in sorted(glob.glob(str(path), recursive=True))]  # noqa: PTH207
 
 
 def beginning(path: Path) -> Path:
     """Returns the folder that a pattern's matches lie in; a path that is none is its own."""
-    while _SIGNS & set(str(path)) and not paths.exists(path):
+    while SIGNS & set(str(path)) and not paths.exists(path):
         path = path.parent
     return path
 

@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 
 from millrace.data import examples
 from millrace.errors import DataError, ParameterError, nearest
+from millrace.features import cast
 
 Array: TypeAlias = np.ndarray[Any, Any]
 
@@ -302,7 +303,7 @@ def _some(values: Any) -> str:
 
 def _as_numbers(values: pa.Array, label: str, split: str) -> Array:
     try:
-        numbers: Array = pc.cast(values, pa.float64(), safe=False).to_numpy(zero_copy_only=False)
+        numbers: Array = cast(values, pa.float64()).to_numpy(zero_copy_only=False)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
         raise DataError(f'The label "{label}" is {values.type} and must be a number.') from error
     if not np.isfinite(numbers).all():

@@ -15,10 +15,10 @@ from millrace.lineage import query, read, redact, values
 from millrace.lineage.mlmd import pb
 from millrace.lineage.nodes import ArtifactRecord, Kind
 from millrace.lineage.store import Store
+from millrace.outside import SIGNS
 
 _HEX = re.compile(r"(?:sha256:)?([0-9a-f]{4,64})")
 _SOME = 5
-_SIGNS = frozenset("*?[")
 
 
 @dataclass(frozen=True)
@@ -170,7 +170,7 @@ def _holds(place: str, name: str) -> bool:
 
 def _matches(name: str, pattern: str) -> bool:
     """Tells whether a pattern names a place, or a folder that it is in."""
-    return not _SIGNS.isdisjoint(pattern) and _fit(_parts(name), _parts(pattern))
+    return not SIGNS.isdisjoint(pattern) and _fit(_parts(name), _parts(pattern))
 
 
 def _fit(parts: list[str], patterns: list[str]) -> bool:
@@ -185,7 +185,7 @@ def _fit(parts: list[str], patterns: list[str]) -> bool:
 
 def _may_hold(message: pb.Artifact, place: str) -> bool:
     """Tells whether a place was among the files that a pattern named, if they are listed."""
-    fixed = itertools.takewhile(_SIGNS.isdisjoint, _parts(message.uri))
+    fixed = itertools.takewhile(SIGNS.isdisjoint, _parts(message.uri))
     name = "/".join(_parts(place)[len(list(fixed)) :])
     files = _files(message)
     return not files or any(_holds(name, file) for file in files)
