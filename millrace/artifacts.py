@@ -13,7 +13,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, TypeVar
 
-from millrace import paths
+from millrace.storage import paths
 
 INPUT, OUTPUT = "input", "output"
 

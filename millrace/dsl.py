@@ -36,8 +36,8 @@ __all__ = [
     "Schema",
     "Statistics",
     "TransformGraph",
-    "sized",
     "step",
+    "with_resources",
 ]
 
 Artifact, Dataset, Model = dsl.Artifact, dsl.Dataset, dsl.Model
@@ -86,7 +86,7 @@ def step(image: Image) -> Callable[[Callable[..., None]], Any]:
     return decorate
 
 
-def sized(
+def with_resources(
     task: dsl.PipelineTask, name: str, cpu: str = "1", memory: str = "2G"
 ) -> dsl.PipelineTask:
     """Names a task, asks for what it needs, and has it tried twice more if its machine fails.

@@ -24,9 +24,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from millrace import artifacts, digest, modules
+from millrace import artifacts, modules
 from millrace.errors import DataError, MillraceError, ModuleError, ParameterError, nearest
 from millrace.lineage import redact
+from millrace.storage import digest
 
 USER_ERROR, INTERNAL_ERROR = 1, 70
 # Kubernetes shows what a container leaves here as the reason it ended; our runner names a file of

@@ -1,6 +1,6 @@
 """Writes the README of every step from its component.py."""
 
-from millrace import interface
+from millrace.authoring import interface
 
 for name in interface.names():
     path = interface.folder() / name / "README.md"

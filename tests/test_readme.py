@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from millrace import interface
+from millrace.authoring import interface
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

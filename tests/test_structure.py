@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from millrace import artifacts, compiler, interface
+from millrace import artifacts
+from millrace.authoring import compiler, interface
 
 ROOT = Path(__file__).parents[1]
 STEPS = sorted(path.parent.name for path in ROOT.glob("components/*/component.py"))
@@ -23,20 +24,7 @@ PIPELINES = sorted(path.parent.name for path in ROOT.glob("pipelines/*/pipeline.
 HEAVY = {"apache_beam", "kfp", "pandas", "pyarrow", "tensorflow", "tf_keras", "duckdb"}
 HEAVY |= {"tensorflow_data_validation", "tensorflow_transform", "tfx_bsl", "ml_metadata"}
 # What an executor may import of Millrace, besides its own folder.
-SHARED = {
-    "artifacts",
-    "data",
-    "digest",
-    "errors",
-    "exported",
-    "features",
-    "metrics",
-    "modules",
-    "paths",
-    "problem",
-    "report",
-    "saved_model",
-}
+SHARED = {"artifacts", "data", "errors", "ml", "modules", "report", "storage"}
 
 
 def imports(path: Path) -> list[tuple[int, str]]:

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from millrace.errors import ParameterError, nearest
-from millrace.metrics import METRICS, Metric
-from millrace.problem import Kind
+from millrace.ml.metrics import METRICS, Metric
+from millrace.ml.problem import Kind
 from millrace.report import numbers
 
 # Values are held against the first two, changes from the baseline against the others.

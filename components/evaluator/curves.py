@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from millrace.components.evaluator.scores import Scores
-from millrace.metrics import THRESHOLD, Array
-from millrace.problem import Kind
+from millrace.ml.metrics import THRESHOLD, Array
+from millrace.ml.problem import Kind
 
 POINTS = 100
 BINS = 10

@@ -23,7 +23,7 @@ from millrace.components.evaluator.scores import check_comparable
 from millrace.components.evaluator.verdict import judge
 from millrace.data import examples as data
 from millrace.errors import ParameterError
-from millrace.exported import ExportedModel
+from millrace.ml.exported import ExportedModel
 
 logger = logging.getLogger(__name__)
 

@@ -13,10 +13,10 @@ from millrace.components.evaluator.scores import Collector, Scores, align
 from millrace.components.evaluator.slices import Encoder, Slicing
 from millrace.data import examples
 from millrace.errors import DataError
-from millrace.exported import ExportedModel
-from millrace.features import to_numpy
-from millrace.metrics import METRICS, Array, Groups
-from millrace.problem import Kind
+from millrace.ml.exported import ExportedModel
+from millrace.ml.features import to_numpy
+from millrace.ml.metrics import METRICS, Array, Groups
+from millrace.ml.problem import Kind
 
 logger = logging.getLogger(__name__)
 

@@ -13,8 +13,8 @@ import numpy as np
 from millrace.components.evaluator.measure import Values, values
 from millrace.components.evaluator.slices import Slicing, show
 from millrace.components.evaluator.verdict import Verdict
-from millrace.metrics import HEADLINE, METRICS, Array, top_k
-from millrace.problem import Kind, Problem
+from millrace.ml.metrics import HEADLINE, METRICS, Array, top_k
+from millrace.ml.problem import Kind, Problem
 from millrace.report import page
 
 # The largest slices of each way to slice that are written out; bounds are held against all of them.

@@ -6,10 +6,10 @@ import dataclasses
 
 import numpy as np
 
-from millrace import metrics
 from millrace.errors import ParameterError
-from millrace.metrics import Array, Groups
-from millrace.problem import Kind, Problem
+from millrace.ml import metrics
+from millrace.ml.metrics import Array, Groups
+from millrace.ml.problem import Kind, Problem
 
 
 @dataclasses.dataclass(frozen=True)

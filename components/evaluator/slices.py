@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from millrace.errors import ParameterError, nearest
-from millrace.metrics import Array, Groups
+from millrace.ml.metrics import Array, Groups
 
 Value = str | int | float | None
 

@@ -16,8 +16,8 @@ from millrace.components.evaluator.bounds import (
 )
 from millrace.components.evaluator.measure import Values
 from millrace.components.evaluator.slices import Slicing, label
-from millrace.metrics import METRICS, Array
-from millrace.problem import Kind
+from millrace.ml.metrics import METRICS, Array
+from millrace.ml.problem import Kind
 from millrace.report import numbers
 
 # More would not be read; the count of the others is told.

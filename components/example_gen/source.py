@@ -16,9 +16,9 @@ import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from millrace import paths
 from millrace.components.example_gen import csv_file, parquet_file
 from millrace.errors import DataError, ParameterError, nearest
+from millrace.storage import paths
 
 _GLOB_CHARACTERS = "*?["
 _PARTITION = re.compile(r"[^=]+=[^=]*")

@@ -13,7 +13,7 @@ from millrace.components.pusher.interpreter import Runner, batches
 from millrace.components.pusher.quantize import Quantizer
 from millrace.components.pusher.sample import Sample, measure
 from millrace.errors import ModelError
-from millrace.exported import ExportedModel, shaped
+from millrace.ml.exported import ExportedModel, shaped
 
 logger = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ from millrace.components.pusher.flatbuffer import number_tables
 from millrace.components.pusher.quiet import quiet
 from millrace.components.pusher.rewrite import Rewritten, rewrite
 from millrace.errors import ModelError
-from millrace.exported import SIGNATURE, ExportedModel
+from millrace.ml.exported import SIGNATURE, ExportedModel
 
 _MISSING = re.compile(r"'tf\.(\w+)' op is neither a custom op nor a flex op")
 

@@ -25,8 +25,8 @@ from typing import Any
 
 import fsspec
 
-from millrace import digest
 from millrace.errors import ParameterError
+from millrace.storage import digest
 
 _UNFINISHED = ".millrace-unfinished-"
 _CLAIMS = ".millrace-claims"

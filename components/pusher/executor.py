@@ -24,7 +24,7 @@ from millrace.components.pusher.policy import Policy, kept
 from millrace.components.pusher.quantize import MEANING
 from millrace.components.pusher.sample import take
 from millrace.errors import ParameterError, PolicyError, nearest
-from millrace.exported import ExportedModel
+from millrace.ml.exported import ExportedModel
 
 MODEL_FILE = "model.tflite"
 

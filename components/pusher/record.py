@@ -9,15 +9,15 @@ import json
 from pathlib import Path
 from typing import Any
 
-from millrace import digest
 from millrace.components.pusher.candidates import Candidate
 from millrace.components.pusher.policy import FASTEST, Bounds, Policy
 from millrace.components.pusher.quantize import MEANING
 from millrace.components.pusher.sample import Sample
 from millrace.errors import DataError
-from millrace.exported import ExportedModel
-from millrace.metrics import METRICS
+from millrace.ml.exported import ExportedModel
+from millrace.ml.metrics import METRICS
 from millrace.report import numbers, page
+from millrace.storage import digest
 
 FILE = "push.json"
 _TOOLS = ("tensorflow", "ai-edge-litert", "ai-edge-quantizer")

@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from millrace import metrics
 from millrace.data import examples
 from millrace.errors import DataError, ModelError
-from millrace.exported import ExportedModel
-from millrace.features import to_numpy
-from millrace.metrics import HEADLINE, Array, Groups
-from millrace.problem import Kind, Problem
+from millrace.ml import metrics
+from millrace.ml.exported import ExportedModel
+from millrace.ml.features import to_numpy
+from millrace.ml.metrics import HEADLINE, Array, Groups
+from millrace.ml.problem import Kind, Problem
 
 _TRAIN = "train"
 _CALIBRATION_ROWS = 2048

@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from millrace.components.pusher.graph import FIND, HASH, FlatGraph, Operation, Table
 from millrace.errors import ModelError
-from millrace.metrics import Array
+from millrace.ml.metrics import Array
 
 # What only moves text or compares it, and does the same with numbers.
 _MOVES = frozenset({

@@ -6,9 +6,9 @@ from collections import Counter
 
 from tensorflow_metadata.proto.v0 import schema_pb2
 
-from millrace import paths
 from millrace.data import schemas
 from millrace.errors import DataError, nearest
+from millrace.storage import paths
 
 
 def load(schema_uri: str) -> schema_pb2.Schema:

@@ -17,8 +17,8 @@ from tensorflow_metadata.proto.v0 import schema_pb2
 from millrace.components.trainer.fn_args import FnArgs
 from millrace.components.trainer.rows import is_sparse
 from millrace.errors import ModuleError
-from millrace.features import input_names
-from millrace.problem import Kind
+from millrace.ml.features import input_names
+from millrace.ml.problem import Kind
 
 HIDDEN = (128, 64)
 DROPOUT = 0.2

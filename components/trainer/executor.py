@@ -26,7 +26,7 @@ from millrace.components.trainer.fn_args import DataAccessor, FnArgs
 from millrace.data import examples as data
 from millrace.data import schemas
 from millrace.errors import DataError, ParameterError
-from millrace.problem import Problem
+from millrace.ml.problem import Problem
 from millrace.report import page
 
 logger = logging.getLogger(__name__)

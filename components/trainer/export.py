@@ -2,7 +2,7 @@
 
 Signatures:
     serving_default     serialized tf.Examples → `outputs`
-    raw_features        one dense tensor for each raw column, see `millrace.features` → `outputs`
+    raw_features        one dense tensor for each raw column, see `millrace.ml.features` → `outputs`
     transform_features  serialized tf.Examples with the label → the transformed features
 
 It needs neither Keras nor TensorFlow Transform to be loaded: vocabularies are among its assets.
@@ -21,11 +21,11 @@ import tf_keras
 from tensorflow_metadata.proto.v0 import schema_pb2
 from tensorflow_transform.tf_metadata import schema_utils
 
-from millrace import saved_model
 from millrace.data import schemas
 from millrace.errors import ModelError
-from millrace.features import SOURCES_FILE, RawFeature, raw_spec, to_tensors, without_absent
-from millrace.problem import Problem
+from millrace.ml import saved_model
+from millrace.ml.features import SOURCES_FILE, RawFeature, raw_spec, to_tensors, without_absent
+from millrace.ml.problem import Problem
 
 OUTPUT = "outputs"
 EXTRA = "assets.extra"

@@ -15,7 +15,7 @@ import tf_keras
 
 from millrace.components.trainer import export
 from millrace.components.trainer.rows import Rows
-from millrace.problem import Problem
+from millrace.ml.problem import Problem
 
 
 @dataclasses.dataclass

@@ -13,7 +13,7 @@ from millrace import modules
 from millrace.components.trainer import export
 from millrace.components.trainer.fn_args import FnArgs
 from millrace.errors import ModuleError, nearest
-from millrace.problem import Kind
+from millrace.ml.problem import Kind
 
 SIGNATURES = ("serving_default", "raw_features")
 

@@ -24,8 +24,8 @@ from tensorflow_metadata.proto.v0 import schema_pb2
 
 from millrace.components.transform import engine, profile
 from millrace.components.transform.profile import LARGEST, Column
-from millrace.features import active_features, input_names
-from millrace.problem import Kind, Problem
+from millrace.ml.features import active_features, input_names
+from millrace.ml.problem import Kind, Problem
 
 NUMBER, LEVEL, CATEGORY, LEFT_OUT = "number", "level", "category", "left out"
 VOCABULARY = 10_000  # the most tokens that a vocabulary keeps

@@ -39,12 +39,12 @@ from tensorflow_transform.beam import analysis_graph_builder
 from tensorflow_transform.saved import saved_transform_io_v2
 from tensorflow_transform.tf_metadata import metadata_io
 
-from millrace import saved_model
 from millrace.components.transform import combiners, vocabularies  # noqa: F401 - they register
 from millrace.components.transform.inputs import RawInputs
 from millrace.components.transform.interpreter import Interpreter, Phase, Unsupported
 from millrace.components.transform.origins import Origins
 from millrace.errors import ModuleError
+from millrace.ml import saved_model
 
 logger = logging.getLogger(__name__)
 

@@ -20,7 +20,6 @@ from tensorflow_metadata.proto.v0 import schema_pb2
 from tensorflow_transform.tf_metadata import dataset_metadata, metadata_io
 
 from millrace import modules
-from millrace import problem as problems
 from millrace.artifacts import HTML, Examples, Input, Output, Schema, TransformGraph
 from millrace.components.transform import (
     defaults,
@@ -36,8 +35,9 @@ from millrace.components.transform.inputs import RawInputs
 from millrace.data import examples as data
 from millrace.data import schemas
 from millrace.errors import DataError, ModuleError, ParameterError, nearest
-from millrace.features import SOURCES_FILE, active_features
-from millrace.problem import Kind, Problem
+from millrace.ml import problem as problems
+from millrace.ml.features import SOURCES_FILE, active_features
+from millrace.ml.problem import Kind, Problem
 from millrace.report import page
 
 logger = logging.getLogger(__name__)

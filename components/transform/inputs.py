@@ -12,7 +12,7 @@ from tfx_bsl.tfxio.tensor_representation_util import InferTensorRepresentationsF
 
 from millrace.data.lists import are_lists, to_list, to_value
 from millrace.errors import DataError
-from millrace.features import absent_as_null, active_features, cast, single_valued
+from millrace.ml.features import absent_as_null, active_features, cast, single_valued
 
 _VALUES = {
     schema_pb2.FLOAT: pa.float32(),

@@ -18,8 +18,8 @@ import pyarrow.parquet as pq
 
 from millrace.components.transform.moments import Moments
 from millrace.data import examples
-from millrace.features import absent_as_null, cast
-from millrace.problem import Kind, Problem
+from millrace.ml.features import absent_as_null, cast
+from millrace.ml.problem import Kind, Problem
 
 _PER_VALUE = 10  # rows, on average: of fewer, each value may have a single class by accident
 _MOST_VALUES = 10_000

@@ -16,8 +16,8 @@ from tensorflow_metadata.proto.v0 import schema_pb2
 
 from millrace.data import examples
 from millrace.data.lists import are_lists
-from millrace.features import absent_as_null, active_features, single_valued
-from millrace.problem import are_written_numbers
+from millrace.ml.features import absent_as_null, active_features, single_valued
+from millrace.ml.problem import are_written_numbers
 
 LARGEST = 3.4e38  # about the largest float32 that is finite
 LEVELS = 32  # an integer column with at most so many values is also offered as a category

@@ -16,7 +16,7 @@ from tensorflow_metadata.proto.v0 import schema_pb2
 
 from millrace.components.transform.moments import Moments
 from millrace.data.lists import are_lists
-from millrace.problem import Kind, Problem
+from millrace.ml.problem import Kind, Problem
 
 _BARS = 24
 _SAMPLE = 4096  # values of a feature that are kept for its picture

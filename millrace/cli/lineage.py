@@ -9,9 +9,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from millrace import paths
 from millrace.cli import output
 from millrace.errors import StoreError
+from millrace.storage import paths
 
 if TYPE_CHECKING:
     from collections.abc import Callable

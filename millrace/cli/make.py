@@ -6,11 +6,11 @@ import os
 import re
 from pathlib import Path
 
+from millrace.authoring import locate
 from millrace.cli import output
 from millrace.errors import ParameterError
-from millrace.runner import locate
 
-_TEMPLATE = Path(__file__).parents[1] / "template"
+_TEMPLATE = Path(locate.__file__).with_name("template")
 _NAME = re.compile(r"[a-z][a-z0-9]*([-_][a-z0-9]+)*")
 
 
@@ -22,7 +22,7 @@ def compiled(
     Raises:
         PipelineError: It cannot be compiled, or images of the user's own have no file named.
     """
-    from millrace import compiler
+    from millrace.authoring import compiler
 
     path = compiler.compile_file(pipeline, target, image_prefix, image_tag)
     if as_json:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TextIO
 
-from millrace.cli import facts
+from millrace.cli import task_summary
 from millrace.report import numbers
 from millrace.runner.result import RunResult, State, TaskResult
 
@@ -56,7 +56,7 @@ class Lines:
         words = [task.state.value.lower()]
         if task.state.good or task.state is State.FAILED:
             words.append(numbers.seconds(task.seconds))
-        words.append(task.error.partition("\n")[0] if task.error else facts.of(task))
+        words.append(task.error.partition("\n")[0] if task.error else task_summary.of(task))
         self._print(f"{self._names[task.path]}: {'  '.join(word for word in words if word)}")
 
     def retrying(self, task: TaskResult, error: str, seconds: float) -> None:
@@ -161,7 +161,7 @@ def _what(task: TaskResult, notes: Mapping[str, str], failures: bool) -> str:
         return task.error.partition("\n")[0] if failures or task.state is not State.FAILED else ""
     if task.state is State.RUNNING:
         return notes.get(task.path, "")
-    return facts.of(task)
+    return task_summary.of(task)
 
 
 def table_text(run: RunResult, stream: TextIO) -> str:

@@ -9,11 +9,12 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TextIO
 
+from millrace.backends.docker import Options
 from millrace.cli import progress
+from millrace.ir import parameters
 from millrace.lineage import redact
 from millrace.report import numbers
-from millrace.runner import parameters, run
-from millrace.runner.docker import Options
+from millrace.runner import run
 from millrace.runner.result import RunResult, State, TaskResult
 
 STOPPED = 130

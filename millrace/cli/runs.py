@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from millrace.cli import facts, lost, output
+from millrace.cli import liveness, output, task_summary
 from millrace.runner.result import TaskResult
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 _NARROW = 100  # columns; below, a run's id must say its pipeline
 _TINY = 76  # columns; below, its state what became of its tasks
-_COUNTED = ("COMPLETE", "CACHED", "FAILED", "CANCELED", "RUNNING", lost.LOST)
+_COUNTED = ("COMPLETE", "CACHED", "FAILED", "CANCELED", "RUNNING", liveness.LOST)
 _SAID = {"COMPLETE": "done"}
 
 
@@ -31,7 +31,7 @@ def list_runs(root: Path, store: str | None, limit: int, as_json: bool) -> None:
     from millrace.lineage import query
 
     with output.store_of(root, store) as opened:
-        found = list(map(lost.run, query.runs(opened, limit)))
+        found = list(map(liveness.run, query.runs(opened, limit)))
     if as_json:
         output.as_json([run.to_json() for run in found])
         return
@@ -51,8 +51,8 @@ def show_run(run: str, root: Path, store: str | None, as_json: bool) -> None:
     from millrace.lineage import query
 
     with output.store_of(root, store) as opened:
-        found = lost.run(query.find_run(opened, run))
-        tasks = lost.tasks(found, query.tasks(opened, found))
+        found = liveness.run(query.find_run(opened, run))
+        tasks = liveness.tasks(found, query.tasks(opened, found))
     if as_json:
         output.as_json(found.to_json() | {"tasks": [task.to_json() for task in tasks]})
         return
@@ -99,7 +99,7 @@ def _parts(run: Run, tasks: list[Task], width: int) -> Iterator[RenderableType]:
 
     state = output.state(run.state)
     yield Text.assemble((run.run_id, "bold"), "  ", state, f"  {output.seconds(run.seconds)}")
-    if run.state == lost.LOST:
+    if run.state == liveness.LOST:
         yield Text(
             f"Its process {run.properties['process']} is gone: it was killed before it could "
             "record how the run ended.",
@@ -180,7 +180,7 @@ def _folder(task: Task) -> str:
 
 def _facts(task: Task) -> str:
     artifacts = {port: records[0] for port, records in task.outputs.items() if records}
-    return facts.of(
+    return task_summary.of(
         TaskResult(task.name, task.display_name, artifacts=artifacts, parameters=task.results)
     )
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 import json
 
-from millrace import interface
-from millrace.interface import Interface
+from millrace.authoring import interface
+from millrace.authoring.interface import Interface
 
 
 def show(step: str | None, as_json: bool) -> None:

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
-from millrace import paths
 from millrace.errors import StoreError, nearest
 from millrace.lineage import STORE, redact
 from millrace.lineage.mlmd import pb
+from millrace.storage import paths
 
 DEADLINE = 10.0  # seconds a call over gRPC may take
 

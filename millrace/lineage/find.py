@@ -9,13 +9,13 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-from millrace import paths
 from millrace.errors import StoreError, nearest
 from millrace.lineage import query, read, redact, values
 from millrace.lineage.mlmd import pb
 from millrace.lineage.nodes import ArtifactRecord, Kind
 from millrace.lineage.store import Store
-from millrace.outside import SIGNS
+from millrace.storage import paths
+from millrace.storage.external_files import SIGNS
 
 _HEX = re.compile(r"(?:sha256:)?([0-9a-f]{4,64})")
 _SOME = 5

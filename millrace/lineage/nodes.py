@@ -58,7 +58,7 @@ class ArtifactRecord:
 
 
 @dataclass
-class Span:
+class Execution:
     """What a run and a task have in common.
 
     Attributes:
@@ -107,7 +107,7 @@ class Span:
 
 
 @dataclass
-class Run(Span):
+class Run(Execution):
     """A run of a pipeline.
 
     Attributes:
@@ -127,7 +127,7 @@ class Run(Span):
 
 
 @dataclass
-class Task(Span):
+class Task(Execution):
     """A task of a run.
 
     Attributes:

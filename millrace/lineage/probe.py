@@ -9,9 +9,9 @@ import threading
 from pathlib import Path
 from urllib.parse import quote
 
-from millrace import paths
 from millrace.errors import StoreError
 from millrace.lineage.address import Address
+from millrace.storage import paths
 
 _SECONDS = 5.0
 _SSL_REQUEST = (

@@ -11,10 +11,10 @@ from types import TracebackType
 from typing import Any
 
 from millrace.errors import StoreError
-from millrace.lineage import address, postgresql, probe, redact, trouble, values
+from millrace.lineage import address, postgresql, probe, redact, store_errors, values
 from millrace.lineage.address import Address
+from millrace.lineage.file_lock import FileLock
 from millrace.lineage.mlmd import errors, metadata_store, pb
-from millrace.lineage.turns import Turns
 
 _DOOR = 10.0  # seconds to wait for another process that is making the store
 _PAUSE = 0.2  # seconds between attempts to connect
@@ -24,7 +24,7 @@ _RETURN = 30.0  # seconds to wait for a server that went away during a run
 class Store:
     """A lineage store, open."""
 
-    def __init__(self, where: Address, client: Any, turns: Turns) -> None:
+    def __init__(self, where: Address, client: Any, turns: FileLock) -> None:
         self._address = where
         self._client = client
         self._turns = turns
@@ -52,15 +52,15 @@ class Store:
             probe.file(where.path, create)
         else:
             probe.server(where)
-        until, turns = time.monotonic() + _DOOR, Turns(where.path)
+        until, turns = time.monotonic() + _DOOR, FileLock(where.path)
         while True:
             try:
                 with turns:
                     return cls(where, metadata_store.MetadataStore(where.config), turns)
             except (errors.StatusError, RuntimeError) as error:
-                if not trouble.is_passing(error) or time.monotonic() > until:
+                if not store_errors.is_passing(error) or time.monotonic() > until:
                     turns.close()
-                    raise trouble.explain(where, error) from error
+                    raise store_errors.explain(where, error) from error
                 time.sleep(random.uniform(0.02, 0.1))  # noqa: S311  not a secret
 
     def __enter__(self) -> Store:
@@ -106,8 +106,8 @@ class Store:
                     with self._turns:
                         return getattr(self._client, method)(*arguments, **options)
                 except errors.StatusError as error:
-                    if not trouble.is_lost(error) or time.monotonic() > until:
-                        raise trouble.explain(self._address, error) from error
+                    if not store_errors.is_lost(error) or time.monotonic() > until:
+                        raise store_errors.explain(self._address, error) from error
                 self._reconnect(until)
 
     def _reconnect(self, until: float) -> None:
@@ -119,7 +119,7 @@ class Store:
                 if time.monotonic() > until:
                     if isinstance(error, StoreError):
                         raise
-                    raise trouble.explain(self._address, error) from error
+                    raise store_errors.explain(self._address, error) from error
                 time.sleep(_PAUSE)
             else:
                 return

@@ -10,12 +10,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from millrace import digest, outside, paths
 from millrace.errors import DataError
 from millrace.lineage import read
 from millrace.lineage.mlmd import pb
 from millrace.lineage.nodes import ArtifactRecord
 from millrace.lineage.store import Store
+from millrace.storage import digest, external_files, paths
 
 _THREADS = min(8, (os.cpu_count() or 1) * 2)
 
@@ -124,10 +124,10 @@ def check(artifact: ArtifactRecord, is_source: bool = False, own: Path | None = 
     if path is None:
         return Finding(artifact, Verdict.UNCHECKED, "it does not lie on this machine")
     changed = Verdict.SOURCE_CHANGED if is_source else None
-    if not (outside.matches(path) if is_source else os.path.lexists(path)):
+    if not (external_files.matches(path) if is_source else os.path.lexists(path)):
         return Finding(artifact, changed or Verdict.MISSING, "there is nothing at its place")
     try:
-        found = outside.digest_of(path, own) if is_source else digest.of(path)
+        found = external_files.digest_of(path, own) if is_source else digest.of(path)
     except DataError as error:
         return Finding(artifact, Verdict.UNREADABLE, str(error))
     if (found.hexdigest, found.size) == (recorded, artifact.metadata.get("bytes", found.size)):

@@ -12,12 +12,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from millrace import paths
 from millrace.errors import DataError
+from millrace.ir import spec as ir
 from millrace.lineage import redact
 from millrace.lineage.nodes import ArtifactRecord, CachedTask
-from millrace.runner import external, ir
-from millrace.runner.memo import Memo
+from millrace.runner import external
+from millrace.storage import paths
+from millrace.storage.digest_cache import DigestCache
 
 VERSION = 1
 
@@ -84,7 +85,7 @@ def identity(record: ArtifactRecord) -> list[str]:
     return [record.schema_title, f"sha256:{known}" if known else record.uri]
 
 
-def is_whole(cached: CachedTask, memo: Memo) -> bool:
+def is_whole(cached: CachedTask, memo: DigestCache) -> bool:
     """Tells whether all that a task made before is known, and still there as it was recorded."""
     if f'"{redact.HIDDEN}"' in json.dumps(cached.parameters):
         return False
@@ -97,7 +98,7 @@ def is_whole(cached: CachedTask, memo: Memo) -> bool:
     )
 
 
-def _is_there(uri: str, recorded: str, memo: Memo) -> bool:
+def _is_there(uri: str, recorded: str, memo: DigestCache) -> bool:
     path = Path(paths.local(uri))
     if not uri or not path.is_absolute():
         return True  # a remote object, or nothing

@@ -16,10 +16,10 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from millrace.runner import ir
+from millrace.ir import spec as ir
 from millrace.runner.graph import Node, Outcome, Scope
-from millrace.runner.inputs import Around, Inputs, resolve
-from millrace.runner.machine import Room
+from millrace.runner.inputs import Inputs, TaskContext, resolve
+from millrace.runner.resources import ResourcePool
 from millrace.runner.result import State, TaskResult
 from millrace.runner.task import TaskRunner
 
@@ -41,7 +41,7 @@ class Engine:
     def __init__(
         self,
         runner: TaskRunner,
-        room: Room,
+        room: ResourcePool,
         results: Mapping[str, TaskResult],
         changed: Callable[[TaskResult], None],
         events: Events,
@@ -180,9 +180,9 @@ class Engine:
         node.result.state = state
         self._changed(node.result)
 
-    def _around(self, node: Node) -> Around:
+    def _around(self, node: Node) -> TaskContext:
         results = {name: one.result for name, one in node.scope.nodes.items()}
-        return Around(
+        return TaskContext(
             node.scope.given,
             lambda task, output: results[task].parameters.get(output, ir.MISSING),
             lambda task, output: results[task].artifacts.get(output),

@@ -11,13 +11,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from millrace import outside
 from millrace.artifacts import Dataset
-from millrace.digest import Digest
+from millrace.backends.sources import Sources
 from millrace.lineage.nodes import ArtifactRecord
-from millrace.paths import expanded, is_file, is_folder, local
-from millrace.runner.memo import Memo
-from millrace.runner.sources import Sources
+from millrace.storage import external_files
+from millrace.storage.digest import Digest
+from millrace.storage.digest_cache import DigestCache
+from millrace.storage.paths import expanded, is_file, is_folder, local
 
 _READ, _WRITTEN = ("_uri", "_file"), ("_destination",)
 _MODULE = "module"
@@ -46,7 +46,7 @@ def absolute(name: str, value: Any, folders: tuple[Path, ...]) -> Any:
         return value
     path = expanded(value)
     for folder in folders:
-        if outside.matches(folder / path):
+        if external_files.matches(folder / path):
             return os.path.normpath(folder / path)
     if name.endswith("_file") and not value.endswith(".py") and "/" not in value:
         return value
@@ -77,7 +77,7 @@ Contents: TypeAlias = Mapping[str, Content]
 
 
 def contents(
-    parameters: Mapping[str, Any], memo: Memo, sources: Sources, imports_here: bool
+    parameters: Mapping[str, Any], memo: DigestCache, sources: Sources, imports_here: bool
 ) -> Contents:
     """Returns what parameters name, if it lies on this machine.
 
@@ -115,7 +115,7 @@ def changed(
         if now.get(name) != content
         and (code or not content.code)
         and not any(
-            path.is_relative_to(outside.beginning(Path(local(parameters[name]))))
+            path.is_relative_to(external_files.beginning(Path(local(parameters[name]))))
             for path in written
         )
     ]
@@ -140,13 +140,13 @@ def datasets(contents: Contents) -> dict[str, ArtifactRecord]:
 
 
 def _content(
-    name: str, value: str, memo: Memo, sources: Sources, imports_here: bool
+    name: str, value: str, memo: DigestCache, sources: Sources, imports_here: bool
 ) -> Content | None:
     path = Path(value)
     if name.endswith("_file") and path.suffix != ".py" and not path.is_absolute():
         code = sources.of_module(value) if imports_here else None  # else it is in the image
         return Content({_MODULE: code}) if code else None
-    if not outside.matches(path):
+    if not external_files.matches(path):
         return None
     digest = memo.outside(path)
     if name.endswith("_file") and path.suffix == ".py":
@@ -167,6 +167,6 @@ def mounts(parameters: Mapping[str, Any]) -> Iterator[tuple[Path, bool]]:
         if is_written(name):
             yield path, True
         elif is_read(name):
-            path = outside.beginning(path)
+            path = external_files.beginning(path)
             # A module imports its neighbours.
             yield (path.parent if path.suffix == ".py" else path), False

@@ -6,8 +6,8 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+from millrace.ir import spec as ir
 from millrace.lineage.nodes import ArtifactRecord
-from millrace.runner import ir
 from millrace.runner.external import Contents
 from millrace.runner.inputs import Inputs
 from millrace.runner.result import State, TaskResult

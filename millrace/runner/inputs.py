@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from millrace.errors import MillraceError, ParameterError
+from millrace.ir import parameters, placeholders
+from millrace.ir import spec as ir
+from millrace.ir.spec import MISSING
 from millrace.lineage.nodes import ArtifactRecord
-from millrace.runner import external, ir, parameters, placeholders
-from millrace.runner.ir import MISSING
+from millrace.runner import external
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,7 +25,7 @@ class Inputs:
 
 
 @dataclasses.dataclass(frozen=True)
-class Around:
+class TaskContext:
     """What a task can see of the DAG it is in.
 
     Attributes:
@@ -43,7 +45,7 @@ class Around:
     folders: tuple[Path, ...]
 
 
-def resolve(task: ir.Task, around: Around) -> Inputs:
+def resolve(task: ir.Task, around: TaskContext) -> Inputs:
     """Returns the inputs of a task whose upstream tasks have ended.
 
     Raises:
@@ -77,7 +79,7 @@ def resolve(task: ir.Task, around: Around) -> Inputs:
     return Inputs(values, artifacts)
 
 
-def _parameter(source: ir.ParameterSource, around: Around) -> Any:
+def _parameter(source: ir.ParameterSource, around: TaskContext) -> Any:
     if isinstance(source, ir.Constant):
         return source.value
     if isinstance(source, ir.FinalStatus):
@@ -89,7 +91,7 @@ def _parameter(source: ir.ParameterSource, around: Around) -> Any:
     return value if value is MISSING or source.selector is None else source.selector.select(value)
 
 
-def _artifact(source: ir.ArtifactSource, around: Around) -> ArtifactRecord | None:
+def _artifact(source: ir.ArtifactSource, around: TaskContext) -> ArtifactRecord | None:
     if isinstance(source, ir.FromInput):
         return around.given.artifacts.get(source.name)
     return around.artifact(source.task, source.output)

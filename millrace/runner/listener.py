@@ -40,7 +40,7 @@ class Silent:
         """Says nothing."""
 
 
-class Lasting:
+class ResilientListener:
     """Passes on how a run goes on until the listener cannot write any more: the run goes on."""
 
     def __init__(self, listener: Listener) -> None:

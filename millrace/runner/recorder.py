@@ -9,12 +9,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from millrace.errors import StoreError
+from millrace.ir import spec as ir
 from millrace.lineage import cache
 from millrace.lineage.nodes import ArtifactRecord, CachedTask, Kind
 from millrace.lineage.nodes import State as Recorded
 from millrace.lineage.record import RunRecord
 from millrace.lineage.store import Store
-from millrace.runner import ir
 from millrace.runner.graph import Node, Outcome
 from millrace.runner.result import State
 

@@ -17,24 +17,26 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from millrace import paths
+from millrace.authoring.locate import locate
+from millrace.backends.base import Backend
+from millrace.backends.docker import DockerBackend, Options
+from millrace.backends.process import ProcessBackend
+from millrace.backends.sources import Sources
 from millrace.errors import ParameterError, PipelineError, StoreError
+from millrace.ir import parameters
+from millrace.ir import spec as ir
+from millrace.ir.checks import check
+from millrace.ir.reader import read
 from millrace.lineage import STORE
-from millrace.runner import external, ir, memory, parameters
-from millrace.runner.backend import Backend
-from millrace.runner.check import check
-from millrace.runner.docker import DockerBackend, Options
+from millrace.runner import external, memory
 from millrace.runner.engine import Engine, Events
 from millrace.runner.inputs import Inputs
-from millrace.runner.listener import Lasting, Listener, Silent
-from millrace.runner.locate import locate
-from millrace.runner.machine import Room
-from millrace.runner.memo import FILE, Memo
-from millrace.runner.process import ProcessBackend
-from millrace.runner.reader import read
+from millrace.runner.listener import Listener, ResilientListener, Silent
+from millrace.runner.resources import ResourcePool
 from millrace.runner.result import RunResult, State, TaskResult
-from millrace.runner.sources import Sources
 from millrace.runner.task import Job, TaskRunner, containers, reason
+from millrace.storage import paths
+from millrace.storage.digest_cache import FILE, DigestCache
 from millrace.version import __version__
 
 ROOT, ROOT_VARIABLE = ".millrace", "MILLRACE_ROOT"
@@ -113,13 +115,15 @@ def run(
             for path, task in loaded.walk()
         },
     )
-    session = _Session(loaded, result, where, started, caching, Lasting(listener or Silent()))
+    session = _Session(
+        loaded, result, where, started, caching, ResilientListener(listener or Silent())
+    )
     with (
         _interruptible() as signals,
         session.backend(runner, docker or Options()) as backend,
         _measured(measure_memory, backend, result),
     ):
-        session.run(backend, Room(cores, memory_limit), signals)
+        session.run(backend, ResourcePool(cores, memory_limit), signals)
     return result
 
 
@@ -149,7 +153,7 @@ class _Session:
         )
         self._is_new = not paths.exists(root / STORE) and result.store == str(root / STORE)
         self._clock = time.monotonic()
-        self._memo = Memo(root / FILE)
+        self._memo = DigestCache(root / FILE)
         self._sources = Sources(self._memo)
 
     @contextlib.contextmanager
@@ -175,7 +179,7 @@ class _Session:
             with contextlib.suppress(OSError):
                 self._result.folder.rmdir()  # everything was cached: it is empty
 
-    def run(self, backend: Backend, room: Room, signals: _Signals) -> None:
+    def run(self, backend: Backend, room: ResourcePool, signals: _Signals) -> None:
         """Runs the pipeline and records how it ended."""
         from millrace.lineage.record import RunRecord
         from millrace.lineage.store import Store

@@ -12,17 +12,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from millrace.artifacts import Artifact
+from millrace.backends.base import Backend, Stop
+from millrace.backends.process import step_of
+from millrace.backends.sources import Sources
 from millrace.errors import MillraceError
+from millrace.ir import placeholders
+from millrace.ir import spec as ir
 from millrace.lineage import redact
 from millrace.lineage.nodes import ArtifactRecord, CachedTask
-from millrace.runner import cache, external, ir, placeholders
+from millrace.runner import cache, external
 from millrace.runner.attempt import LOG, Attempt, AttemptError, Outputs
-from millrace.runner.backend import Backend, Stop
 from millrace.runner.graph import Node, Outcome, Scope
-from millrace.runner.memo import Memo
-from millrace.runner.process import step_of
 from millrace.runner.result import State, TaskResult
-from millrace.runner.sources import Sources
+from millrace.storage.digest_cache import DigestCache
 
 if TYPE_CHECKING:  # it imports ml_metadata, which the runner does beside other things
     from millrace.runner.recorder import Recorder
@@ -60,7 +62,7 @@ class TaskRunner:
         job: Job,
         backend: Backend,
         recorder: Recorder,
-        memo: Memo,
+        memo: DigestCache,
         sources: Sources,
         retrying: Callable[[TaskResult, str, float], None],
     ) -> None:

@@ -13,7 +13,7 @@ from millrace.components.schema_gen.component import schema_gen
 from millrace.components.statistics_gen.component import statistics_gen
 from millrace.components.trainer.component import trainer
 from millrace.components.transform.component import transform
-from millrace.dsl import sized
+from millrace.dsl import with_resources
 
 LABEL = "late"
 
@@ -54,12 +54,14 @@ def flights(
             the run.
     """
     # 1. Rows: read, filtered, and split 2:1 by a hash of the row.
-    rows = sized(example_gen(data_uri=data_uri, query=query), "ExampleGen", cpu="2")
+    rows = with_resources(example_gen(data_uri=data_uri, query=query), "ExampleGen", cpu="2")
 
     # 2. What the rows look like, and whether they look as they should.
-    stats = sized(statistics_gen(examples=rows.outputs["examples"]), "StatisticsGen")
-    schema = sized(schema_gen(statistics=stats.outputs["statistics"]), "SchemaGen", cpu="500m")
-    valid = sized(
+    stats = with_resources(statistics_gen(examples=rows.outputs["examples"]), "StatisticsGen")
+    schema = with_resources(
+        schema_gen(statistics=stats.outputs["statistics"]), "SchemaGen", cpu="500m"
+    )
+    valid = with_resources(
         example_validator(
             statistics=stats.outputs["statistics"],
             schema=schema.outputs["schema"],
@@ -69,7 +71,7 @@ def flights(
     )
 
     # 3. Features, learned from the training split only.
-    features = sized(
+    features = with_resources(
         transform(
             examples=rows.outputs["examples"],
             schema=schema.outputs["schema"],
@@ -81,7 +83,7 @@ def flights(
     )
 
     # 4. A network of embeddings and three dense layers.
-    trained = sized(
+    trained = with_resources(
         trainer(
             transformed_examples=features.outputs["transformed_examples"],
             transform_graph=features.outputs["transform_graph"],
@@ -96,7 +98,7 @@ def flights(
     )
 
     # 5. Quality of the exported model on raw rows, overall and for each airline.
-    evaluated = sized(
+    evaluated = with_resources(
         evaluator(
             examples=rows.outputs["examples"],
             model=trained.outputs["model"],
@@ -107,7 +109,7 @@ def flights(
     )
 
     # 6. One .tflite file, chosen among measured candidates.
-    sized(
+    with_resources(
         pusher(
             model=trained.outputs["model"],
             examples=rows.outputs["examples"],

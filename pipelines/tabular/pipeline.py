@@ -10,7 +10,7 @@ from millrace.components.schema_gen.component import schema_gen
 from millrace.components.statistics_gen.component import statistics_gen
 from millrace.components.trainer.component import trainer
 from millrace.components.transform.component import transform
-from millrace.dsl import sized
+from millrace.dsl import with_resources
 
 
 @dsl.pipeline(name="tabular")
@@ -74,7 +74,7 @@ def tabular(
             the run.
     """
     # 1. Rows, split by a hash so that the same row is always in the same split.
-    rows = sized(
+    rows = with_resources(
         example_gen(
             data_uri=data_uri,
             query=query,
@@ -87,13 +87,13 @@ def tabular(
     )
 
     # 2. What the rows look like, and whether they look as they should.
-    stats = sized(statistics_gen(examples=rows.outputs["examples"]), "StatisticsGen")
-    schema = sized(
+    stats = with_resources(statistics_gen(examples=rows.outputs["examples"]), "StatisticsGen")
+    schema = with_resources(
         schema_gen(statistics=stats.outputs["statistics"], schema_uri=schema_uri),
         "SchemaGen",
         cpu="500m",
     )
-    valid = sized(
+    valid = with_resources(
         example_validator(
             statistics=stats.outputs["statistics"],
             schema=schema.outputs["schema"],
@@ -104,7 +104,7 @@ def tabular(
     )
 
     # 3. Features, learned from the training split only.
-    features = sized(
+    features = with_resources(
         transform(
             examples=rows.outputs["examples"],
             schema=schema.outputs["schema"],
@@ -118,7 +118,7 @@ def tabular(
     )
 
     # 4. A model.
-    trained = sized(
+    trained = with_resources(
         trainer(
             transformed_examples=features.outputs["transformed_examples"],
             transform_graph=features.outputs["transform_graph"],
@@ -134,7 +134,7 @@ def tabular(
     )
 
     # 5. Its quality on raw rows, overall and by slice.
-    evaluated = sized(
+    evaluated = with_resources(
         evaluator(
             examples=rows.outputs["examples"],
             model=trained.outputs["model"],
@@ -146,7 +146,7 @@ def tabular(
     )
 
     # 6. One .tflite file, chosen among candidates by eval: what measures the model has no say here.
-    sized(
+    with_resources(
         pusher(
             model=trained.outputs["model"],
             examples=rows.outputs["examples"],

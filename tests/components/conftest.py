@@ -101,8 +101,8 @@ def save_model(
     """
     import tensorflow as tf
 
-    from millrace.features import raw_spec, to_tensors
-    from millrace.problem import Kind, Problem
+    from millrace.ml.features import raw_spec, to_tensors
+    from millrace.ml.problem import Kind, Problem
 
     classes = CLASSES[kind] if classes is None else classes
     spec = raw_spec(write_schema(folder / "assets.extra", columns=columns), "label")
@@ -186,9 +186,9 @@ def Network(folder: Path, kind: str, classes: tuple, oov_buckets: int, seed: int
 
 def label_rows(model: Path, rows: pa.Table, seed: int = 0) -> pa.Table:
     """Draws labels from a model's own predictions, so that it predicts them fairly well."""
-    from millrace.exported import ExportedModel
-    from millrace.features import to_numpy
-    from millrace.problem import Kind
+    from millrace.ml.exported import ExportedModel
+    from millrace.ml.features import to_numpy
+    from millrace.ml.problem import Kind
 
     rng = np.random.default_rng(seed)
     loaded = ExportedModel(model)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from millrace.errors import ModelError
-from millrace.exported import ExportedModel
+from millrace.ml.exported import ExportedModel
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from millrace import interface
+from millrace.authoring import interface
 from millrace.images import Image
 
 pytestmark = pytest.mark.docker

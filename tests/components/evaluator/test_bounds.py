@@ -7,7 +7,7 @@ import pytest
 from millrace.components.evaluator import bounds
 from millrace.components.evaluator.bounds import OVERALL, Bound
 from millrace.errors import ParameterError
-from millrace.problem import Kind
+from millrace.ml.problem import Kind
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,7 @@ from millrace.artifacts import (
 from millrace.components.evaluator.executor import run
 from millrace.data import examples
 from millrace.errors import DataError, ModelError, ParameterError
-from millrace.exported import ExportedModel
+from millrace.ml.exported import ExportedModel
 from millrace.report import numbers
 
 

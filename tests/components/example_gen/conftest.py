@@ -9,10 +9,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from millrace import digest
 from millrace.artifacts import HTML, Examples
 from millrace.components.example_gen.executor import run
 from millrace.data import examples as data
+from millrace.storage import digest
 
 
 @dataclasses.dataclass

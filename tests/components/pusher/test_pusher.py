@@ -17,10 +17,10 @@ import pyarrow.parquet as pq
 import pytest
 from ai_edge_litert.interpreter import Interpreter
 
-from millrace import digest
 from millrace.data import examples
 from millrace.errors import DataError, ModelError, ParameterError, PolicyError
-from millrace.exported import ExportedModel
+from millrace.ml.exported import ExportedModel
+from millrace.storage import digest
 
 CANDIDATES = ["float32", "float16", "dynamic_range", "int8"]
 

@@ -12,7 +12,7 @@ import pytest
 from millrace.components.pusher import convert
 from millrace.components.pusher.interpreter import Runner
 from millrace.errors import ModelError
-from millrace.exported import ExportedModel
+from millrace.ml.exported import ExportedModel
 
 TEXTS = np.array([b"a", b"b", "ä".encode(), b"", b"never seen", b"c"], object).reshape(-1, 1)
 NUMBERS = np.array([1.5, -2.0, np.nan, 3.0, 1e9, 3.5], np.float32).reshape(-1, 1)

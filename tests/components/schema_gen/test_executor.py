@@ -9,11 +9,11 @@ import pytest
 import tensorflow_data_validation as tfdv
 from tensorflow_metadata.proto.v0 import schema_pb2
 
-from millrace import digest
 from millrace.artifacts import HTML, Schema
 from millrace.components.schema_gen.executor import run
 from millrace.data import schemas
 from millrace.errors import DataError, ParameterError
+from millrace.storage import digest
 
 ROWS = 200
 

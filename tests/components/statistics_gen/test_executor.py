@@ -12,13 +12,13 @@ import tensorflow_data_validation as tfdv
 from tensorflow_data_validation.statistics import stats_impl
 from tensorflow_metadata.proto.v0 import schema_pb2, statistics_pb2
 
-from millrace import digest
 from millrace.artifacts import Schema
 from millrace.components.statistics_gen import analysis
 from millrace.data import examples as data
 from millrace.data import schemas
 from millrace.data.lists import to_lists
 from millrace.errors import DataError, ParameterError
+from millrace.storage import digest
 
 
 def mixed(rows: int, seed: int = 1) -> pa.Table:

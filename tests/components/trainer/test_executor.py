@@ -11,10 +11,10 @@ import pyarrow as pa
 import pytest
 import tensorflow as tf
 
-from millrace import digest
 from millrace.data import examples, schemas
-from millrace.features import raw_spec, to_numpy
-from millrace.problem import Kind, Problem
+from millrace.ml.features import raw_spec, to_numpy
+from millrace.ml.problem import Kind, Problem
+from millrace.storage import digest
 
 BUILD = """
 import tf_keras

@@ -14,7 +14,7 @@ import pytest
 import tensorflow as tf
 
 from millrace.data import examples, schemas
-from millrace.features import raw_spec, to_numpy
+from millrace.ml.features import raw_spec, to_numpy
 
 # Has TensorFlow alone.
 FRESH = """
@@ -123,7 +123,7 @@ def test_one_row_and_no_rows(served) -> None:
 def test_tflite_has_every_operation(served, prepared, request) -> None:
     """Pusher's own conversion, so that what it asks of a default model stays true."""
     from millrace.components.pusher import candidates, sample
-    from millrace.exported import ExportedModel
+    from millrace.ml.exported import ExportedModel
 
     model = ExportedModel(served[0])
     rows = sample.take(model, prepared[request.node.callspec.params["served"]].raw, "eval", 700)

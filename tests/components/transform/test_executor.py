@@ -14,9 +14,9 @@ import pytest
 import tensorflow as tf
 import tensorflow_transform as tft
 
-from millrace import digest
 from millrace.data import examples
-from millrace.problem import Kind, Problem
+from millrace.ml.problem import Kind, Problem
+from millrace.storage import digest
 
 # Transforms rows in a process of its own, and prints the most memory that it took.
 ALONE = """

@@ -12,7 +12,7 @@ import pytest
 from millrace.components.transform import leaks
 from millrace.data import examples
 from millrace.data.examples import SplitWriter
-from millrace.problem import Kind, Problem
+from millrace.ml.problem import Kind, Problem
 
 ROWS = 400
 rng = np.random.default_rng(0)

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from millrace import digest
 from millrace.cli import lineage
 from millrace.errors import StoreError
 from millrace.lineage.nodes import ArtifactRecord, State
+from millrace.storage import digest
 
 
 @pytest.fixture

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from millrace.authoring.compiler import compile_file
 from millrace.cli import make
-from millrace.compiler import compile_file
 from millrace.errors import ParameterError, PipelineError
-from millrace.runner.reader import read
+from millrace.ir.reader import read
 
 
 @pytest.mark.slow

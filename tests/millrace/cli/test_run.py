@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from millrace.cli import facts, progress
+from millrace.cli import progress, task_summary
 from millrace.cli import run as command
 from millrace.lineage.nodes import ArtifactRecord
 from millrace.runner.result import RunResult, State, TaskResult
@@ -18,7 +18,7 @@ RUNNER_TESTS = Path(__file__).parents[1] / "runner"
 
 @pytest.fixture(scope="module")
 def kit(tmp_path_factory):
-    kind = runpy.run_path(str(RUNNER_TESTS / "conftest.py"))["Kit"]
+    kind = runpy.run_path(str(RUNNER_TESTS.parent / "conftest.py"))["Kit"]
     return kind(tmp_path_factory.mktemp("pipelines"))
 
 
@@ -271,4 +271,4 @@ def test_a_long_name_or_error_is_not_cut_where_nobody_watches():
 )
 def test_facts(metadata, text):
     task = TaskResult("t", "T", artifacts={"out": ArtifactRecord("out", "/x", metadata=metadata)})
-    assert facts.of(task) == text
+    assert task_summary.of(task) == text

@@ -12,7 +12,7 @@ from datetime import datetime, timezone
 
 import pytest
 
-from millrace.cli import lost, runs
+from millrace.cli import liveness, runs
 from millrace.errors import StoreError
 from millrace.lineage import query
 from millrace.lineage.nodes import ArtifactRecord, Kind, State
@@ -142,8 +142,8 @@ class TestRuns:
         history.start("r1", process=os.getpid(), host=socket.gethostname())
         (run,) = query.runs(history.store)
         before = datetime(2020, 1, 1, tzinfo=timezone.utc)
-        assert lost.run(run).state == "RUNNING"
-        assert lost.run(dataclasses.replace(run, started=before)).state == "LOST"
+        assert liveness.run(run).state == "RUNNING"
+        assert liveness.run(dataclasses.replace(run, started=before)).state == "LOST"
 
 
 class TestShowRun:

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from millrace import digest
 from millrace.data import examples
 from millrace.data.examples import SplitWriter
 from millrace.errors import DataError, ParameterError
+from millrace.storage import digest
 
 
 def table(rows: int) -> pa.Table:

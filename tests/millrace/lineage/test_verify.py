@@ -10,9 +10,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from millrace import digest, outside
 from millrace.lineage.nodes import ArtifactRecord, State
 from millrace.lineage.verify import Verdict, check, from_outside, live_artifacts, verify
+from millrace.storage import digest, external_files
 
 
 @pytest.fixture
@@ -265,7 +265,7 @@ def test_patterns_and_links_out_of_folders(tmp_path, uri, part):
         (tmp_path / name).write_text(name)
     (tmp_path / "data" / "more").symlink_to("../else")
     own = tmp_path / "runs"
-    metadata = outside.digest_of(tmp_path / uri, own).metadata()
+    metadata = external_files.digest_of(tmp_path / uri, own).metadata()
     record = ArtifactRecord("x", str(tmp_path / uri), metadata=metadata)
     (own / "log").write_text("longer")
     assert check(record, is_source=True, own=own).verdict is Verdict.OK
@@ -276,4 +276,4 @@ def test_patterns_and_links_out_of_folders(tmp_path, uri, part):
 
 
 def test_a_folder_has_one_digest_whoever_made_it(model):
-    assert outside.digest_of(Path(model.uri)) == digest.of(Path(model.uri))
+    assert external_files.digest_of(Path(model.uri)) == digest.of(Path(model.uri))

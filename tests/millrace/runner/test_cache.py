@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from millrace import digest
-from millrace.runner.memo import FILE
 from millrace.runner.result import State
+from millrace.storage import digest
+from millrace.storage.digest_cache import FILE
 
-PLAY = Path(__file__).with_name("play.py")
+PLAY = Path(__file__).parent / "play.py"
 
 
 def old(path):
@@ -69,7 +69,7 @@ def test_the_same_again_is_taken_from_the_cache(run, pipeline):
 def test_a_cached_run_starts_no_server(run, pipeline, monkeypatch):
     run(pipeline)
     monkeypatch.setattr(
-        "millrace.runner.process._WarmServer.__init__", lambda *_: pytest.fail("a server started")
+        "millrace.backends.process._WarmServer.__init__", lambda *_: pytest.fail("a server started")
     )
     assert states(run(pipeline)) == ["CACHED", "CACHED"]
 
@@ -261,7 +261,7 @@ class TestFilesOutside:
             assert path != data, "it was read again"
             return of_file(path)
 
-        monkeypatch.setattr("millrace.digest.of_file", read)
+        monkeypatch.setattr("millrace.storage.digest.of_file", read)
         assert states(run(pipeline, {"data_uri": str(data)})) == ["CACHED", "CACHED"]
         assert (root / FILE).is_file()
 
@@ -325,10 +325,10 @@ class TestCode:
         assert states(run(pipeline)) == ["COMPLETE"]
 
     def test_shared_code_counts_for_those_that_import_it(self, tmp_path, repository):
-        from millrace.runner.memo import Memo
-        from millrace.runner.sources import Sources
+        from millrace.backends.sources import Sources
+        from millrace.storage.digest_cache import DigestCache
 
-        sources = Sources(Memo(tmp_path / FILE))
+        sources = Sources(DigestCache(tmp_path / FILE))
         found = sources._closure("millrace.components.example_gen.executor")
         files = {path.relative_to(repository).as_posix() for path in found.values()}
         assert "components/example_gen/executor.py" in files
@@ -342,7 +342,7 @@ class TestCode:
         """CPython 3.11's parser keeps its depth in one place for all threads (issue 106905)."""
         from concurrent.futures import ThreadPoolExecutor
 
-        from millrace.runner import memo
+        from millrace.storage import digest_cache
 
         inside = threading.Lock()
 
@@ -352,34 +352,36 @@ class TestCode:
             inside.release()
             return ast.Module([], [])
 
-        monkeypatch.setattr(memo.ast, "parse", parse)
+        monkeypatch.setattr(digest_cache.ast, "parse", parse)
         files = [tmp_path / f"{number}.py" for number in range(4)]
         for file in files:
             file.touch()
         with ThreadPoolExecutor(4) as threads:  # each as in a run of its own
-            found = threads.map(lambda file: memo.Memo(tmp_path / FILE).imports(file), files)
+            found = threads.map(
+                lambda file: digest_cache.DigestCache(tmp_path / FILE).imports(file), files
+            )
             assert list(found) == [[]] * 4
 
     @pytest.mark.parametrize(
         ("text", "counts"), [("import scipy", True), ("import tensorflow as tf, json", False)]
     )
     def test_any_library_that_a_users_module_imports(self, tmp_path, monkeypatch, text, counts):
-        from millrace.runner.memo import Memo
-        from millrace.runner.sources import Sources
+        from millrace.backends.sources import Sources
+        from millrace.storage.digest_cache import DigestCache
 
         (tmp_path / "mine.py").write_text(f"import beside\n{text}\n")
         (tmp_path / "beside.py").touch()
 
         def digest_with(*installed):
             monkeypatch.setattr(Sources, "_installed", lambda _: list(installed))
-            return Sources(Memo(tmp_path / FILE)).of_module(str(tmp_path / "mine.py"))
+            return Sources(DigestCache(tmp_path / FILE)).of_module(str(tmp_path / "mine.py"))
 
         assert (digest_with("scipy-1.0") != digest_with("scipy-2.0")) == counts
 
     def test_libraries_count(self, run, pipeline, monkeypatch):
         run(pipeline)
         monkeypatch.setattr(
-            "millrace.runner.sources.Sources.environment", lambda _: "tensorflow-99.0"
+            "millrace.backends.sources.Sources.environment", lambda _: "tensorflow-99.0"
         )
         assert states(run(pipeline)) == ["COMPLETE", "COMPLETE"]
 

@@ -230,7 +230,7 @@ def test_the_servers_death_ends_its_steps_and_their_tasks(blocked, root):
     (server,) = [
         child
         for child in psutil.Process(process.pid).children()
-        if "millrace.runner.warm" in child.cmdline()
+        if "millrace.backends.warm" in child.cmdline()
     ]
     server.kill()
     assert ended(pidfds[0])  # its own children cannot be told: nobody is left to do it

@@ -1,0 +1,1 @@
+"""What pipeline authors use: the compiler, step interfaces, templates."""

@@ -1,0 +1,218 @@
+"""Runs containers through Docker's command line, with as few rights as a step needs."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import subprocess
+import threading
+import uuid
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from millrace.backends.base import GRACE, Ended, Work, has_ended
+from millrace.backends.process import step_of
+from millrace.errors import PipelineError
+from millrace.images import PREFIX
+from millrace.ir import spec as ir
+
+LABEL = "millrace.run"
+_LONGEST = (128 << 10) - 1  # bytes of one argument of a process, in Linux
+_ENGINE_FAILED = 125  # `docker run` itself, not the command in the container
+# Ends the run's containers when the runner dies, and its end of the pipe closes without a word. A
+# container that `docker run` was just about to start is found the second or third time.
+_WATCH = """
+read -r word && exit
+for again in 1 2 3; do
+  docker ps --quiet --filter "label=$0=$1" | xargs -r docker kill >/dev/null 2>&1
+  sleep 1
+done
+"""
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """How containers are run.
+
+    Attributes:
+        network: Docker's name of the network they are in; its own default if empty.
+    """
+
+    network: str = ""
+
+
+class DockerBackend:
+    """Runs every container in Docker, as the caller's user."""
+
+    name = "docker"
+
+    def __init__(self, run_id: str, options: Options) -> None:
+        self._run_id = run_id
+        self._options = options
+        self._images: dict[str, str] = {}
+        self._watch: subprocess.Popen[bytes] | None = None
+        self._lock = threading.Lock()
+
+    def check(self, containers: Iterable[ir.Container]) -> None:
+        """Checks that an engine answers, and that it has the images of ours."""
+        containers = list(containers)
+        wanted = sorted({container.image for container in containers})
+        self._inspect(wanted)
+        for container in containers:
+            image = container.image
+            if step_of(container) is not None and not self._images[image]:
+                raise PipelineError(f"The Docker Engine has no image {image}: {_how_to_get(image)}")
+
+    def code(self, container: ir.Container) -> dict[str, Any]:
+        """Returns the id of the image, which changes whenever anything in it does."""
+        return {"image": self._images.get(container.image, "")}
+
+    def imports_here(self, container: ir.Container) -> bool:
+        """Tells that a container imports from its image."""
+        return False
+
+    def prepare(self, containers: Iterable[ir.Container]) -> None:
+        """Does nothing: containers are not kept waiting."""
+
+    def run(self, work: Work) -> Ended:
+        """Runs a container and waits for it."""
+        self._start_watch()
+        _check_length(work.command)
+        name = f"millrace-{uuid.uuid4().hex[:12]}"
+        with work.log.open("ab") as log:
+            process = subprocess.Popen(
+                ["docker", "run", "--name", name, *self._arguments(work)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,  # Ctrl-C is the runner's to handle
+            )
+            done = threading.Event()
+            threading.Thread(target=_wait, args=(process, done), daemon=True).start()
+            reason = has_ended(done, work)
+            if process.poll() is None:
+                _docker("stop", "--time", f"{GRACE:.0f}", name)
+                _docker("rm", "--force", name)  # it may have been about to start
+            code = process.wait()
+        if code == _ENGINE_FAILED:
+            reason = reason or f"Docker could not run it: {_last_line(work.log)}"
+        # The exit code of a command that a signal ended is 128 and its number.
+        return Ended(128 - code if code > 128 else code, 0, reason or "")
+
+    def pids(self) -> list[int]:
+        """Returns none: the engine's containers are not our children."""
+        return []
+
+    def close(self) -> None:
+        """Ends the watch; each container was ended by the work that it ran for."""
+        with self._lock:
+            watch, self._watch = self._watch, None
+        if watch is not None:
+            watch.communicate(b"done\n")
+
+    def _start_watch(self) -> None:
+        with self._lock:
+            if self._watch is None:
+                self._watch = subprocess.Popen(
+                    ["sh", "-c", _WATCH, LABEL, self._run_id],
+                    stdin=subprocess.PIPE,
+                    start_new_session=True,
+                )
+
+    def _arguments(self, work: Work) -> Iterator[str]:
+        container = work.container
+        yield from ("--rm", "--init", "--read-only", "--workdir", "/tmp")  # noqa: S108
+        yield from ("--tmpfs", "/tmp:rw,exec,mode=1777")  # noqa: S108
+        yield from ("--cap-drop", "ALL", "--security-opt", "no-new-privileges")
+        yield from ("--user", f"{os.getuid()}:{os.getgid()}")
+        yield from ("--label", f"{LABEL}={self._run_id}")
+        if self._options.network:
+            yield from ("--network", self._options.network)
+        yield from _limits(container.resources)
+        for key, value in {"HOME": "/tmp", **work.env}.items():  # noqa: S108
+            yield from ("--env", f"{key}={value}")
+        for name in container.env_from_caller:
+            yield from ("--env", name)  # its value, a secret, is in no list of processes
+        yield from _mounts(work)
+        entry, *rest = work.command or [""]
+        if container.command:
+            yield from ("--entrypoint", entry, container.image)
+            yield from rest
+        else:
+            yield container.image
+            yield from work.command
+
+    def _inspect(self, images: list[str]) -> None:
+        """Learns the ids of the images that the engine has."""
+        try:
+            answer = _docker("version", "--format", "{{.Server.Version}}")
+        except FileNotFoundError:
+            raise PipelineError(
+                f"{_needed(images)}, and there is no `docker` command here: install Docker."
+            ) from None
+        if answer.returncode:
+            raise PipelineError(
+                f"{_needed(images)}, and no engine answers: {' '.join(answer.stderr.split())}"
+            )
+        for image in images:
+            found = _docker("image", "inspect", "--format", "{{.Id}}", image)
+            self._images[image] = found.stdout.strip() if not found.returncode else ""
+
+
+def _wait(process: subprocess.Popen[bytes], done: threading.Event) -> None:
+    process.wait()
+    done.set()
+
+
+def _limits(resources: ir.Resources) -> Iterator[str]:
+    cpus = min(resources.cpu_limit, os.cpu_count() or 1)  # Docker refuses more than there are
+    if cpus:
+        yield from ("--cpus", f"{cpus:g}")
+    if resources.memory_limit:
+        yield from ("--memory", str(resources.memory_limit))
+    if resources.accelerators:
+        yield from ("--gpus", str(resources.accelerators))
+
+
+def _mounts(work: Work) -> Iterator[str]:
+    """Mounts what the step reads and writes where it lies here: every path stays as it is."""
+    for path in work.writes:
+        with contextlib.suppress(OSError):
+            path.mkdir(parents=True, exist_ok=True)
+    written = [work.folder, *work.writes]
+    readonly = {path: ",readonly" for path in work.reads if path.exists()}
+    for path, how in {**readonly, **dict.fromkeys(written, "")}.items():
+        quoted = str(path).replace('"', '""')  # Docker reads it as a line of CSV
+        yield from ("--mount", f'type=bind,"source={quoted}","target={quoted}"{how}')
+
+
+def _how_to_get(image: str) -> str:
+    if image.startswith(f"{PREFIX}-"):
+        return "`make images` builds it."
+    return f"`docker pull {image}` gets it if its registry has it."
+
+
+def _check_length(command: Sequence[str]) -> None:
+    """Refuses what Linux, which KFP's pods run on as well, would start no process with."""
+    longest = max((len(os.fsencode(argument)) for argument in command), default=0)
+    if longest > _LONGEST:
+        raise PipelineError(
+            f"Its parameters come to {longest:,} bytes in one argument, and a container takes no "
+            f"more than {_LONGEST:,}: put the longest into a file, and name that."
+        )
+
+
+def _needed(images: list[str]) -> str:
+    return f"Running {', '.join(images)} needs a Docker Engine"
+
+
+def _docker(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(["docker", *arguments], capture_output=True, text=True, check=False)
+
+
+def _last_line(log: Path) -> str:
+    lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+    useful = [line for line in lines if line.strip() and "--help" not in line]
+    return useful[-1].removeprefix("docker: ") if useful else "it says nothing"

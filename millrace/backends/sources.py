@@ -1,0 +1,205 @@
+"""The code of a step or a user's module: its file, and what it imports of ours and of the user's.
+
+The user's is what lies beside a module, and then where the caller is: a step looks there in the
+same order. Libraries are not followed: the versions of those that steps compute with are part of
+the environment's digest; when a user's module imports another, everything installed counts.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import sys
+import sysconfig
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from millrace.storage.digest_cache import DigestCache
+
+_OURS = ("millrace.components", "millrace.pipelines", "millrace")
+# What a step computes may change with these.
+_LIBRARIES = (
+    "ai_edge_litert",
+    "ai_edge_quantizer",
+    "apache_beam",
+    "duckdb",
+    "numpy",
+    "pandas",
+    "pyarrow",
+    "tensorflow",
+    "tensorflow_data_validation",
+    "tensorflow_transform",
+    "tf_keras",
+    "tfx_bsl",
+)
+
+Roots = Sequence[tuple[str, Path]]  # packages and their folders; "" is a folder of any of them
+
+
+class Sources:
+    """Finds source files and digests them."""
+
+    def __init__(self, memo: DigestCache) -> None:
+        self._memo = memo
+        self._ours = [(name, folder) for name in _OURS if (folder := _folder(name)) is not None]
+        self._environment = ""
+        self._steps: dict[str, str] = {}
+
+    def of_step(self, step: str) -> str:
+        """Returns the digest of a step's code: ours by its name, a user's by its module or file.
+
+        It is looked at once: what a server has imported does not change with its file.
+        """
+        if step not in self._steps:
+            if "." in step or "/" in step:
+                found = self._closure("millrace.entrypoint") | self._files_of_module(step)
+            else:
+                executor = f"millrace.components.{step}.executor"
+                found = self._closure("millrace.entrypoint", executor)
+            self._steps[step] = self._digest(found)
+        return self._steps[step]
+
+    def of_module(self, module_file: str) -> str | None:
+        """Returns the digest of a module, by its file or dotted name; None if it is not there."""
+        found = self._files_of_module(module_file)
+        return self._digest(found) if found else None
+
+    def environment(self) -> str:
+        """Returns the versions of Python and of the libraries that steps compute with."""
+        if not self._environment:
+            names = [name for name in self._installed() if _distribution(name) in _LIBRARIES]
+            version = ".".join(map(str, sys.version_info[:3]))
+            self._environment = " ".join([f"python-{version}", *names])
+        return self._environment
+
+    def _installed(self) -> list[str]:
+        """Returns the libraries that are installed, with their versions."""
+        folders = {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}
+        return sorted(
+            path.name.removesuffix(".dist-info")
+            for folder in folders
+            for path in Path(folder).glob("*.dist-info")
+        )
+
+    def _imports_others(self, found: Mapping[str, Path]) -> bool:
+        """Tells whether a user's file imports a library that the environment does not tell of."""
+        known = {*sys.stdlib_module_names, *_LIBRARIES, *_OURS}
+        known |= {name.partition(".")[0] for name in found}
+        return any(
+            not level and module.partition(".")[0] not in known
+            for path in found.values()
+            if path.suffix == ".py" and not any(path.is_relative_to(ours) for _, ours in self._ours)
+            for level, module, _ in self._memo.imports(path)
+        )
+
+    def _files_of_module(self, module_file: str) -> dict[str, Path]:
+        if module_file.endswith(".py"):
+            path = Path(module_file)
+            around = [("", path.parent), ("", Path.cwd())]
+            return self._follow({path.stem: path}, around) if path.is_file() else {}
+        found = self._find(module_file)
+        if found is None:
+            return {}
+        is_ours = module_file.partition(".")[0] == "millrace"
+        around = [] if is_ours else [*_around(module_file, found), ("", Path.cwd())]
+        return self._follow({module_file: found}, around)
+
+    def _find(self, dotted: str) -> Path | None:
+        if (ours := _resolve(dotted, self._ours)) is not None:
+            return ours
+        here = Path(*dotted.split("."))  # a step runs where the caller is, and imports from there
+        for path in (here.with_suffix(".py"), here / "__init__.py"):
+            if path.is_file():
+                return path.resolve()
+        try:
+            spec = importlib.util.find_spec(dotted)
+        except (ImportError, ValueError, AttributeError):
+            return None
+        return Path(spec.origin) if spec and spec.origin and spec.origin.endswith(".py") else None
+
+    def _closure(self, *modules: str) -> dict[str, Path]:
+        starts = {name: _resolve(name, self._ours) for name in modules}
+        return self._follow({name: path for name, path in starts.items() if path}, [])
+
+    def _follow(self, starts: Mapping[str, Path], around: Roots) -> dict[str, Path]:
+        """Returns the files that modules import, of ours and of the user's around them."""
+        roots = [*self._ours, *around]
+        found: dict[str, Path] = {}
+        waiting = dict(starts)
+        while waiting:
+            name, path = waiting.popitem()
+            if name in found:
+                continue
+            found[name] = path
+            parent = name.rpartition(".")[0]
+            package = name if path.name == "__init__.py" else parent
+            imported = [parent]  # Python runs a package before what is in it
+            for level, module, names in self._memo.imports(path):
+                base = _absolute(package, level, module)
+                imported += (base, *(f"{base}.{one}" if base else one for one in names))
+            for dotted in filter(None, imported):
+                if (target := _resolve(dotted, roots)) is not None:
+                    waiting[dotted] = target
+        return found | _templates(found)
+
+    def _digest(self, found: Mapping[str, Path]) -> str:
+        sha = hashlib.sha256()
+        for name, path in sorted(found.items()):
+            sha.update(f"{self._memo.sha256(path)}  {name}\n".encode())
+        if self._imports_others(found):
+            sha.update(" ".join(self._installed()).encode())
+        return sha.hexdigest()
+
+
+def _folder(package: str) -> Path | None:
+    try:
+        spec = importlib.util.find_spec(package)
+    except (ImportError, ValueError):
+        return None
+    places = spec.submodule_search_locations if spec else None
+    return Path(next(iter(places))).resolve() if places else None
+
+
+def _templates(modules: Mapping[str, Path]) -> dict[str, Path]:
+    """Returns the templates that lie beside modules, or in `templates` beside them."""
+    folders = {path.parent: name for name, path in sorted(modules.items())}
+    return {
+        f"{name}:{template.name}": template
+        for folder, name in folders.items()
+        for pattern in ("*.j2", "templates/*.j2")
+        for template in folder.glob(pattern)
+    }
+
+
+def _around(dotted: str, path: Path) -> Roots:
+    """Returns what of a user's own is followed: what lies where Python found a module's package."""
+    base = path.parents[dotted.count(".") + (path.name == "__init__.py")]
+    if base.name not in ("site-packages", "dist-packages"):
+        return [("", base)]
+    top = base / dotted.partition(".")[0]
+    return [(top.name, top)]
+
+
+def _distribution(folder: str) -> str:
+    return folder.partition("-")[0].lower()
+
+
+def _absolute(package: str, level: int, module: str) -> str:
+    if not level:
+        return module
+    parts = package.split(".")
+    base = parts[: len(parts) - level + 1]
+    return ".".join(part for part in [*base, module] if part)
+
+
+def _resolve(dotted: str, roots: Roots) -> Path | None:
+    """Returns the file of a module below the first root that has it."""
+    for name, folder in roots:
+        if name and dotted != name and not dotted.startswith(name + "."):
+            continue
+        rest = dotted[len(name) :].lstrip(".")
+        path = folder.joinpath(*rest.split(".")) if rest else folder
+        for file in (path.with_name(path.name + ".py"), path / "__init__.py"):
+            if file.is_file():
+                return file
+    return None

@@ -1,0 +1,208 @@
+"""A warm server: imports what steps need once, and forks a process for each step.
+
+    python -m millrace.backends.warm SOCKET LOG SCRATCH MODULE…
+
+It reads requests and writes replies, one JSON object a line, on the socket it inherits. Requests
+are served between two imports already: such a step imports by itself what is still missing. The
+server has one thread, and starts nothing of TensorFlow's that would not survive a fork. It ends
+with everything it forked when the socket closes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import gc
+import importlib
+import json
+import logging
+import os
+import select
+import shutil
+import signal
+import socket
+import sys
+import tempfile
+import traceback
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+_PR_SET_PDEATHSIG = 1
+_SHOW_WARNING = warnings.showwarning
+
+
+class Server:
+    """Forks steps, and tells how they ended."""
+
+    def __init__(self, connection: socket.socket, scratch: Path) -> None:
+        self._connection = connection
+        self._scratch = scratch
+        self._prctl = ctypes.CDLL(None).prctl
+        self._received = b""
+        self._children: dict[int, int] = {}  # request by process
+        self._wakeup, write = os.pipe()
+        os.set_blocking(write, False)
+        os.set_blocking(self._wakeup, False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.set_wakeup_fd(write, warn_on_full_buffer=False)
+
+    def serve(self, wait: bool) -> None:
+        """Handles what has come, or what comes until the socket closes."""
+        while True:
+            sources = [self._connection.fileno(), self._wakeup]
+            ready, _, _ = select.select(sources, [], [], None if wait else 0)
+            if self._wakeup in ready:
+                with contextlib.suppress(BlockingIOError):
+                    os.read(self._wakeup, 4096)
+            self._reap()
+            if self._connection.fileno() in ready:
+                self._receive()
+            elif not wait:
+                return
+
+    def _receive(self) -> None:
+        received = self._connection.recv(1 << 20)
+        if not received:
+            self.stop()
+        *lines, self._received = (self._received + received).split(b"\n")
+        for line in lines:
+            request = json.loads(line)
+            if "kill" in request:
+                self._kill(request["kill"], request["signal"])
+            else:
+                self._fork(request)
+
+    def _fork(self, request: dict[str, Any]) -> None:
+        parent = os.getpid()
+        pid = os.fork()  # the threads that libraries have made are all asleep
+        if pid:
+            self._children[pid] = request["id"]
+            return
+        code = 70
+        try:
+            self._connection.close()
+            code = self._child(request, parent)
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            with contextlib.suppress(Exception):
+                sys.stdout.flush()
+                sys.stderr.flush()
+            os._exit(code)
+
+    def _child(self, request: dict[str, Any], parent: int) -> int:
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        os.setsid()
+        self._prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:
+            return 70
+        _redirect(request["log"])
+        scratch = self._scratch_of(os.getpid())
+        scratch.mkdir()
+        os.environ.update({"TMPDIR": str(scratch)} | request["env"])
+        tempfile.tempdir = None  # an import may have looked the server's up
+        gc.enable()
+        logging.disable(logging.NOTSET)
+        warnings.showwarning = _SHOW_WARNING
+        from millrace import entrypoint
+
+        return entrypoint.main(request["argv"])
+
+    def _reap(self) -> None:
+        while self._children:
+            try:
+                pid, status, usage = os.wait4(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if not pid:
+                return
+            if (request := self._children.pop(pid, None)) is not None:
+                _signal(os.killpg, pid, signal.SIGKILL)  # what the step itself has left running
+                shutil.rmtree(self._scratch_of(pid), ignore_errors=True)
+                self._reply(
+                    {
+                        "id": request,
+                        "exit": os.waitstatus_to_exitcode(status),
+                        "peak": usage.ru_maxrss * 1024,
+                    }
+                )
+
+    def _reply(self, message: dict[str, Any]) -> None:
+        try:
+            self._connection.sendall(json.dumps(message).encode() + b"\n")
+        except OSError:
+            self.stop()
+
+    def _kill(self, request: int, number: int) -> None:
+        for pid, one in self._children.items():
+            if one == request:
+                _signal(os.killpg, pid, number)
+                _signal(os.kill, pid, number)  # it may not lead its group yet
+
+    def stop(self) -> None:
+        """Ends this process and everything it forked."""
+        for pid in self._children:
+            _signal(os.killpg, pid, signal.SIGKILL)
+            _signal(os.kill, pid, signal.SIGKILL)
+        for pid in self._children:
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(pid, 0)
+        shutil.rmtree(self._scratch, ignore_errors=True)
+        os._exit(0)
+
+    def _scratch_of(self, pid: int) -> Path:
+        """Returns a step's folder for temporary files.
+
+        A forked process skips what libraries have the interpreter clean up when it ends.
+        """
+        return self._scratch / str(pid)
+
+
+def _signal(send: Callable[[int, int], None], pid: int, number: int) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        send(pid, number)
+
+
+def _redirect(log: str) -> None:
+    """Makes a file take the output, and nothing give the input."""
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    for source, target in ((nothing, 0), (output, 1), (output, 2)):
+        os.dup2(source, target)
+    os.close(nothing)
+    os.close(output)
+
+
+def _look_here_last() -> None:
+    """Lets steps import modules from where the caller is, but none in place of a library's."""
+    here = os.getcwd()  # noqa: PTH109
+    sys.path[:] = [*(path for path in sys.path if path not in ("", here)), here]
+    os.environ.pop("PYTHONSAFEPATH", None)
+
+
+def main(argv: list[str]) -> None:
+    """Imports the modules that `argv` names, and serves."""
+    number, log, scratch, *modules = argv
+    _redirect(log)
+    _look_here_last()
+    server = Server(socket.socket(fileno=int(number)), Path(scratch))
+    gc.disable()
+    warnings.showwarning = lambda *_, **__: None
+    logging.disable(logging.WARNING)
+    for name in modules:
+        server.serve(wait=False)
+        try:
+            importlib.import_module(name)
+        except Exception as error:  # a step that needs it will say so
+            sys.stderr.write(f"{name}: {type(error).__name__}: {error}\n")
+    gc.freeze()
+    server.serve(wait=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,1 @@
+"""Compiled pipelines as data: KFP's PipelineSpec, read and checked."""

@@ -1,0 +1,90 @@
+"""Finds what cannot be run in a pipeline before anything of it is started."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Iterator
+
+from millrace.errors import PipelineError, nearest
+from millrace.ir import spec as ir
+
+
+def check(pipeline: ir.Pipeline) -> None:
+    """Checks that every task of a pipeline can be run, and that its references lead somewhere.
+
+    Raises:
+        PipelineError: One cannot; the message names the task and the reason.
+    """
+    try:
+        _dag(pipeline.root, "")
+    except PipelineError as error:
+        raise PipelineError(f"{pipeline.path}: {error}") from None
+
+
+def _dag(component: ir.Component, prefix: str) -> None:
+    dag = component.body
+    assert isinstance(dag, ir.Dag)
+    for name, task in dag.tasks.items():
+        for problem in _problems(task, component, dag):
+            raise PipelineError(f'task "{prefix}{name}": {problem}')
+        if isinstance(task.component.body, ir.Dag):
+            _dag(task.component, f"{prefix}{name}/")
+    where = f'the outputs of "{component.name}"'
+    for sources in (dag.artifact_outputs, dag.parameter_outputs):
+        for name, producers in sources.items():
+            for producer in producers:
+                for problem in _output(producer, dag):
+                    raise PipelineError(f'{where}: "{name}": {problem}')
+
+
+def _problems(task: ir.Task, around: ir.Component, dag: ir.Dag) -> Iterator[str]:
+    if task.loop is not None:
+        yield "dsl.ParallelFor cannot be run on this machine yet; a Kubeflow cluster runs it"
+    component = task.component
+    for port in (*component.artifacts.values(), *component.output_artifacts.values()):
+        if port.is_list:
+            yield f'"{port.name}" is a list of artifacts, which cannot be handed on yet'
+    body = component.body
+    for variable in body.env_from_caller if isinstance(body, ir.Container) else ():
+        if variable not in os.environ:
+            yield f"the cluster gives it ${variable} from a Secret or ConfigMap: set it here too"
+    for name, source in task.parameters.items():
+        yield from _source(name, source, around.parameters, dag)
+    for name, artifact in task.artifacts.items():
+        yield from _source(name, artifact, around.artifacts, dag)
+    for parameter in component.parameters.values():
+        if parameter.required and parameter.name not in task.parameters:
+            yield f'its parameter "{parameter.name}" is given no value'
+    for port in component.artifacts.values():
+        if not port.optional and port.name not in task.artifacts:
+            yield f'its input "{port.name}" is not connected'
+    if task.condition is not None:
+        for name in sorted(task.condition.inputs - task.parameters.keys()):
+            yield f'its condition looks at "{name}", which is none of its inputs'
+
+
+def _source(
+    name: str,
+    source: ir.ParameterSource | ir.ArtifactSource,
+    inputs: Collection[str],
+    dag: ir.Dag,
+) -> Iterator[str]:
+    if isinstance(source, ir.FromTask):
+        for problem in _output(source, dag):
+            yield f'its input "{name}": {problem}'
+    elif isinstance(source, ir.FromInput) and source.name not in inputs:
+        yield (
+            f'its input "{name}" comes from "{source.name}", which is no input of the pipeline'
+            f" around it.{nearest(source.name, inputs)}"
+        )
+
+
+def _output(source: ir.FromTask, dag: ir.Dag) -> Iterator[str]:
+    if source.task not in dag.tasks:
+        yield f'there is no task "{source.task}".{nearest(source.task, dag.tasks)}'
+        return
+    component = dag.tasks[source.task].component
+    outputs = {**component.output_artifacts, **component.output_parameters}
+    if source.output not in outputs:
+        near = nearest(source.output, outputs)
+        yield f'the task "{source.task}" has no output "{source.output}".{near}'

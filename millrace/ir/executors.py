@@ -1,0 +1,66 @@
+"""Reads what a task of a compiled pipeline runs: a container, or the import of an artifact."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from millrace.errors import PipelineError
+from millrace.ir import platform
+from millrace.ir import spec as ir
+from millrace.ir.quantity import cpus, duration, memory
+
+Message = Mapping[str, Any]
+
+
+def only(spec: Message, known: Collection[str], what: str) -> None:
+    """Refuses a message with fields that this version does not know."""
+    for key in spec:
+        if key not in known:
+            raise PipelineError(f'{what} has "{key}", which this version of Millrace cannot run')
+
+
+def retry(spec: Message) -> ir.Retry:
+    """Returns when a failed task is tried again."""
+    return ir.Retry(
+        int(spec.get("maxRetryCount", 0)),
+        duration(spec.get("backoffDuration", "0s")),
+        float(spec.get("backoffFactor", 2)),
+        duration(spec.get("backoffMaxDuration", "3600s")),
+    )
+
+
+def container(label: str, spec: Message, settings: platform.Settings | None) -> ir.Container:
+    """Returns a container with its resources, and with what the platform sets for it."""
+    only(spec, ("image", "command", "args", "env", "resources"), f'the executor "{label}"')
+    resources = spec.get("resources", {})
+    accelerator = resources.get("accelerator", {})
+    settings = settings or platform.Settings()
+    return ir.Container(
+        spec["image"],
+        tuple(spec.get("command", ())),
+        tuple(spec.get("args", ())),
+        {one["name"]: str(one.get("value", "")) for one in spec.get("env", [])},
+        ir.Resources(
+            cpus(resources.get("resourceCpuRequest") or resources.get("cpuRequest", 0)),
+            cpus(resources.get("resourceCpuLimit") or resources.get("cpuLimit", 0)),
+            memory(resources.get("resourceMemoryRequest") or resources.get("memoryRequest", 0)),
+            memory(resources.get("resourceMemoryLimit") or resources.get("memoryLimit", 0)),
+            int(accelerator.get("resourceCount") or accelerator.get("count", 0)),
+        ),
+        settings.env_from_caller,
+        settings.timeout,
+    )
+
+
+def importer(spec: Message) -> ir.Importer:
+    """Returns the import of an artifact that exists already."""
+    uri, kind = spec["artifactUri"], spec["typeSchema"]
+    parameter = uri.get("runtimeParameter")
+    return ir.Importer(
+        ir.FromInput(parameter) if parameter else ir.Constant(uri["constant"]),
+        kind.get("schemaTitle", "system.Artifact"),
+        kind.get("schemaVersion", "0.0.1"),
+        spec.get("metadata", {}),
+        bool(spec.get("reimport")),
+    )

@@ -1,0 +1,1 @@
+"""What several steps know of models: problems, features, metrics, exported models."""

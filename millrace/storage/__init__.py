@@ -1,0 +1,1 @@
+"""Where bytes lie: paths and URIs, content digests, external files."""

@@ -1,0 +1,131 @@
+"""Remembers the digests of files between runs, by path, size, times of change and inode.
+
+A cached run reads no data: it asks the file system whether a file is still the one that was read.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import json
+import os
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from millrace.storage import digest, external_files
+
+FILE = ".digests.json"
+# A file changed this many nanoseconds ago may change again within one tick of its clock.
+_RACY = 2_000_000_000
+_PARSER = threading.Lock()  # Python 3.11's fails when two threads use it at once
+
+
+class DigestCache:
+    """Digests of files, and the imports of Python files, kept in one JSON file."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._entries: dict[str, Any] = {}
+        self._fresh: dict[str, Any] = {}  # of files that may still change: for this run only
+        self._lock = threading.Lock()
+        self._changed = False
+        try:
+            self._entries = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            self._changed = True
+        if not isinstance(self._entries, dict):
+            self._entries, self._changed = {}, True
+
+    def sha256(self, path: Path) -> str:
+        """Returns the SHA-256 of a file."""
+        return str(self._entry(path)["sha256"])
+
+    def imports(self, path: Path) -> list[tuple[int, str, list[str]]]:
+        """Returns what a Python file imports: level, module and names; nothing if it is none."""
+        entry = self._entry(path)
+        with self._lock:
+            if "imports" not in entry:
+                entry["imports"] = _imports(path)
+                self._changed = True
+        return [(level, module, names) for level, module, names in entry["imports"]]
+
+    def artifact(self, path: Path) -> dict[str, Any]:
+        """Returns what metadata says of a file or folder; it is read again only if it changed."""
+        if not path.is_dir():
+            return {"digest": self.sha256(path), "bytes": path.stat().st_size}
+        paths = digest.files(path)
+        statuses = [found.stat() for found in paths]
+        parts = [
+            (str(found), *_stamp(status)) for found, status in zip(paths, statuses, strict=True)
+        ]
+        key = hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+        entry = self._known(f"artifact {path}", key)
+        if entry is None:
+            entry = {"key": key, "metadata": digest.of(path).metadata()}
+            newest = max((status.st_mtime_ns for status in statuses), default=0)
+            self._keep(f"artifact {path}", entry, newest)
+        return dict(entry["metadata"])
+
+    def outside(self, path: Path) -> digest.Digest:
+        """Returns the digest of what a path or pattern names outside of the folder of the runs."""
+        if path.is_file():
+            return self._file(path)
+        found = external_files.files(path, self._path.parent)
+        return digest.of_contents({name: self._file(file) for name, file in found.items()})
+
+    def save(self) -> None:
+        """Writes the file, if it can be written."""
+        if not self._changed:
+            return
+        partial = self._path.with_name(f"{FILE}.{os.getpid()}-{threading.get_ident()}.tmp")
+        try:
+            partial.write_text(json.dumps(self._entries), encoding="utf-8")
+            partial.replace(self._path)
+        except OSError:
+            partial.unlink(missing_ok=True)
+
+    def _file(self, path: Path) -> digest.Digest:
+        return digest.Digest(self.sha256(path), path.stat().st_size)
+
+    def _entry(self, path: Path) -> dict[str, Any]:
+        status = path.stat()
+        key = list(_stamp(status))
+        entry = self._known(str(path), key)
+        if entry is None:
+            entry = {"key": key, "sha256": digest.of_file(path).hexdigest}
+            self._keep(str(path), entry, status.st_mtime_ns)
+        return entry
+
+    def _known(self, name: str, key: Any) -> dict[str, Any] | None:
+        entry: dict[str, Any] | None = self._fresh.get(name) or self._entries.get(name)
+        return entry if entry is not None and entry["key"] == key else None
+
+    def _keep(self, name: str, entry: dict[str, Any], changed_at: int) -> None:
+        with self._lock:
+            if time.time_ns() - changed_at > _RACY:
+                self._entries[name] = entry
+                self._changed = True
+            else:
+                self._fresh[name] = entry
+
+
+def _stamp(status: os.stat_result) -> tuple[int, ...]:
+    """Returns what changes with a file: who sets its mtime back cannot set back its ctime."""
+    return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
+
+
+def _imports(path: Path) -> list[tuple[int, str, list[str]]]:
+    try:
+        with _PARSER:
+            tree = ast.parse(path.read_bytes())
+    except (SyntaxError, ValueError):
+        return []
+    found: list[tuple[int, str, list[str]]] = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found.extend((0, alias.name, []) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            found.append((node.level, node.module or "", [alias.name for alias in node.names]))
+    return found

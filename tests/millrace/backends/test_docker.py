@@ -1,0 +1,419 @@
+"""Steps in containers, in a real engine."""
+
+import json
+import os
+import select
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from millrace.backends.docker import Options
+from millrace.errors import PipelineError
+from millrace.lineage import query
+from millrace.lineage.store import Store
+from millrace.runner.result import State
+from millrace.storage import digest
+
+pytestmark = pytest.mark.docker
+
+BASE = "millrace-base:trixie"
+SOCKET = Path("/var/tmp/millrace-engine/docker.sock")  # as docker/engine.sh starts it
+SOURCE = Path(__file__).parents[1] / "runner" / "play.py"
+# The same path here and in the image, where /tmp is empty, even if the checkout lies below it.
+PLAY = Path(f"/var/tmp/millrace-play-{os.getuid()}/play.py")
+
+
+def docker(*arguments: object, **options) -> subprocess.CompletedProcess[str]:
+    command = ["docker", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, **options)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def engine():
+    """An engine that answers and has the base image."""
+    patch = pytest.MonkeyPatch()
+    if "DOCKER_HOST" not in os.environ and SOCKET.exists():
+        patch.setenv("DOCKER_HOST", f"unix://{SOCKET}")
+    if shutil.which("docker") is None or docker("image", "inspect", BASE).returncode:
+        pytest.skip(f"no Docker Engine with the image {BASE}")
+    yield
+    patch.undo()
+
+
+@pytest.fixture(scope="module")
+def image(engine, tmp_path_factory, repository):
+    """An image with what starts a step, and nothing else of ours."""
+    folder = tmp_path_factory.mktemp("image")
+    shutil.copytree(repository / "millrace", folder / "millrace")
+    PLAY.parent.mkdir(exist_ok=True)
+    for target in (PLAY, folder / "play.py"):
+        shutil.copy(SOURCE, target)
+    (folder / "Dockerfile").write_text(
+        f"FROM {BASE}\n"
+        "COPY millrace /opt/millrace\n"
+        f"COPY play.py {PLAY}\n"
+        "ENV PYTHONPATH=/opt\n"
+        "RUN ln -s /usr/bin/python3 /usr/local/bin/python\n"
+    )
+    name = "millrace-play-core:test"
+    built = docker(
+        "build", "--network", "host", "-t", name, folder, env={**os.environ, "DOCKER_BUILDKIT": "0"}
+    )
+    assert not built.returncode, built.stderr
+    yield name
+    docker("image", "rm", "--force", name)
+    shutil.rmtree(PLAY.parent)
+
+
+@pytest.fixture
+def in_docker(run):
+    return lambda *arguments, **options: run(
+        *arguments, runner="docker", docker=Options(network="host"), **options
+    )
+
+
+WRITE = 'printf %s "$0" > "$1"; cat "${3:-/dev/null}" >> "$1"; wc -c < "$1" > "$2"'
+
+
+@pytest.fixture(scope="module")
+def foreign(kit):
+    """A third-party pipeline: shell and Python, in an image that knows nothing of us."""
+    dsl = kit.dsl
+
+    @dsl.container_component
+    def write(
+        text: str, out: dsl.Output[dsl.Dataset], size: dsl.OutputPath(int), data_uri: str = ""
+    ):
+        return dsl.ContainerSpec(
+            image=BASE,
+            command=["sh", "-euc", WRITE],
+            args=[text, out.path, size, data_uri],
+        )
+
+    @dsl.container_component
+    def double(
+        data: dsl.Input[dsl.Dataset], out: dsl.Output[dsl.Dataset], meta: dsl.OutputPath(dict)
+    ):
+        return dsl.ContainerSpec(
+            image=BASE,
+            command=[
+                "python3",
+                "-c",
+                "import sys; t=open(sys.argv[1]).read(); "
+                "open(sys.argv[2],'w').write(t*2); open(sys.argv[3],'w').write('{\"a\": 1}')",
+            ],
+            args=[data.path, out.path, meta],
+        )
+
+    def foreign(text: str = "it's $HOME", data_uri: str = ""):
+        first = write(text=text, data_uri=data_uri).set_memory_limit("256Mi").set_cpu_limit("16")
+        double(data=first.outputs["out"])
+
+    return kit.compile(foreign)
+
+
+@pytest.mark.parametrize("runner", ["process", "docker"])
+def test_a_third_partys_image(run, foreign, runner, tmp_path):
+    (tmp_path / "more.txt").write_text("+more")
+    result = run(
+        foreign,
+        {"data_uri": str(tmp_path / "more.txt")},
+        runner=runner,
+        docker=Options(network="host"),
+    )
+    assert result.state is State.COMPLETE, result.error
+    assert result.tasks["write"].parameters == {"size": 15}
+    assert result.tasks["double"].parameters == {"meta": {"a": 1}}
+    made = result.tasks["double"].artifacts["out"]
+    assert Path(made.uri).read_text() == "it's $HOME+more" * 2
+    assert len(made.metadata["digest"]) == 64
+
+
+def test_lineage_tells_which_image_ran(in_docker, foreign, root):
+    in_docker(foreign)
+    image = docker("image", "inspect", "--format", "{{.Id}}", BASE).stdout.strip()
+    with Store.open(root / "metadata.sqlite") as store:
+        (found,) = query.runs(store)
+        tasks = query.tasks(store, found)
+    assert [task.properties["image_digest"] for task in tasks] == [image, image]
+
+
+def test_containers_are_cached_too(in_docker, foreign):
+    in_docker(foreign)
+    assert {task.state for task in in_docker(foreign).tasks.values()} == {State.CACHED}
+
+
+def test_our_steps_make_the_same_in_both(kit, run, in_docker, image, tmp_path):
+    play = kit.step(PLAY, image)
+    (tmp_path / "data.csv").write_text("a\n1\n")
+
+    def same(data_uri: str):
+        first = play(text="x", count=3, data_uri=data_uri)
+        play(text=first.outputs["said"], data=first.outputs["out"])
+
+    pipeline, values = kit.compile(same), {"data_uri": str(tmp_path / "data.csv")}
+    mine, contained = run(pipeline, values), in_docker(pipeline, values)
+    assert contained.state is State.COMPLETE, contained.error
+    for path, task in mine.tasks.items():
+        other = contained.tasks[path]
+        assert other.state is State.COMPLETE  # another environment: not the other's result
+        assert other.parameters == task.parameters
+        assert other.artifacts["out"].metadata["digest"] == task.artifacts["out"].metadata["digest"]
+    assert {task.state for task in in_docker(pipeline, values).tasks.values()} == {State.CACHED}
+
+
+def test_a_module_and_what_lies_beside_it(kit, in_docker, image, tmp_path):
+    play = kit.step(PLAY, image)
+    (tmp_path / "mine.py").write_text("from common import VALUE\n")
+    (tmp_path / "common.py").write_text("VALUE = 'beside'\n")
+
+    def loading():
+        play(do="load", module_file=str(tmp_path / "mine.py"))
+
+    result = in_docker(kit.compile(loading))
+    assert result.tasks["play"].parameters.get("said") == "beside", result.error
+
+
+def test_a_module_of_the_image_is_the_images(kit, in_docker, image, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    play = kit.step(PLAY, image)
+
+    def modular(module_file: str):
+        play(module_file=module_file)
+
+    pipeline, values = kit.compile(modular), {"module_file": "my_pack.model"}
+    (tmp_path / "my_pack").mkdir()
+    (tmp_path / "my_pack" / "model.py").write_text("A = 1")
+    in_docker(pipeline, values)
+    (tmp_path / "my_pack" / "model.py").write_text("A = 2")
+    assert in_docker(pipeline, values).tasks["play"].state is State.CACHED
+
+
+def test_a_users_mistake_in_a_container(kit, in_docker, image):
+    play = kit.step(PLAY, image)
+
+    def mistaken():
+        play(do="fail There is no row.").set_retry(2)
+
+    result = in_docker(kit.compile(mistaken))
+    assert result.error == "play: There is no row."
+    assert result.tasks["play"].attempts == 1
+
+
+def test_a_folder_with_any_name(kit, in_docker, image, tmp_path):
+    play = kit.step(PLAY, image)
+
+    def anywhere():
+        play(text="x")
+
+    result = in_docker(kit.compile(anywhere), root=tmp_path / 'a "b", c')
+    assert result.state is State.COMPLETE, result.tasks["play"].error
+
+
+def test_a_parameter_that_no_container_takes(kit, in_docker, image):
+    play = kit.step(PLAY, image)
+
+    def long(text: str):
+        play(text=text).set_retry(num_retries=2, backoff_duration="60s")
+
+    result = in_docker(kit.compile(long), {"text": "x" * 140_000})
+    task = result.tasks["play"]
+    assert task.error.endswith(
+        "and a container takes no more than 131,071: put the longest into a file, and name that."
+    )
+    assert task.attempts == 1
+
+
+def test_a_destination_is_written(kit, in_docker, image, tmp_path):
+    play = kit.step(PLAY, image)
+
+    def pushing(push_destination: str):
+        play(push_destination=f"{push_destination}/deeper")
+
+    result = in_docker(kit.compile(pushing), {"push_destination": str(tmp_path / "models")})
+    assert result.state is State.COMPLETE, result.error
+    assert (tmp_path / "models" / "deeper").is_dir()
+
+
+@pytest.fixture
+def shell(kit):
+    """Compiles a pipeline of one shell command that reads a folder."""
+    dsl = kit.dsl
+
+    def compiled(command: str, image: str = BASE) -> Path:
+        @dsl.container_component
+        def sh(said: dsl.OutputPath(str), data_uri: str = "", out: dsl.Output[dsl.Dataset] = None):
+            return dsl.ContainerSpec(
+                image=image, command=["sh", "-uc", command], args=[said, data_uri, out.path]
+            )
+
+        def shell(data_uri: str = ""):
+            sh(data_uri=data_uri)
+
+        return kit.compile(shell)
+
+    return compiled
+
+
+CLAIM = """
+import json, pathlib, sys
+outputs = json.loads(sys.argv[1])["outputs"]
+(out,) = outputs["artifacts"]["out"]["artifacts"]
+pathlib.Path(out["uri"]).write_text("x")
+out["metadata"] = {"digest": "mine", "bytes": 7, "rows": 1}
+output = {"artifacts": {"out": {"artifacts": [out]}}}
+pathlib.Path(outputs["outputFile"]).write_text(json.dumps(output))
+"""
+
+
+def test_a_third_party_does_not_say_what_the_digest_is(kit, run, tmp_path):
+    dsl = kit.dsl
+
+    @dsl.container_component
+    def claim(out: dsl.Output[dsl.Dataset]):
+        return dsl.ContainerSpec(image=BASE, command=["python3", "-c", CLAIM], args=["{{$}}"])
+
+    def claiming():
+        claim()
+
+    result = run(kit.compile(claiming), docker=Options(network="host"))
+    made = result.tasks["claim"].artifacts["out"]
+    assert made.metadata == {"rows": 1, **digest.of(Path(made.uri)).metadata()}
+
+
+class TestRights:
+    def test_inputs_cannot_be_written(self, in_docker, shell, tmp_path):
+        (tmp_path / "data").mkdir()
+        pipeline = shell('touch "$1/new"; echo $? > "$0"')
+        result = in_docker(pipeline, {"data_uri": str(tmp_path / "data")})
+        assert result.tasks["sh"].parameters["said"] == "1\n"
+        assert "Read-only file system" in result.tasks["sh"].log.read_text()
+
+    def test_the_image_cannot_be_written_but_tmp_can(self, in_docker, shell):
+        result = in_docker(shell('touch /new || touch /tmp/new && echo tmp > "$0"'))
+        assert result.tasks["sh"].parameters["said"] == "tmp\n"
+
+    def test_other_runs_cannot_be_seen(self, in_docker, shell, root):
+        (root / "secret").mkdir(parents=True)
+        result = in_docker(shell(f'ls -A {root} > "$0"'))
+        assert "secret" not in result.tasks["sh"].parameters["said"]
+
+    def test_it_has_no_capabilities_and_our_user(self, in_docker, shell):
+        result = in_docker(
+            shell('grep -E "CapEff|NoNewPrivs" /proc/self/status > "$0"; id -u >> "$0"')
+        )
+        said = result.tasks["sh"].parameters["said"].split()
+        assert said == ["CapEff:", "0000000000000000", "NoNewPrivs:", "1", str(os.getuid())]
+
+
+class TestMistakes:
+    def test_no_engine(self, run, foreign, monkeypatch):
+        monkeypatch.setenv("DOCKER_HOST", "unix:///no/such.sock")
+        with pytest.raises(
+            PipelineError, match="Running millrace-base:trixie needs a Docker Engine, and no engine"
+        ):
+            run(foreign)
+
+    def test_no_docker(self, run, foreign, root, monkeypatch):
+        monkeypatch.setenv("PATH", "/nowhere")
+        with pytest.raises(
+            PipelineError, match="there is no `docker` command here: install Docker"
+        ):
+            run(foreign)
+        assert not root.exists()
+
+    @pytest.mark.parametrize(
+        ("image", "hint"),
+        [
+            ("millrace-core:0.0.9", "`make images` builds it."),
+            (
+                "r.example/x-core:1",
+                "`docker pull r.example/x-core:1` gets it if its registry has it.",
+            ),
+        ],
+    )
+    def test_an_image_of_ours_that_is_not_there(self, in_docker, kit, image, hint):
+        def rename(spec):
+            spec["deploymentSpec"]["executors"]["exec-play"]["container"]["image"] = image
+
+        with pytest.raises(PipelineError) as error:
+            in_docker(kit.edited(kit.single(), rename))
+        assert str(error.value) == f"The Docker Engine has no image {image}: {hint}"
+
+    def test_a_command_that_is_not_there(self, in_docker, kit, shell):
+        def edit(spec):
+            spec["deploymentSpec"]["executors"]["exec-sh"]["container"]["command"] = ["nope"]
+
+        result = in_docker(kit.edited(shell(""), edit))
+        assert result.state is State.FAILED
+        assert "nope" in result.error
+
+    @pytest.mark.parametrize("code", [3, 255])
+    def test_what_it_printed_last_is_the_reason(self, in_docker, kit, shell, code):
+        def retry(spec):
+            spec["root"]["dag"]["tasks"]["sh"]["retryPolicy"] = {"maxRetryCount": 1}
+
+        pipeline = kit.edited(shell(f"echo no such table >&2; exit {code}"), retry)
+        result = in_docker(pipeline)
+        assert result.error == f"sh: it ended with exit code {code}: no such table"
+        assert result.tasks["sh"].attempts == 2
+
+    def test_too_much_memory(self, in_docker, kit, shell):
+        def edit(spec):
+            container = spec["deploymentSpec"]["executors"]["exec-sh"]["container"]
+            container["resources"] = {"resourceMemoryLimit": "32Mi"}
+
+        pipeline = kit.edited(shell('python3 -c "x = bytearray(200_000_000)"'), edit)
+        result = in_docker(pipeline)
+        if result.state is State.COMPLETE:
+            pytest.skip("this engine cannot limit memory")
+        assert "killed" in result.error or "137" in result.error
+
+
+_PROGRAM = """
+import sys
+from millrace.cli import run
+sys.exit(run.start(sys.argv[1], root=sys.argv[2], runner="docker", docker_network="host"))
+"""
+
+
+@pytest.fixture
+def waiting(shell, root, fifo):
+    """A run, in a process of its own, whose container waits for ever."""
+    # The pipe is mounted for reading only, and can be written to all the same.
+    pipeline = shell(f'trap "" TERM; echo started > {fifo.path}; sleep 1000')
+    spec = pipeline.read_text().replace("defaultValue: ''", f"defaultValue: {fifo.path.parent}")
+    pipeline.write_text(spec)
+    process = subprocess.Popen(
+        [sys.executable, "-c", _PROGRAM, pipeline, root],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    yield process
+    process.kill()
+    process.communicate()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_a_stopped_run_leaves_no_container(waiting, fifo, number, root):
+    process = waiting
+    assert fifo.hear() == "started\n"
+    (run_id,) = [path.name for path in (root / "shell").iterdir()]
+    (container,) = docker("ps", "-aq", "--filter", f"label=millrace.run={run_id}").stdout.split()
+    pid = json.loads(docker("inspect", container).stdout)[0]["State"]["Pid"]
+    pidfd = os.pidfd_open(pid)
+    process.send_signal(number)
+    poll = select.poll()
+    poll.register(pidfd, select.POLLIN)
+    assert poll.poll(30_000)
+    output, _ = process.communicate(timeout=30)
+    assert process.returncode == (130 if number == signal.SIGINT else -9), output
+    docker("wait", container, timeout=30)
+    assert not docker("ps", "-aq", "--filter", f"label=millrace.run={run_id}").stdout.split()

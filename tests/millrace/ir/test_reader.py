@@ -1,0 +1,334 @@
+"""Compiled pipelines: what is read of them, and what is refused before anything starts."""
+# ruff: noqa: B006, RUF013  KFP reads defaults and types from the signature
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from millrace.errors import PipelineError
+from millrace.ir import spec as ir
+from millrace.runner.run import load
+
+
+@pytest.fixture(scope="module")
+def sample(kit):
+    """A pipeline with a bit of everything that is run."""
+    dsl = kit.dsl
+
+    @dsl.pipeline(name="inner")
+    def inner(text: str, count: int = 7) -> dsl.Dataset:
+        return kit.play(text=text, count=count).outputs["out"]
+
+    def sample(count: int, name: str = "x", options: dict = {"a": 1}, items: list = [1, 2]):
+        """Does a bit of everything.
+
+        Args:
+            count: How many there are.
+        """
+        found = dsl.importer(artifact_uri=name, artifact_class=dsl.Dataset, metadata={"k": name})
+        first = kit.play(text=f"{name}!", count=count, data=found.output)
+        first.set_retry(2, backoff_duration="10s", backoff_factor=3, backoff_max_duration="60s")
+        first.set_cpu_request("500m").set_memory_request("2G").set_cpu_limit("2")
+        first.set_memory_limit("4Gi").set_display_name("First").set_env_variable("A", "b")
+        with dsl.If(first.outputs["number"] > 1):
+            kit.play(text=first.outputs["said"])
+        inner(text=name).set_caching_options(False)
+
+    return kit.compile(sample)
+
+
+def test_a_pipeline(sample):
+    pipeline = load(str(sample))
+    assert pipeline.name == "sample"
+    assert pipeline.description == "Does a bit of everything."
+    assert len(pipeline.digest) == 64
+    assert [path for path, _ in pipeline.walk()][-2:] == ["condition-1", "condition-1/play-2"] or [
+        path for path, _ in pipeline.walk()
+    ][-2:] == ["inner", "inner/play"]
+    count = pipeline.root.parameters["count"]
+    assert (count.type, count.required, count.description) == (
+        "NUMBER_INTEGER",
+        True,
+        "How many there are.",
+    )
+    assert pipeline.root.parameters["options"].default == {"a": 1}
+    assert not pipeline.root.parameters["name"].required
+
+
+def test_a_task(sample):
+    task = dict(load(str(sample)).walk())["play"]
+    assert task.display_name == "First"
+    assert task.depends == ("importer",)
+    assert task.cache
+    assert task.retry == ir.Retry(2, 10, 3, 60)
+    assert [task.retry.wait(attempt) for attempt in range(3)] == [10, 30, 60]
+    container = task.component.body
+    assert container.resources == ir.Resources(0.5, 2, 2_000_000_000, 4 * 2**30)
+    assert container.env == {"A": "b"}
+    assert container.command[:3] == ("python", "-m", "millrace.entrypoint")
+    assert task.component.parameters["count"].default == 0
+    assert isinstance(task.component.parameters["count"].default, int)
+
+
+def test_a_default_may_be_absent_and_still_optional(kit):
+    dsl = kit.dsl
+
+    @dsl.container_component
+    def maybe(text: str = None):
+        return dsl.ContainerSpec(image="x", command=["true"])
+
+    def optional(text: str = None):
+        maybe(text=text)
+
+    parameter = load(str(kit.compile(optional))).root.parameters["text"]
+    assert parameter.default is ir.MISSING
+    assert parameter.optional
+
+
+class TestWhatIsNotRunYet:
+    def test_parallel_for(self, kit):
+        dsl = kit.dsl
+
+        def looping():
+            with dsl.ParallelFor([1, 2]) as item:
+                kit.play(count=item)
+
+        with pytest.raises(
+            PipelineError, match=r'task "for-loop-2": dsl.ParallelFor cannot be run on this machine'
+        ):
+            load(str(kit.compile(looping)))
+
+    def test_parallel_for_deep_inside(self, kit):
+        dsl = kit.dsl
+
+        def deep(flag: bool):
+            with dsl.If(flag == True), dsl.ParallelFor([1, 2]) as item:  # noqa: E712
+                kit.play(count=item)
+
+        with pytest.raises(PipelineError, match=r'task "condition-1/for-loop-3": dsl.ParallelFor'):
+            load(str(kit.compile(deep)))
+
+    def test_a_list_of_artifacts(self, kit):
+        dsl = kit.dsl
+
+        def listing():
+            dsl.importer(artifact_uri="/a", artifact_class=dsl.Dataset)
+
+        def collect(spec):
+            output = spec["components"]["comp-importer"]["outputDefinitions"]["artifacts"]
+            output["artifact"]["isArtifactList"] = True
+
+        with pytest.raises(PipelineError, match=r'"importer": "artifact" is a list of artifacts'):
+            load(str(kit.edited(kit.compile(listing), collect)))
+
+    def test_a_volume_of_the_cluster(self, kit):
+        pipeline = kit.single()
+        platform = {"exec-play": {"pvcMount": [{"mountPath": "/data", "constant": "pvc"}]}}
+        document = {"platforms": {"kubernetes": {"deploymentSpec": {"executors": platform}}}}
+        pipeline.write_text(pipeline.read_text() + "---\n" + yaml.safe_dump(document))
+        with pytest.raises(PipelineError, match='"exec-play" has "pvcMount"'):
+            load(str(pipeline))
+
+    def test_a_secret_that_the_caller_has_not_set(self, kit, monkeypatch):
+        pipeline = kit.single()
+        secret = {"secretName": "s", "keyToEnv": [{"secretKey": "k", "envVar": "PLAY_TOKEN"}]}
+        platform = {"exec-play": {"secretAsEnv": [secret], "nodeSelector": {"labels": {"a": "b"}}}}
+        document = {"platforms": {"kubernetes": {"deploymentSpec": {"executors": platform}}}}
+        pipeline.write_text(pipeline.read_text() + "---\n" + yaml.safe_dump(document))
+        with pytest.raises(PipelineError, match=r"\$PLAY_TOKEN from a Secret or ConfigMap: set it"):
+            load(str(pipeline))
+        monkeypatch.setenv("PLAY_TOKEN", "x")
+        load(str(pipeline))
+
+
+def task_of(spec):
+    return spec["root"]["dag"]["tasks"]["play"]
+
+
+def executor_of(spec):
+    return spec["deploymentSpec"]["executors"]["exec-play"]
+
+
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        (lambda spec: spec.update(schemaVersion="2.2.0"), "schemaVersion is 2.2.0.*upgrade"),
+        (lambda spec: spec.update(schemaVersion="3.0.0"), "schemaVersion is 3.0.0.*upgrade"),
+        (lambda spec: spec.update(schemaVersion="1.0.0"), "schemaVersion is 1.0.0.*compile it"),
+        (lambda spec: spec.pop("schemaVersion"), "schemaVersion is None"),
+        (lambda spec: spec.pop("root"), "it has no `root`"),
+        (lambda spec: spec.pop("components"), 'task "play": there is no component "comp-play"'),
+        (lambda spec: spec.pop("deploymentSpec"), 'there is no executor "exec-play"'),
+        (lambda spec: spec.update(root={"executorLabel": "exec-play"}), "its root is not a DAG"),
+        (
+            lambda spec: spec["pipelineInfo"].update(name="../up"),
+            "the pipeline's name '../up' cannot be a folder's",
+        ),
+        (
+            lambda spec: task_of(spec).update(dependentTasks=["plya"]),
+            '"play": it depends on "plya", which is not there',
+        ),
+        (
+            lambda spec: task_of(spec).update(dependentTasks=["play"]),
+            "tasks wait for one another: play → play",
+        ),
+        (
+            lambda spec: task_of(spec).update(newFeature={}),
+            '"play": it has "newFeature", which this version of Millrace cannot run',
+        ),
+        (
+            lambda spec: task_of(spec)["inputs"]["parameters"].update(
+                text={"componentInputParameter": "txt"}
+            ),
+            '"play": its input "text" comes from "txt", which is no input of the pipeline',
+        ),
+        (
+            lambda spec: task_of(spec).update(
+                triggerPolicy={"condition": "size(inputs.parameter_values['text']) > 1"}
+            ),
+            "the condition .* is not supported, at",
+        ),
+        (
+            lambda spec: task_of(spec).update(
+                triggerPolicy={"condition": "inputs.parameter_values['no'] == 'x'"}
+            ),
+            'its condition looks at "no", which is none of its inputs',
+        ),
+        (
+            lambda spec: task_of(spec).update(retryPolicy={"backoffDuration": "ten"}),
+            "'ten' is not a duration such as 10s",
+        ),
+        (
+            lambda spec: executor_of(spec)["container"].update(
+                resources={"resourceMemoryRequest": "2 bananas"}
+            ),
+            "'2 bananas' is not a quantity",
+        ),
+        (
+            lambda spec: executor_of(spec)["container"].update(lifecycle={}),
+            '"exec-play" has "lifecycle", which this version of Millrace cannot run',
+        ),
+        (
+            lambda spec: spec["deploymentSpec"]["executors"].update(
+                {"exec-play": {"customJob": {}}}
+            ),
+            '"exec-play" is a customJob, which cannot be run',
+        ),
+        (
+            lambda spec: spec["components"]["comp-play"]["inputDefinitions"]["parameters"][
+                "text"
+            ].update(parameterType="TENSOR"),
+            'the parameter "text" is of type TENSOR',
+        ),
+        (lambda spec: spec.update(root=[1]), 'the component "root" has "1"'),
+        (lambda spec: task_of(spec).update(inputs=[]), "is not a compiled pipeline"),
+        (lambda spec: task_of(spec).pop("componentRef"), "is not a compiled pipeline: KeyError"),
+    ],
+)
+def test_what_is_wrong_is_said(kit, edit, message):
+    pipeline = kit.edited(kit.single(text="x"), edit)
+    with pytest.raises(PipelineError, match=message) as raised:
+        load(str(pipeline))
+    assert str(pipeline) in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+def test_a_component_within_itself(kit):
+    dsl = kit.dsl
+
+    @dsl.pipeline(name="inner")
+    def inner():
+        kit.play()
+
+    def outer():
+        inner()
+
+    def edit(spec):
+        task = spec["components"]["comp-inner"]["dag"]["tasks"]["play"]
+        task["componentRef"]["name"] = "comp-inner"
+
+    with pytest.raises(PipelineError, match='the component "comp-inner" contains itself'):
+        load(str(kit.edited(kit.compile(outer), edit)))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "is not a compiled pipeline: it has no `root`"),
+        (b"just text", "is not a compiled pipeline"),
+        (b"[1, 2]", "is not a compiled pipeline"),
+        (b"a: [", "is not YAML: ParserError"),
+        (b"a: \tb: c", "is not YAML: ScannerError"),
+        (b"\xff\xfe\x00\x01", "is not a compiled pipeline"),
+        (b"\x80\x81", "is not YAML: "),
+        (b"a: !!python/object/apply:os.system [ls]", "is not YAML: ConstructorError"),
+        (b"root: 1\n---\nroot: 2\n", "is not a compiled pipeline"),
+    ],
+)
+def test_broken_files(tmp_path, content, message):
+    path = tmp_path / "broken.yaml"
+    path.write_bytes(content)
+    with pytest.raises(PipelineError, match=message):
+        load(str(path))
+
+
+class TestWhereAPipelineIsFound:
+    def test_ours_by_name(self):
+        assert load("tabular").name == "tabular"
+
+    def test_a_name_that_is_nearly_ours(self):
+        with pytest.raises(PipelineError, match=r'no pipeline "tabluar". Did you mean "tabular"\?'):
+            load("tabluar")
+
+    def test_a_file_that_is_not_there(self):
+        with pytest.raises(PipelineError, match=r"There is no file no.yaml"):
+            load("no.yaml")
+
+    def test_a_folder_without_a_pipeline(self, tmp_path):
+        with pytest.raises(PipelineError, match=r"There is no pipeline.py and no pipeline.yaml in"):
+            load(str(tmp_path))
+
+    def test_a_source_is_compiled_when_it_is_newer(self, tmp_path):
+        source = tmp_path / "pipeline.py"
+        text = (
+            "from kfp import dsl\n"
+            "@dsl.container_component\n"
+            "def nothing():\n"
+            "    return dsl.ContainerSpec(image='x', command=['true'])\n"
+            "@dsl.pipeline(name='{name}')\n"
+            "def mine():\n"
+            "    nothing()\n"
+        )
+        source.write_text(text.format(name="first"))
+        assert load(str(tmp_path)).name == "first"
+        compiled = tmp_path / "pipeline.yaml"
+        made = compiled.stat().st_mtime_ns
+        assert load(str(source)).name == "first"
+        assert compiled.stat().st_mtime_ns == made
+        source.write_text(text.format(name="second"))
+        assert load(str(tmp_path)).name == "second"
+
+    def test_running_a_compiled_pipeline_does_not_import_kfp(self, kit, tmp_path):
+        import subprocess
+        import sys
+
+        program = (
+            "import sys; from millrace.runner.run import load; load(sys.argv[1]);"
+            "print({'kfp', 'ml_metadata', 'rich', 'pyarrow', 'tensorflow'} & set(sys.modules))"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", program, kit.single()],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert done.stdout.strip() == "set()"
+
+
+def test_every_pipeline_of_ours_can_be_run():
+    from millrace.authoring.locate import packaged
+
+    assert {"flights", "tabular"} <= set(packaged())
+    for folder in packaged().values():
+        assert isinstance(load(str(Path(folder) / "pipeline.yaml")), ir.Pipeline)
