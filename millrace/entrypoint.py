@@ -142,7 +142,9 @@ def bind(run: Callable[..., Any], executor_input: dict[str, Any]) -> dict[str, A
         if name in parameters:
             arguments[name] = coerce(name, parameters[name], hints.get(name, str))
         elif name in given and given[name].get("artifacts"):
-            arguments[name] = _artifact(given[name]["artifacts"][0])
+            listed = [_artifact(one) for one in given[name]["artifacts"]]
+            is_list = typing.get_origin(hints.get(name)) is list
+            arguments[name] = listed if is_list else listed[0]
         elif parameter.default is inspect.Parameter.empty:
             raise ParameterError(f'The step needs "{name}", and it was not given.')
     for name in parameters:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import shlex
 import sys
@@ -124,7 +125,7 @@ def _left_behind(task: TaskResult) -> Iterator[str]:
 
 
 def _pages(task: TaskResult) -> Iterator[Path]:
-    for record in task.artifacts.values():
+    for record in itertools.chain.from_iterable(task.artifacts.values()):
         if record.schema_title in _PAGES and "://" not in record.uri:
             yield Path(record.uri)
 

@@ -192,14 +192,16 @@ class RunRecord:
         self._put(execution, self._read(inputs or {}) + made)
         return {port: list(records) for port, records in cached.outputs.items()}
 
-    def finish(self, state: State, error: str = "") -> None:
-        """Records how the run ended.
+    def finish(
+        self, state: State, error: str = "", parameters: Mapping[str, Any] | None = None
+    ) -> None:
+        """Records how the run ended, and the pipeline's own output parameters.
 
         Raises:
             StoreError: The store cannot be written.
         """
         root = self._execution(self.root_id)
-        layout.end(root, state, None, error, {})
+        layout.end(root, state, parameters, error, {})
         self._put(root, [])
 
     def _task(

@@ -17,30 +17,29 @@ from millrace.ir import spec as ir
 from millrace.lineage import redact
 from millrace.lineage.nodes import ArtifactRecord, CachedTask
 from millrace.runner import external
+from millrace.runner.inputs import Inputs
 from millrace.storage import paths
 from millrace.storage.digest_cache import DigestCache
 
-VERSION = 1
+VERSION = 2
 
 
 def fingerprint(
     component: ir.Component,
+    container: ir.Container,
     code: Mapping[str, str],
-    parameters: Mapping[str, Any],
+    inputs: Inputs,
     contents: external.Contents,
-    artifacts: Mapping[str, ArtifactRecord],
 ) -> str:
-    """Returns the fingerprint of a container task.
+    """Return the fingerprint of a container task.
 
     Args:
         component: What it runs.
+        container: Its container, with image filled in.
         code: What the runner knows of the code: digests of sources and libraries, or of the image.
-        parameters: Its parameters, defaults included.
-        contents: What those of them that name something stand for, instead of their values.
-        artifacts: The artifacts it reads.
+        inputs: Its parameters, defaults included, and the artifacts it reads.
+        contents: What those parameters that name something stand for, instead of their values.
     """
-    container = component.body
-    assert isinstance(container, ir.Container)
     return _sha256(
         {
             "version": VERSION,
@@ -51,9 +50,12 @@ def fingerprint(
             "code": dict(code),
             "parameters": {
                 name: contents[name].identity if name in contents else {"value": value}
-                for name, value in parameters.items()
+                for name, value in inputs.parameters.items()
             },
-            "inputs": {name: identity(record) for name, record in artifacts.items()},
+            "inputs": {
+                name: [identity(record) for record in records]
+                for name, records in inputs.artifacts.items()
+            },
             "outputs": [
                 *((port.name, port.schema_title) for port in component.output_artifacts.values()),
                 *((one.name, one.type) for one in component.output_parameters.values()),
@@ -74,9 +76,9 @@ def of_import(record: ArtifactRecord) -> str:
     )
 
 
-def of_key(key: str) -> str:
-    """Returns the fingerprint that a pipeline's author chose."""
-    return _sha256({"version": VERSION, "key": key})
+def of_key(component: str, key: str) -> str:
+    """Return the fingerprint that a pipeline's author chose for a component, as KFP forms it."""
+    return hashlib.sha256(f"{component}\0{key}".encode()).hexdigest()
 
 
 def identity(record: ArtifactRecord) -> list[str]:
@@ -85,25 +87,25 @@ def identity(record: ArtifactRecord) -> list[str]:
     return [record.schema_title, f"sha256:{known}" if known else record.uri]
 
 
-def is_whole(cached: CachedTask, memo: DigestCache) -> bool:
+def is_whole(cached: CachedTask, digests: DigestCache) -> bool:
     """Tells whether all that a task made before is known, and still there as it was recorded."""
     if f'"{redact.HIDDEN}"' in json.dumps(cached.parameters):
         return False
     return all(
-        _is_there(record.uri, str(record.metadata["digest"]), memo)
-        and _is_there(str(record.metadata.get("pushed_destination") or ""), "", memo)
+        _is_there(record.uri, str(record.metadata["digest"]), digests)
+        and _is_there(str(record.metadata.get("pushed_destination") or ""), "", digests)
         for records in cached.outputs.values()
         for record in records
         if "digest" in record.metadata
     )
 
 
-def _is_there(uri: str, recorded: str, memo: DigestCache) -> bool:
+def _is_there(uri: str, recorded: str, digests: DigestCache) -> bool:
     path = Path(paths.local(uri))
     if not uri or not path.is_absolute():
         return True  # a remote object, or nothing
     try:
-        return path.exists() and (not recorded or memo.artifact(path)["digest"] == recorded)
+        return path.exists() and (not recorded or digests.artifact(path)["digest"] == recorded)
     except (DataError, OSError):
         return False
 

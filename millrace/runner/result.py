@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import enum
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,17 +40,20 @@ class TaskResult:
     """A task of a run.
 
     Attributes:
-        path: Its name, with those of the DAGs around it: `condition-1/trainer`.
+        path: Its name, with those of the DAGs around it and the index of each iteration:
+            `for-loop-1[2]/trainer`.
         display_name: What people call it.
         state: How far it is.
         seconds: How long it took, retries included.
         error: One line that says why it failed, or was skipped.
         log: The file with its output.
-        artifacts: What it made.
+        artifacts: What it made, by output.
         parameters: The output parameters it gave.
         attempts: How often it was started.
         peak_memory: The most bytes its process held; 0 if that is not known.
-        is_dag: Whether it is a DAG of tasks that have results of their own.
+        is_dag: Whether it is a DAG or a loop, whose tasks have results of their own.
+        iterations: How many iterations it has, if it is a loop.
+        iterations_ended: How many of them have ended.
         started: `time.monotonic()` when it started.
     """
 
@@ -59,11 +63,13 @@ class TaskResult:
     seconds: float = 0.0
     error: str = ""
     log: Path | None = None
-    artifacts: dict[str, ArtifactRecord] = dataclasses.field(default_factory=dict)
+    artifacts: dict[str, Sequence[ArtifactRecord]] = dataclasses.field(default_factory=dict)
     parameters: dict[str, Any] = dataclasses.field(default_factory=dict)
     attempts: int = 0
     peak_memory: int = 0
     is_dag: bool = False
+    iterations: int | None = None
+    iterations_ended: int = 0
     started: float = 0.0
 
     def to_json(self) -> dict[str, Any]:
@@ -78,16 +84,25 @@ class TaskResult:
             "log": str(self.log) if self.log else None,
             "peak_memory_bytes": self.peak_memory or None,
             "parameters": redact.parameters(self.parameters),
-            "outputs": {
-                name: {
-                    "uri": redact.text(record.uri),
-                    "type": record.schema_title,
-                    "id": record.id,
-                    "metadata": redact.metadata(record.metadata),
-                }
-                for name, record in self.artifacts.items()
-            },
+            "outputs": _ports(self.artifacts),
         }
+
+
+def _ports(artifacts: Mapping[str, Sequence[ArtifactRecord]]) -> dict[str, Any]:
+    """Return artifacts as JSON: an object for an output, a list of them if it is a list."""
+    found: dict[str, Any] = {}
+    for name, records in artifacts.items():
+        listed = [
+            {
+                "uri": redact.text(record.uri),
+                "type": record.schema_title,
+                "id": record.id,
+                "metadata": redact.metadata(record.metadata),
+            }
+            for record in records
+        ]
+        found[name] = listed[0] if len(listed) == 1 else listed
+    return found
 
 
 @dataclasses.dataclass
@@ -104,6 +119,8 @@ class RunResult:
         state: COMPLETE, FAILED or CANCELED; RUNNING until then.
         seconds: How long it took.
         error: One line that says why it failed.
+        outputs: The pipeline's own output parameters.
+        artifacts: The pipeline's own output artifacts.
         peak_memory: The most bytes that its processes held together; None if not measured.
     """
 
@@ -116,6 +133,8 @@ class RunResult:
     state: State = State.RUNNING
     seconds: float = 0.0
     error: str = ""
+    outputs: dict[str, Any] = dataclasses.field(default_factory=dict)
+    artifacts: dict[str, Sequence[ArtifactRecord]] = dataclasses.field(default_factory=dict)
     peak_memory: int | None = None
 
     @property
@@ -143,5 +162,6 @@ class RunResult:
             "store": redact.text(self.store),
             "parameters": redact.parameters(self.parameters),
             "peak_memory_bytes": self.peak_memory,
+            "outputs": redact.parameters(self.outputs) | _ports(self.artifacts),
             "tasks": [task.to_json() for task in self.tasks.values() if not task.is_dag],
         }

@@ -30,6 +30,7 @@ from millrace.ir.reader import read
 from millrace.lineage import STORE
 from millrace.runner import external, memory
 from millrace.runner.engine import Engine, Events
+from millrace.runner.graph import Outcome
 from millrace.runner.inputs import Inputs
 from millrace.runner.listener import Listener, ResilientListener, Silent
 from millrace.runner.resources import ResourcePool
@@ -64,6 +65,7 @@ def run(
     runner: str = "process",
     docker: Options | None = None,
     caching: bool = True,
+    fail_fast: bool = False,
     run_id: str = "",
     cores: float = 0,
     memory_limit: int = 0,
@@ -82,6 +84,7 @@ def run(
             it for all.
         docker: How containers are run.
         caching: Whether results of earlier runs may be taken.
+        fail_fast: Whether nothing new is started after a task has failed.
         run_id: The run's id; made from the pipeline's name and the time if empty.
         cores: How many cores the tasks may share; 0 takes all.
         memory_limit: How many bytes the tasks may share, by their requests; 0 takes all.
@@ -112,11 +115,11 @@ def run(
             path: TaskResult(
                 path, task.display_name, is_dag=isinstance(task.component.body, ir.Dag)
             )
-            for path, task in loaded.walk()
+            for path, task in ir.walk(loaded.dag, loops=False)
         },
     )
     session = _Session(
-        loaded, result, where, started, caching, ResilientListener(listener or Silent())
+        loaded, result, where, started, caching, fail_fast, ResilientListener(listener or Silent())
     )
     with (
         _interruptible() as signals,
@@ -137,6 +140,7 @@ class _Session:
         root: Path,
         started: datetime,
         caching: bool,
+        fail_fast: bool,
         listener: Listener,
     ) -> None:
         self._pipeline = pipeline
@@ -149,12 +153,13 @@ class _Session:
             root,
             started,
             caching,
+            fail_fast,
             (pipeline.path.parent, Path.cwd()),
         )
         self._is_new = not paths.exists(root / STORE) and result.store == str(root / STORE)
         self._clock = time.monotonic()
-        self._memo = DigestCache(root / FILE)
-        self._sources = Sources(self._memo)
+        self._digests = DigestCache(root / FILE)
+        self._sources = Sources(self._digests)
 
     @contextlib.contextmanager
     def backend(self, runner: str, options: Options) -> Iterator[Backend]:
@@ -175,11 +180,11 @@ class _Session:
             yield backend
         finally:
             backend.close()
-            self._memo.save()
+            self._digests.save()
             with contextlib.suppress(OSError):
                 self._result.folder.rmdir()  # everything was cached: it is empty
 
-    def run(self, backend: Backend, room: ResourcePool, signals: _Signals) -> None:
+    def run(self, backend: Backend, pool: ResourcePool, signals: _Signals) -> None:
         """Runs the pipeline and records how it ended."""
         from millrace.lineage.record import RunRecord
         from millrace.lineage.store import Store
@@ -203,15 +208,17 @@ class _Session:
                 job,
                 backend,
                 recorder,
-                self._memo,
+                self._digests,
                 self._sources,
-                self._listener.retrying,
+                lambda *told: events.put(lambda: self._listener.retrying(*told)),
             )
-            engine = Engine(runner, room, result.tasks, self._listener.changed, events)
+            changed = self._listener.changed
+            engine = Engine(runner, pool, result.tasks, changed, events, job.fail_fast)
             try:
                 self._listener.started(result)
-                outcome = engine.run(self._pipeline.root, Inputs(result.parameters, {}))
+                outcome = engine.run(self._pipeline.root, root_inputs(self._pipeline, result))
                 result.state, result.error = outcome.state, outcome.error
+                result.outputs, result.artifacts = dict(outcome.parameters), dict(outcome.artifacts)
             except KeyboardInterrupt:
                 result.state, result.error = State.CANCELED, "the run was stopped"
             except BaseException as error:
@@ -219,7 +226,7 @@ class _Session:
                 raise
             finally:
                 try:
-                    recorder.end(result.state, result.error)
+                    recorder.end(Outcome(result.state, {}, result.outputs, result.error))
                 except StoreError as error:  # what came out is still worth showing
                     result.state, result.error = State.FAILED, result.error or str(error)
                 self._listener.ended(result)
@@ -242,13 +249,17 @@ class _Session:
 def _located(
     pipeline: ir.Pipeline, checked: Mapping[str, Any], given: Mapping[str, Any], here: Path
 ) -> dict[str, Any]:
-    """Makes paths absolute: the user's by where they are, the pipeline's by where it lies."""
-    return {
-        name: external.absolute(
-            name, value, (here,) if name in given else (pipeline.path.parent, here)
-        )
-        for name, value in checked.items()
-    }
+    """Make paths absolute: the user's by where they are, the pipeline's by where it lies."""
+    folders = {name: (here,) if name in given else (pipeline.path.parent, here) for name in checked}
+    return external.absolute(external.root_parameters(pipeline), checked, folders)
+
+
+def root_inputs(pipeline: ir.Pipeline, result: RunResult) -> Inputs:
+    """Return the inputs of the root: its defaults count as given, as where KFP submits a run."""
+    optional = {name: None for name, one in pipeline.root.parameters.items() if one.optional}
+    given = optional | result.parameters
+    present = frozenset(name for name, value in given.items() if value is not None)
+    return Inputs(given, {}, present)
 
 
 def _make(folder: Path) -> None:
