@@ -107,7 +107,7 @@ def start(
             metavar="PIPELINE",
             help="A pipeline's name, its folder, its pipeline.py or a compiled YAML.",
         ),
-    ],
+    ] = "",
     param: Annotated[
         list[str] | None,
         typer.Option("--param", "-p", metavar="NAME=VALUE", help="A parameter; may be repeated."),
@@ -125,6 +125,24 @@ def start(
         ),
     ] = "",
     no_cache: Annotated[bool, typer.Option("--no-cache", help="Run every task anew.")] = False,
+    resume: Annotated[
+        str,
+        typer.Option(
+            metavar="RUN", help="Go on with a run that failed or was killed, or `latest`."
+        ),
+    ] = "",
+    from_task: Annotated[
+        str, typer.Option("--from", metavar="TASK", help="Run this task and all after it anew.")
+    ] = "",
+    to_task: Annotated[
+        str, typer.Option("--to", metavar="TASK", help="Run nothing that this task does not need.")
+    ] = "",
+    only_task: Annotated[
+        str, typer.Option("--only", metavar="TASK", help="Run this task anew, and none after it.")
+    ] = "",
+    fail_fast: Annotated[
+        bool, typer.Option("--fail-fast", help="Start nothing new after a task has failed.")
+    ] = False,
     memory: Annotated[
         bool, typer.Option("--memory", help="Measure the memory of all processes together.")
     ] = False,
@@ -136,12 +154,19 @@ def start(
     """Runs a pipeline on this machine; `millrace run show RUN` shows a run that was made."""
     from millrace.cli import run
 
+    if bool(pipeline) == bool(resume):
+        raise ParameterError("Name a PIPELINE to run, or a run to go on with: --resume RUN.")
     if parameters:
         run.list_parameters(pipeline, as_json)
         return
+    if resume and (from_task or to_task or only_task or no_cache):
+        raise ParameterError("A resumed run goes on as it was started: give --resume RUN alone.")
     code = run.start(
         pipeline,
         param or [],
+        resume=resume,
+        selection={"start": from_task, "end": to_task, "only": only_task},
+        fail_fast=fail_fast,
         params_file=params,
         root=root,
         store=store,

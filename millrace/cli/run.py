@@ -6,9 +6,9 @@ import itertools
 import json
 import shlex
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 from millrace.backends.docker import Options
 from millrace.cli import progress
@@ -26,6 +26,9 @@ def start(
     pipeline: str,
     params: Iterable[str] = (),
     *,
+    resume: str = "",
+    selection: Mapping[str, str] | None = None,
+    fail_fast: bool = False,
     params_file: Path | None = None,
     root: Path | None = None,
     store: str | None = None,
@@ -35,11 +38,14 @@ def start(
     measure_memory: bool = False,
     as_json: bool = False,
 ) -> int:
-    """Runs a pipeline and returns the exit code: 0, 1 if it failed, 130 if it was stopped.
+    """Run a pipeline and return the exit code: 0, 1 if it failed, 130 if it was stopped.
 
     Args:
         pipeline: One of ours by name, its folder, its `pipeline.py` or a compiled YAML file.
         params: Parameters as `name=value`; they win over those of the file.
+        resume: A run to go on with, in place of a pipeline.
+        selection: The tasks that are asked for: `start`, `end` and `only`.
+        fail_fast: Whether nothing new is started after a task has failed.
         params_file: A JSON or YAML file of parameters.
         root: The folder that keeps runs, artifacts and lineage.
         store: The lineage store, if it is not SQLite within the root.
@@ -49,21 +55,23 @@ def start(
         measure_memory: Whether to measure the memory of all processes together.
         as_json: Whether to print one JSON document, and nothing else.
     """
-    loaded = run.load(pipeline)
     values = parameters.of_file(params_file) if params_file else {}
-    values |= parameters.of_command_line(params, loaded.root.parameters)
+    options: dict[str, Any] = {
+        "root": root,
+        "store": store,
+        "docker": Options(network=docker_network),
+        "fail_fast": fail_fast,
+        "measure_memory": measure_memory,
+        "listener": None if as_json else progress.listener(),
+    }
     try:
-        result = run.run(
-            loaded,
-            values,
-            root=root,
-            store=store,
-            runner=runner,
-            docker=Options(network=docker_network),
-            caching=use_cache,
-            measure_memory=measure_memory,
-            listener=None if as_json else progress.listener(),
-        )
+        if resume:
+            result = run.resume(resume, values | parameters.of_command_line(params, {}), **options)
+        else:
+            loaded = run.load(pipeline)
+            values |= parameters.of_command_line(params, loaded.root.parameters)
+            options |= {"runner": runner, "caching": use_cache, **(selection or {})}
+            result = run.run(loaded, values, **options)
     except KeyboardInterrupt:  # before the first task
         return STOPPED
     if as_json:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -122,6 +122,23 @@ class RunRecord:
         with self._lock:
             self._running[execution.id] = execution
         return int(execution.id)
+
+    def adopt(self, executions: Iterable[pb.Execution]) -> None:
+        """Take over executions that an earlier process has recorded."""
+        with self._lock:
+            self._running.update({execution.id: execution for execution in executions})
+
+    def restart_task(self, execution_id: int) -> None:
+        """Record that a task which this record has taken over is RUNNING again.
+
+        Raises:
+            StoreError: The store cannot be written, or there is no such execution.
+        """
+        execution = self._execution(execution_id)
+        execution.last_known_state = pb.Execution.RUNNING
+        for name in ("error", "finished_at"):
+            execution.custom_properties.pop(name, None)
+        self._put(execution, [])
 
     def finish_task(
         self,

@@ -22,16 +22,18 @@ from millrace.storage import paths
 from millrace.storage.digest_cache import DigestCache
 
 VERSION = 2
+Parts = Mapping[str, str]
+_SHORT = 12  # hexadecimal digits of a part that are recorded, to tell what has changed
 
 
-def fingerprint(
+def parts(
     component: ir.Component,
     container: ir.Container,
     code: Mapping[str, str],
     inputs: Inputs,
     contents: external.Contents,
-) -> str:
-    """Return the fingerprint of a container task.
+) -> Parts:
+    """Return the digest of each thing that the result of a container task follows from.
 
     Args:
         component: What it runs.
@@ -40,32 +42,40 @@ def fingerprint(
         inputs: Its parameters, defaults included, and the artifacts it reads.
         contents: What those parameters that name something stand for, instead of their values.
     """
-    return _sha256(
-        {
-            "version": VERSION,
-            "image": container.image,
-            "command": container.command,
-            "args": container.args,
-            "env": dict(container.env),
-            "code": dict(code),
-            "parameters": {
-                name: contents[name].identity if name in contents else {"value": value}
-                for name, value in inputs.parameters.items()
-            },
-            "inputs": {
-                name: [identity(record) for record in records]
-                for name, records in inputs.artifacts.items()
-            },
-            "outputs": [
-                *((port.name, port.schema_title) for port in component.output_artifacts.values()),
-                *((one.name, one.type) for one in component.output_parameters.values()),
-            ],
-        }
-    )
+    found: dict[str, Any] = {
+        "format": VERSION,
+        "image": container.image,
+        "command": [container.command, container.args],
+        "environment": dict(container.env),
+        "outputs": [
+            *((port.name, port.schema_title) for port in component.output_artifacts.values()),
+            *((one.name, one.type) for one in component.output_parameters.values()),
+        ],
+    }
+    found |= {f"code, {name}": value for name, value in code.items()}
+    found |= {
+        f"parameter {name}": contents[name].identity if name in contents else {"value": value}
+        for name, value in inputs.parameters.items()
+    }
+    found |= {
+        f"input {name}": [identity(record) for record in records]
+        for name, records in inputs.artifacts.items()
+    }
+    return {name: _sha256(value) for name, value in found.items()}
+
+
+def fingerprint(found: Parts) -> str:
+    """Return the fingerprint of a container task."""
+    return _sha256(dict(found))
+
+
+def short(found: Parts) -> dict[str, str]:
+    """Return parts as lineage keeps them, to tell later what has changed."""
+    return {name: value[:_SHORT] for name, value in found.items()}
 
 
 def of_import(record: ArtifactRecord) -> str:
-    """Returns the fingerprint of an imported artifact."""
+    """Return the fingerprint of an imported artifact."""
     return _sha256(
         {
             "version": VERSION,
@@ -82,13 +92,13 @@ def of_key(component: str, key: str) -> str:
 
 
 def identity(record: ArtifactRecord) -> list[str]:
-    """Returns what tells an artifact from another: its type and content, or else its address."""
+    """Return what tells an artifact from another: its type and content, or else its address."""
     known = record.metadata.get("digest")
     return [record.schema_title, f"sha256:{known}" if known else record.uri]
 
 
 def is_whole(cached: CachedTask, digests: DigestCache) -> bool:
-    """Tells whether all that a task made before is known, and still there as it was recorded."""
+    """Tell whether all that a task made before is known, and still there as it was recorded."""
     if f'"{redact.HIDDEN}"' in json.dumps(cached.parameters):
         return False
     return all(
@@ -110,6 +120,6 @@ def _is_there(uri: str, recorded: str, digests: DigestCache) -> bool:
         return False
 
 
-def _sha256(parts: Mapping[str, Any]) -> str:
-    text = json.dumps(parts, sort_keys=True)  # ASCII: the name of a file may be no valid text
+def _sha256(value: Any) -> str:
+    text = json.dumps(value, sort_keys=True)  # ASCII: the name of a file may be no valid text
     return hashlib.sha256(text.encode()).hexdigest()

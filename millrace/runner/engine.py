@@ -24,6 +24,7 @@ from millrace.runner.graph import DagInstance, Iterations, Outcome, TaskInstance
 from millrace.runner.inputs import Inputs, TaskContext, items, iteration, resolve
 from millrace.runner.resources import ResourcePool
 from millrace.runner.result import State, TaskResult
+from millrace.runner.selection import Selection
 from millrace.runner.task import TaskRunner
 
 Events = queue.SimpleQueue[Callable[[], None]]
@@ -42,6 +43,7 @@ class Engine:
         changed: Called whenever a task's state has changed.
         events: What the deciding thread is to do next. One that raises KeyboardInterrupt stops the
             run; it comes this way, so that it stops nothing half-way.
+        selection: Which tasks are asked for.
         fail_fast: Whether nothing new is started after a failure, as on a cluster with Argo.
     """
 
@@ -52,8 +54,10 @@ class Engine:
         results: MutableMapping[str, TaskResult],
         changed: Callable[[TaskResult], None],
         events: Events,
+        selection: Selection,
         fail_fast: bool = False,
     ) -> None:
+        self._selection = selection
         self._runner = runner
         self._pool = pool
         self._results = results
@@ -120,7 +124,9 @@ class Engine:
         """Begin or skip a task whose upstream tasks have ended, or an iteration."""
         upstream = () if one.loop else (one.dag.tasks[name].result for name in one.task.depends)
         bad = next((result for result in upstream if not result.state.good), None)
-        if one.task.after_failure:
+        if one.result.path in self._selection.skipped:
+            self._skip(one, f"not asked for: {self._selection.why}")
+        elif one.task.after_failure:
             self._begin(one)
         elif bad is not None:
             self._skip(one, _why_skipped(bad))

@@ -49,7 +49,8 @@ class TaskInstance:
         code: What the backend knows of the code it runs: digests of sources, or of the image.
         contents: What it reads from outside of the pipeline, by parameter.
         external: What of that is recorded as an artifact.
-        fingerprint: What the cache knows its result by, once that is known.
+        parts: The digest of each thing that its result follows from.
+        fingerprint: What its result is known by: the digest of those, or the author's key.
         execution: Its execution in the lineage store, once there is one.
         iterations: The state of its iterations, if it is a loop.
     """
@@ -64,6 +65,7 @@ class TaskInstance:
     code: Mapping[str, str] = dataclasses.field(default_factory=dict)
     contents: Contents = dataclasses.field(default_factory=dict)
     external: Mapping[str, ArtifactRecord] = dataclasses.field(default_factory=dict)
+    parts: Mapping[str, str] = dataclasses.field(default_factory=dict)
     fingerprint: str = ""
     execution: int | None = None
     iterations: Iterations | None = None

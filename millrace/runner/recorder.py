@@ -10,11 +10,13 @@ from typing import Any
 
 from millrace.errors import StoreError
 from millrace.ir import spec as ir
-from millrace.lineage import cache
+from millrace.lineage import cache as lineage_cache
 from millrace.lineage.nodes import ArtifactRecord, CachedTask, Kind
 from millrace.lineage.nodes import State as Recorded
 from millrace.lineage.record import RunRecord
+from millrace.lineage.resume import PARTS, TASK_FINGERPRINT, Ended, Previous
 from millrace.lineage.store import Store
+from millrace.runner import cache
 from millrace.runner.graph import Outcome, TaskInstance
 from millrace.runner.result import State
 
@@ -35,7 +37,10 @@ _KINDS: dict[type, str] = {
 class Recorder:
     """The record of one run, in the runner's terms; may be used from any thread."""
 
-    def __init__(self, store: Store, run: RunRecord, pipeline: str) -> None:
+    def __init__(
+        self, store: Store, run: RunRecord, pipeline: str, previous: Previous | None = None
+    ) -> None:
+        self._previous = previous or Previous()
         self._store = store
         self._run = run
         self._pipeline = pipeline
@@ -44,10 +49,21 @@ class Recorder:
 
     def find(self, fingerprint: str) -> CachedTask | None:
         """Return what a task with that fingerprint made before."""
-        return cache.find(self._store, self._pipeline, fingerprint)
+        return lineage_cache.find(self._store, self._pipeline, fingerprint)
+
+    def ended(self, path: str) -> Ended | None:
+        """Return how a task ended before the run was resumed, if it ended well."""
+        return self._previous.ended.get(path)
 
     def start(self, one: TaskInstance) -> int:
         """Record that a task has started, and return its execution."""
+        earlier = self._previous.dags.get(one.result.path) if one.is_dag else None
+        if earlier is not None:
+            one.execution = earlier
+            self._run.restart_task(earlier)
+            with self._lock:
+                self._open.add(one)
+            return earlier
         one.execution = self._run.start_task(
             one.task.name,
             kind=_KINDS[type(one.task.component.body)],
@@ -56,8 +72,8 @@ class Recorder:
             parameters=one.inputs.parameters if one.inputs else None,
             inputs=_inputs(one),
             image=one.container.image if one.container else "",
-            fingerprint=one.fingerprint,
-            properties=_code(one) | _loop(one),
+            fingerprint=_cache_fingerprint(one),
+            properties=_code(one) | _cache_parts(one) | _loop(one),
         )
         with self._lock:
             self._open.add(one)
@@ -90,8 +106,8 @@ class Recorder:
             parameters=one.inputs.parameters,
             inputs=_inputs(one),
             image=one.container.image if one.container else "",
-            fingerprint=one.fingerprint,
-            properties=_code(one),
+            fingerprint=_cache_fingerprint(one),
+            properties=_code(one) | _cache_parts(one),
             cached=cached,
         )
 
@@ -121,6 +137,19 @@ def _code(one: TaskInstance) -> dict[str, Any]:
     """Return which code a task runs: its step's, its image's, and that of modules it is given."""
     own = {_CODE[name]: value for name, value in one.code.items() if name in _CODE and value}
     return own | {f"{name}_digest": each.code for name, each in one.contents.items() if each.code}
+
+
+def _cache_fingerprint(one: TaskInstance) -> str:
+    """Return what later runs may find the task by."""
+    is_import = isinstance(one.task.component.body, ir.Importer)
+    return one.fingerprint if one.task.cache or is_import else ""
+
+
+def _cache_parts(one: TaskInstance) -> dict[str, Any]:
+    """Return what tells whether the task need run again, and what has changed if it must."""
+    if not one.fingerprint:
+        return {}
+    return {TASK_FINGERPRINT: one.fingerprint, PARTS: cache.short(one.parts)}
 
 
 def _loop(one: TaskInstance) -> dict[str, int]:

@@ -26,11 +26,13 @@ from millrace.runner import cache, external
 from millrace.runner.attempt import LOG, Attempt, AttemptError, Outputs
 from millrace.runner.graph import Outcome, TaskInstance
 from millrace.runner.result import State, TaskResult
+from millrace.runner.selection import Selection
 from millrace.storage.digest_cache import DigestCache
 
 WORKSPACE = "workspace"
 
 if TYPE_CHECKING:  # it imports ml_metadata, which the runner does beside other things
+    from millrace.lineage.resume import Ended
     from millrace.runner.recorder import Recorder
 
 
@@ -45,7 +47,7 @@ class Job:
         root: The folder with the runs of all pipelines.
         started: When the run started.
         caching: Whether earlier results may be taken.
-        fail_fast: Whether nothing new is started after a failure.
+        selection: Which tasks are asked for.
         folders: Where relative paths are looked for: beside the pipeline, then with the caller.
     """
 
@@ -55,7 +57,7 @@ class Job:
     root: Path
     started: datetime
     caching: bool
-    fail_fast: bool
+    selection: Selection
     folders: tuple[Path, ...]
 
 
@@ -93,14 +95,23 @@ class TaskRunner:
         one.code = self._backend.code(one.container)
         one.contents = self._contents(one)
         one.external = external.datasets(one.contents)
-        if one.task.cache:
-            one.fingerprint = self._fingerprint(one)
-        if self._job.caching and one.fingerprint:
-            cached = self._recorder.find(one.fingerprint)
-            if cached is not None and cache.is_whole(cached, self._digests):
-                return self._take(one, cached)
+        self._identify(one)
+        if one.fingerprint and not self._job.selection.is_forced(one.result.path):
+            before = self._recorder.ended(one.result.path)
+            if before is not None and self._still_holds(before, one):
+                made = before.result
+                return Outcome(State(before.state), made.outputs, made.parameters)
+            if self._job.caching and one.task.cache:
+                cached = self._recorder.find(one.fingerprint)
+                if cached is not None and cache.is_whole(cached, self._digests):
+                    return self._take(one, cached)
         self.prepare()
         return None
+
+    def _still_holds(self, before: Ended, one: TaskInstance) -> bool:
+        """Tell whether what a task made before the run was resumed is what it would make now."""
+        is_same = before.fingerprint == one.fingerprint
+        return is_same and cache.is_whole(before.result, self._digests)
 
     def prepare(self) -> None:
         """Warm up for the tasks, once: when one must run, those after it will as well."""
@@ -203,13 +214,14 @@ class TaskRunner:
         self._recorder.cached(one, cached)
         return Outcome(State.CACHED, cached.outputs, cached.parameters)
 
-    def _fingerprint(self, one: TaskInstance) -> str:
+    def _identify(self, one: TaskInstance) -> None:
+        """Find what the result of a task follows from, and so what it is known by."""
         component = one.task.component
-        if one.task.cache_key:
-            return cache.of_key(component.name, one.task.cache_key)
         assert one.inputs is not None
         assert one.container is not None
-        return cache.fingerprint(component, one.container, one.code, one.inputs, one.contents)
+        one.parts = cache.parts(component, one.container, one.code, one.inputs, one.contents)
+        key = one.task.cache_key if one.task.cache else ""
+        one.fingerprint = cache.of_key(component.name, key) if key else cache.fingerprint(one.parts)
 
     def _contents(self, one: TaskInstance) -> external.Contents:
         assert one.inputs is not None

@@ -157,7 +157,7 @@ def test_lineage_has_the_loop_with_its_iterations(kit, run):
     (loop,) = (task for task in found.values() if "iteration_count" in task.properties)
     assert loop.properties["iteration_count"] == 2
     assert {name for name in found if name.endswith("play")} == {
-        f"{loop.name}/{loop.name}[{index}]/play" for index in (0, 1)
+        f"{loop.name}[{index}]/play" for index in (0, 1)
     }
     assert all(task.state == "COMPLETE" for task in found.values())
 

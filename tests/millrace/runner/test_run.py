@@ -68,7 +68,8 @@ def test_what_the_run_leaves_on_disk(kit, run, root):
         for path in result.folder.rglob("*")
         if path.is_file()
     }
-    assert found == {"play/out/text", "play/log.txt"}
+    kept = {".run/lock", ".run/pipeline.yaml", ".run/request.json"}
+    assert found == {"play/out/text", "play/log.txt", *kept}
     assert result.folder == root / "small" / result.run_id
     assert (root / "metadata.sqlite").is_file()
 
