@@ -109,17 +109,13 @@ def summarise(result: RunResult, stream: TextIO, options: str = "") -> None:
         stream: Where to.
         options: What a command needs to find the run again.
     """
-    names = result.names()
-    width = max(map(len, names.values()))
-    pages = [
-        f"{names[task.path]:<{width}}  {page.as_uri()}"
-        for task in result.tasks.values()
-        for page in _pages(task)
-    ]
+    found = [(result.name(task), page) for task in result.shown() for page in _pages(task)]
+    width = max((len(name) for name, _ in found), default=0)
+    pages = [f"{name:<{width}}  {page.as_uri()}" for name, page in found]
     lines = ["", progress.table_text(result, stream), "", *pages]
     for task in result.tasks.values():
         if task.state is State.FAILED and not task.is_dag:
-            lines += ["", f"{names[task.path]} failed: {task.error}"]
+            lines += ["", f"{result.name(task)} failed: {task.error}"]
             lines += _left_behind(task)
     stream.write("\n".join([*lines, "", _last_line(result, options), ""]))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import functools
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -33,6 +34,10 @@ class State(str, enum.Enum):
     def good(self) -> bool:
         """Whether there is a result."""
         return self in (State.COMPLETE, State.CACHED)
+
+
+_MANY = 30  # tasks of one loop; of more, only some are shown
+_NOTABLE = (State.RUNNING, State.FAILED)
 
 
 @dataclasses.dataclass
@@ -71,6 +76,11 @@ class TaskResult:
     iterations: int | None = None
     iterations_ended: int = 0
     started: float = 0.0
+
+    @property
+    def is_in_loop(self) -> bool:
+        """Whether it is an iteration of a loop, or a task in one."""
+        return "[" in self.path
 
     def to_json(self) -> dict[str, Any]:
         """Returns the task as `--json` prints it."""
@@ -142,13 +152,37 @@ class RunResult:
         """What the command returns: 0, 1 for a failed run, 130 for one that was stopped."""
         return {State.COMPLETE: 0, State.CANCELED: 130}.get(self.state, 1)
 
-    def names(self) -> dict[str, str]:
-        """Returns what people call each task, by path: that is its path if others are called so."""
-        called = Counter(task.display_name for task in self.tasks.values() if not task.is_dag)
-        return {
-            path: path if called[task.display_name] > 1 else task.display_name
-            for path, task in self.tasks.items()
-        }
+    def name(self, task: TaskResult) -> str:
+        """Return what people call a task; its path in a loop, or if others are called so."""
+        is_alone = self._called[task.display_name] <= 1
+        return task.display_name if is_alone and not task.is_in_loop else task.path
+
+    def shown(self) -> list[TaskResult]:
+        """Return the tasks to show, in the order of the pipeline, each after the loop it is in.
+
+        Of a loop with many tasks these are the ones that run or have failed.
+        """
+        inner: dict[str, list[TaskResult]] = {}
+        for task in list(self.tasks.values()):
+            if task.is_in_loop and not task.is_dag:
+                inner.setdefault(task.path.partition("[")[0], []).append(task)
+        rows: list[TaskResult] = []
+        for task in list(self.tasks.values()):
+            if task.is_in_loop:
+                continue
+            if not task.is_dag or task.iterations is not None:
+                rows.append(task)
+            tasks = inner.get(task.path, [])
+            if len(tasks) > _MANY:
+                tasks = [one for one in tasks if one.state in _NOTABLE][:_MANY]
+            rows += tasks
+        return rows
+
+    @functools.cached_property
+    def _called(self) -> Counter[str]:
+        """How many tasks outside of loops have each name."""
+        tasks = [task for task in self.tasks.values() if not task.is_dag and not task.is_in_loop]
+        return Counter(task.display_name for task in tasks)
 
     def to_json(self) -> dict[str, Any]:
         """Returns the run as `--json` prints it."""
