@@ -26,6 +26,8 @@ LOG = "log.txt"
 _ENDINGS = {"system.HTML": ".html", "system.Markdown": ".md"}
 _NEEDED = 1 << 20  # bytes of disk
 _SIGNALS = {number.value: number.name for number in signal.Signals}
+# Beside the outputs: dsl.get_uri() gives what lies beside it.
+_EXECUTOR_OUTPUT = "executor_output.json"
 _OWN = ".step"  # beside the outputs: what is between runner and step only
 
 
@@ -134,7 +136,7 @@ class Attempt:
                     }
                     for name, port in component.output_artifacts.items()
                 },
-                "outputFile": str(self._own("output.json")),
+                "outputFile": str(self.folder / _EXECUTOR_OUTPUT),
             },
         }
 
@@ -150,6 +152,7 @@ class Attempt:
         for port in self.component.output_artifacts.values():
             _remove(self._output(port))
         _remove(self._own())
+        _remove(self.folder / _EXECUTOR_OUTPUT)
         self._own("parameters").mkdir(parents=True)
 
     def _failure(self, ended: Ended) -> AttemptError:
@@ -166,7 +169,7 @@ class Attempt:
         return AttemptError(message, final, ended.peak_memory)
 
     def _collect(self, peak_memory: int) -> Outputs:
-        path = self._own("output.json")
+        path = self.folder / _EXECUTOR_OUTPUT
         if self.ours and not path.exists():
             raise AttemptError(
                 "its code ended the process, with exit code 0, before the step was done",

@@ -41,6 +41,7 @@ from millrace.version import __version__
 
 ROOT, ROOT_VARIABLE = ".millrace", "MILLRACE_ROOT"
 RUNNERS = ("process", "docker")
+ENVIRONMENTS = "envs"
 _ID = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*")
 
 
@@ -162,7 +163,9 @@ class _Session:
         docker = DockerBackend(self._result.run_id, options)
         kinds: dict[str, Backend] = {
             "docker": docker,
-            "process": ProcessBackend(self._result.folder, self._sources, docker),
+            "process": ProcessBackend(
+                self._result.folder, self._sources, docker, self._job.root / ENVIRONMENTS
+            ),
         }
         if runner not in kinds:
             raise ParameterError(f"There is no runner {runner!r}: take {' or '.join(RUNNERS)}.")
