@@ -12,6 +12,7 @@ from typing import Any
 
 from millrace.artifacts import Artifact
 from millrace.backends.base import Backend, Ended, Stop, Work
+from millrace.backends.log_reason import reason_in
 from millrace.entrypoint import INTERNAL_ERROR, TERMINATION_LOG, USER_ERROR
 from millrace.errors import DataError, StepError
 from millrace.ir import placeholders, values
@@ -288,9 +289,7 @@ def _of_exit_code(code: int, log: Path) -> str:
         return f"it was ended by {_SIGNALS[-code]}"
     if code < 0:  # no signal: a container has ended with 255, say, of its own will
         code = 128 - code
-    last = ""
-    if log.is_file():
-        lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-        last = f": {lines[-1].strip()}" if lines else ""
+    why = reason_in(log) if log.is_file() else ""
+    last = f": {why}" if why else ""
     kind = " (an error of its own)" if code == INTERNAL_ERROR else ""
     return f"it ended with exit code {code}{kind}{last}"

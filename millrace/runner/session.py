@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from millrace.lineage.store import Store
 
 RUNNERS = ("process", "docker")
+ENVIRONMENTS = "envs"  # of lightweight components, in the home of the runs
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,7 +114,9 @@ class Session:
         docker = DockerBackend(self._result.run_id, self._settings.docker)
         kinds: dict[str, Backend] = {
             "docker": docker,
-            "process": ProcessBackend(self._result.folder, self._sources, docker),
+            "process": ProcessBackend(
+                self._result.folder, self._sources, docker, self._settings.home / ENVIRONMENTS
+            ),
         }
         if kind not in kinds:
             raise ParameterError(f"There is no runner {kind!r}: take {' or '.join(RUNNERS)}.")

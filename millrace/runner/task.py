@@ -75,6 +75,7 @@ class TaskRunner:
         retrying: Callable[[TaskResult, str, float], None],
     ) -> None:
         self.stop = Stop()
+        self.stop.register(backend.cancel)
         self.folders = job.folders
         self._pipeline = pipeline
         self._job = job
