@@ -22,7 +22,7 @@ class _Commands(TyperGroup):
     """Lists the commands in the order in which people need them."""
 
     def list_commands(self, ctx: Any) -> list[str]:
-        return ["run", "runs", "lineage", "steps", "new", "compile"]
+        return ["run", "runs", "lineage", "cache", "steps", "new", "compile"]
 
 
 app = typer.Typer(cls=_Commands, no_args_is_help=True, add_completion=False)
@@ -72,9 +72,11 @@ class _Start(TyperCommand):
 
 
 run_app = typer.Typer(cls=_RunGroup, help="Runs a pipeline, or shows a run.")
+cache_app = typer.Typer(help="Explains what the cache has taken, and what it has not.")
 lineage_app = typer.Typer(help="Shows where an artifact came from, and checks what is recorded.")
 app.add_typer(run_app, name="run")
 app.add_typer(lineage_app, name="lineage")
+app.add_typer(cache_app, name="cache")
 
 
 def _print_version(wanted: bool) -> None:
@@ -140,6 +142,9 @@ def start(
     only_task: Annotated[
         str, typer.Option("--only", metavar="TASK", help="Run this task anew, and none after it.")
     ] = "",
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Tell what would run and why, and run nothing.")
+    ] = False,
     fail_fast: Annotated[
         bool, typer.Option("--fail-fast", help="Start nothing new after a task has failed.")
     ] = False,
@@ -167,6 +172,7 @@ def start(
         resume=resume,
         selection={"start": from_task, "end": to_task, "only": only_task},
         fail_fast=fail_fast,
+        dry=dry_run,
         params_file=params,
         root=root,
         store=store,
@@ -205,6 +211,20 @@ def list_runs(
     from millrace.cli import runs
 
     runs.list_runs(root, store, limit, as_json)
+
+
+@cache_app.command("explain", context_settings=_SETTINGS)
+def explain_cache(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="A run's id, or the beginning of one.")],
+    task: Annotated[str, typer.Argument(metavar="TASK", help="A task's path or display name.")],
+    root: Root = DEFAULT_ROOT,
+    store: Store = None,
+    as_json: Json = False,
+) -> None:
+    """Tells why a task ran, or which run its result was taken from."""
+    from millrace.cli import cache
+
+    cache.explain(run, task, root, store, as_json)
 
 
 @lineage_app.command("show", context_settings=_SETTINGS)

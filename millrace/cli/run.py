@@ -6,12 +6,13 @@ import itertools
 import json
 import shlex
 import sys
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
 from millrace.backends.docker import Options
-from millrace.cli import progress
+from millrace.cli import output, progress
 from millrace.ir import parameters
 from millrace.lineage import redact
 from millrace.report import numbers
@@ -29,6 +30,7 @@ def start(
     resume: str = "",
     selection: Mapping[str, str] | None = None,
     fail_fast: bool = False,
+    dry: bool = False,
     params_file: Path | None = None,
     root: Path | None = None,
     store: str | None = None,
@@ -46,6 +48,7 @@ def start(
         resume: A run to go on with, in place of a pipeline.
         selection: The tasks that are asked for: `start`, `end` and `only`.
         fail_fast: Whether nothing new is started after a task has failed.
+        dry: Whether to tell what would be run, and to run nothing.
         params_file: A JSON or YAML file of parameters.
         root: The folder that keeps runs, artifacts and lineage.
         store: The lineage store, if it is not SQLite within the root.
@@ -62,7 +65,7 @@ def start(
         "docker": Options(network=docker_network),
         "fail_fast": fail_fast,
         "measure_memory": measure_memory,
-        "listener": None if as_json else progress.listener(),
+        "listener": None if as_json or dry else progress.listener(),
     }
     try:
         if resume:
@@ -70,15 +73,33 @@ def start(
         else:
             loaded = run.load(pipeline)
             values |= parameters.of_command_line(params, loaded.root.parameters)
-            options |= {"runner": runner, "caching": use_cache, **(selection or {})}
+            options |= {"runner": runner, "caching": use_cache, "dry": dry, **(selection or {})}
             result = run.run(loaded, values, **options)
     except KeyboardInterrupt:  # before the first task
         return STOPPED
     if as_json:
         print(json.dumps(result.to_json(), ensure_ascii=False, indent=1))  # noqa: T201
+    elif dry:
+        _print_plan(result)
     else:
         summarise(result, sys.stdout, _asked(root, store))
     return result.exit_code
+
+
+def _print_plan(result: RunResult) -> None:
+    """Print which tasks would be run and why, and which the cache has."""
+    from rich.table import Table
+
+    table = Table("task", "would be", "why", box=None, pad_edge=False, header_style="dim")
+    words = {State.PLANNED: "run", State.COMPLETE: "imported"}
+    for task in result.shown():
+        table.add_row(
+            result.name(task), words.get(task.state, task.state.value.lower()), task.error
+        )
+    console = output.console()
+    console.print(output.table(table))
+    counts = Counter(task.state for task in result.tasks.values() if not task.is_dag)
+    console.print(f"\n{counts[State.PLANNED]} to run, {counts[State.CACHED]} in the cache")
 
 
 def list_parameters(pipeline: str, as_json: bool) -> None:

@@ -128,6 +128,8 @@ class Engine:
             self._skip(one, f"not asked for: {self._selection.why}")
         elif one.task.after_failure:
             self._begin(one)
+        elif bad is not None and bad.state is State.PLANNED:
+            self._plan(one, f"it needs what {bad.path} makes")
         elif bad is not None:
             self._skip(one, _why_skipped(bad))
         elif self._fail_fast and self._failed:
@@ -263,13 +265,24 @@ class Engine:
 
     def _skip(self, one: TaskInstance, why: str) -> None:
         """Leave out a task, and the tasks in it."""
+        for path, _ in self._inner(one):
+            self._results[path].error = why
+            self._results[path].state = State.SKIPPED
+        self._end(one, Outcome(State.SKIPPED, error=why))
+
+    def _plan(self, one: TaskInstance, why: str) -> None:
+        """Leave a task to be run, as a dry run does, and the tasks in it."""
+        for path, _ in self._inner(one):
+            self._results[path].state = State.PLANNED
+        self._end(one, Outcome(State.PLANNED, error=why))
+
+    def _inner(self, one: TaskInstance) -> Iterator[tuple[str, ir.Task]]:
+        """Yield the tasks within a DAG that are known before it opens."""
         body = one.task.component.body
         if isinstance(body, ir.Dag):
-            for path, _ in ir.walk(body, f"{one.result.path}/", loops=False):
+            for path, task in ir.walk(body, f"{one.result.path}/", loops=False):
                 if path in self._results:
-                    self._results[path].error = why
-                    self._results[path].state = State.SKIPPED
-        self._end(one, Outcome(State.SKIPPED, error=why))
+                    yield path, task
 
     def _set(self, one: TaskInstance, state: State) -> None:
         one.result.state = state

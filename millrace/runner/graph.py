@@ -119,8 +119,9 @@ class Iterations:
         failed = next((one for one in ended if one.state in (State.FAILED, State.CANCELED)), None)
         if failed is not None:
             return Outcome(State.FAILED, error=failed.error)
+        is_planned = any(one.state is State.PLANNED for one in ended)
         return Outcome(
-            State.COMPLETE,
+            State.PLANNED if is_planned else State.COMPLETE,
             {
                 name: [record for one in ended for record in one.artifacts.get(name, ())]
                 for name in component.output_artifacts
@@ -178,8 +179,9 @@ class DagInstance:
                     error = f"{one.result.path}: {error}"
                 return Outcome(State.FAILED, error=error)
         body = self.body
+        is_planned = any(one.result.state is State.PLANNED for one in self.tasks.values())
         return Outcome(
-            State.COMPLETE,
+            State.PLANNED if is_planned else State.COMPLETE,
             _first(body.artifact_outputs, self.tasks, "artifacts"),
             _first(body.parameter_outputs, self.tasks, "parameters"),
         )

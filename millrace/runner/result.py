@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import enum
 import functools
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -24,6 +25,7 @@ class State(str, enum.Enum):
     FAILED = "FAILED"
     SKIPPED = "SKIPPED"
     CANCELED = "CANCELED"
+    PLANNED = "PLANNED"  # a dry run's: it would be run
 
     @property
     def ended(self) -> bool:
@@ -115,6 +117,13 @@ def _ports(artifacts: Mapping[str, Sequence[ArtifactRecord]]) -> dict[str, Any]:
     return found
 
 
+def _in_order(task: TaskResult) -> list[str]:
+    """Return what sorts tasks of a loop by their iterations."""
+    return [
+        f"{int(part):09}" if part.isdigit() else part for part in re.split(r"\[(\d+)\]", task.path)
+    ]
+
+
 @dataclasses.dataclass
 class RunResult:
     """A run.
@@ -150,7 +159,7 @@ class RunResult:
     @property
     def exit_code(self) -> int:
         """What the command returns: 0, 1 for a failed run, 130 for one that was stopped."""
-        return {State.COMPLETE: 0, State.CANCELED: 130}.get(self.state, 1)
+        return {State.COMPLETE: 0, State.PLANNED: 0, State.CANCELED: 130}.get(self.state, 1)
 
     def name(self, task: TaskResult) -> str:
         """Return what people call a task; its path in a loop, or if others are called so."""
@@ -172,7 +181,7 @@ class RunResult:
                 continue
             if not task.is_dag or task.iterations is not None:
                 rows.append(task)
-            tasks = inner.get(task.path, [])
+            tasks = sorted(inner.get(task.path, []), key=_in_order)
             if len(tasks) > _MANY:
                 tasks = [one for one in tasks if one.state in _NOTABLE][:_MANY]
             rows += tasks

@@ -53,6 +53,7 @@ def run(
     docker: Options | None = None,
     caching: bool = True,
     fail_fast: bool = False,
+    dry: bool = False,
     start: str = "",
     end: str = "",
     only: str = "",
@@ -75,6 +76,7 @@ def run(
         docker: How containers are run.
         caching: Whether results of earlier runs may be taken.
         fail_fast: Whether nothing new is started after a task has failed.
+        dry: Whether to find out what would be run, and to run nothing: such tasks are PLANNED.
         start: The task from which everything runs anew.
         end: The task after which nothing runs.
         only: The task that runs anew, after what it needs and before nothing.
@@ -111,7 +113,10 @@ def run(
     )
     result = _result(loaded, run_id, home / loaded.name / run_id, store or str(home / STORE), given)
     session = Session(loaded, result, settings, listener)
-    session.start(Request(given, str(loaded.path), runner, caching))
+    if dry:
+        session.plan()
+    else:
+        session.start(Request(given, str(loaded.path), runner, caching))
     return result
 
 

@@ -39,6 +39,8 @@ if TYPE_CHECKING:
     from millrace.lineage.record import RunRecord
     from millrace.lineage.resume import Previous
     from millrace.lineage.store import Store
+    from millrace.runner.dry import DryRecorder
+    from millrace.runner.recorder import Recorder
 
 RUNNERS = ("process", "docker")
 ENVIRONMENTS = "envs"  # of lightweight components, in the home of the runs
@@ -102,6 +104,25 @@ class Session:
                     kept.forget(folder)
                 raise
 
+    def plan(self) -> None:
+        """Find out what would be run, and run nothing."""
+        from millrace.lineage.store import Store
+        from millrace.runner.dry import DryRecorder
+
+        with (
+            interruptible(),
+            self._backend(is_new=False) as backend,
+            contextlib.ExitStack() as stack,
+        ):
+            store = None
+            if not self._is_new:
+                store = stack.enter_context(Store.open(self._result.store, create=False))
+            recorder = DryRecorder(store, self._result.pipeline)
+            engine = self._engine(backend, recorder, Events())
+            outcome = engine.run(self._pipeline.root, root_inputs(self._pipeline, self._result))
+            self._result.state, self._result.error = outcome.state, outcome.error
+        self._result.seconds = time.monotonic() - self._clock
+
     def resume(self) -> None:
         """Go on with the run."""
         with interruptible() as signals, self._backend(is_new=False) as backend:
@@ -152,25 +173,7 @@ class Session:
         record, previous = self._open(store, backend, is_resumed)
         self._is_recorded = True
         recorder = Recorder(store, record, result.pipeline, previous)
-        runner = TaskRunner(
-            self._pipeline,
-            self._job,
-            backend,
-            recorder,
-            self._digests,
-            self._sources,
-            lambda *told: events.put(lambda: self._listener.retrying(*told)),
-        )
-        settings = self._settings
-        engine = Engine(
-            runner,
-            ResourcePool(settings.cores, settings.memory_limit),
-            result.tasks,
-            self._listener.changed,
-            events,
-            settings.selection,
-            settings.fail_fast,
-        )
+        engine = self._engine(backend, recorder, events)
         try:
             self._listener.started(result)
             outcome = engine.run(self._pipeline.root, root_inputs(self._pipeline, result))
@@ -187,6 +190,27 @@ class Session:
             except StoreError as error:  # what came out is still worth showing
                 result.state, result.error = State.FAILED, result.error or str(error)
             self._listener.ended(result)
+
+    def _engine(self, backend: Backend, recorder: Recorder | DryRecorder, events: Events) -> Engine:
+        runner = TaskRunner(
+            self._pipeline,
+            self._job,
+            backend,
+            recorder,
+            self._digests,
+            self._sources,
+            lambda *told: events.put(lambda: self._listener.retrying(*told)),
+        )
+        settings = self._settings
+        return Engine(
+            runner,
+            ResourcePool(settings.cores, settings.memory_limit),
+            self._result.tasks,
+            self._listener.changed,
+            events,
+            settings.selection,
+            settings.fail_fast,
+        )
 
     def _open(
         self, store: Store, backend: Backend, is_resumed: bool

@@ -24,6 +24,7 @@ from millrace.lineage import redact
 from millrace.lineage.nodes import ArtifactRecord, CachedTask
 from millrace.runner import cache, external
 from millrace.runner.attempt import LOG, Attempt, AttemptError, Outputs
+from millrace.runner.dry import DryRecorder
 from millrace.runner.graph import Outcome, TaskInstance
 from millrace.runner.result import State, TaskResult
 from millrace.runner.selection import Selection
@@ -69,7 +70,7 @@ class TaskRunner:
         pipeline: ir.Pipeline,
         job: Job,
         backend: Backend,
-        recorder: Recorder,
+        recorder: Recorder | DryRecorder,
         digests: DigestCache,
         sources: Sources,
         retrying: Callable[[TaskResult, str, float], None],
@@ -97,7 +98,8 @@ class TaskRunner:
         one.contents = self._contents(one)
         one.external = external.datasets(one.contents)
         self._identify(one)
-        if one.fingerprint and not self._job.selection.is_forced(one.result.path):
+        is_forced = self._job.selection.is_forced(one.result.path)
+        if one.fingerprint and not is_forced:
             before = self._recorder.ended(one.result.path)
             if before is not None and self._still_holds(before, one):
                 made = before.result
@@ -106,8 +108,18 @@ class TaskRunner:
                 cached = self._recorder.find(one.fingerprint)
                 if cached is not None and cache.is_whole(cached, self._digests):
                     return self._take(one, cached)
+        if isinstance(self._recorder, DryRecorder):
+            return Outcome(State.PLANNED, error=self._why(one, self._recorder, is_forced))
         self.prepare()
         return None
+
+    def _why(self, one: TaskInstance, recorder: DryRecorder, is_forced: bool) -> str:
+        """Return why a task would run."""
+        if is_forced:
+            return f"asked for: {self._job.selection.why}"
+        if not self._job.caching or not one.task.cache:
+            return "caching is off"
+        return recorder.why_not(one)
 
     def _still_holds(self, before: Ended, one: TaskInstance) -> bool:
         """Tell whether what a task made before the run was resumed is what it would make now."""
