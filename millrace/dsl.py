@@ -15,6 +15,7 @@ from kfp import dsl
 from kfp.dsl import Input, Output
 
 from millrace import artifacts, images
+from millrace.authoring.caching import PINNED
 from millrace.errors import ParameterError, nearest
 from millrace.images import Image
 from millrace.ir.declared import Declared
@@ -38,6 +39,7 @@ __all__ = [
     "Schema",
     "Statistics",
     "TransformGraph",
+    "pinned",
     "step",
     "with_resources",
 ]
@@ -124,6 +126,21 @@ def _check(declared: Declared, step: str, inputs: Mapping[str, Any]) -> None:
                     f'The step "{step}" declares {use}="{name}", and has no parameter of that name'
                     f" that is a str.{nearest(name, inputs)}"
                 )
+
+
+def pinned(task: dsl.PipelineTask) -> dsl.PipelineTask:
+    """Tells that what a task reads never changes under its name, so that KFP may cache the task.
+
+    It is for an address with a version or a digest in it, such as `s3://sales/2024-05-01.parquet`.
+    KFP caches no other task that reads from outside: it would not see that the data has changed.
+
+    Args:
+        task: The task.
+
+    Returns:
+        The same task.
+    """
+    return task.set_env_variable(PINNED, "true")
 
 
 def with_resources(
