@@ -6,6 +6,8 @@ import os
 import re
 from pathlib import Path
 
+import typer
+
 from millrace.authoring import locate
 from millrace.cli import output
 from millrace.errors import ParameterError
@@ -25,10 +27,13 @@ def compiled(
     from millrace.authoring import compiler
 
     path = compiler.compile_file(pipeline, target, image_prefix, image_tag)
+    refused = compiler.refused_by_kfp(path)
     if as_json:
-        output.as_json({"pipeline": str(pipeline), "compiled": str(path)})
-    else:
-        output.console().print(str(path), soft_wrap=True)
+        output.as_json({"pipeline": str(pipeline), "compiled": str(path), "warnings": refused})
+        return
+    for warning in refused:
+        typer.secho(f"warning: {warning}", fg="yellow", err=True)
+    output.console().print(str(path), soft_wrap=True)
 
 
 def new(name: str, folder: Path, as_json: bool) -> None:

@@ -93,9 +93,9 @@ def _print_plan(result: RunResult) -> None:
     table = Table("task", "would be", "why", box=None, pad_edge=False, header_style="dim")
     words = {State.PLANNED: "run", State.COMPLETE: "imported"}
     for task in result.shown():
-        table.add_row(
-            result.name(task), words.get(task.state, task.state.value.lower()), task.error
-        )
+        if not task.is_dag:
+            word = words.get(task.state, task.state.value.lower())
+            table.add_row(result.name(task), word, task.error)
     console = output.console()
     console.print(output.table(table))
     counts = Counter(task.state for task in result.tasks.values() if not task.is_dag)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from millrace.lineage import cache as lineage_cache
 from millrace.lineage.nodes import CachedTask
 from millrace.runner import cache, explain
 from millrace.runner.graph import Outcome, TaskInstance
@@ -28,6 +27,8 @@ class DryRecorder:
 
     def find(self, fingerprint: str) -> CachedTask | None:
         """Return what a task with that fingerprint made before."""
+        from millrace.lineage import cache as lineage_cache
+
         if self._store is None:
             return None
         return lineage_cache.find(self._store, self._pipeline, fingerprint)

@@ -33,7 +33,7 @@ def of(component: ir.Component) -> Declared:
 
 def root_parameters(pipeline: ir.Pipeline) -> Declared:
     """Return which of a pipeline's parameters are handed on to declared ones of its steps."""
-    found: dict[str, set[str]] = {field.name: set() for field in dataclasses.fields(Declared)}
+    found: dict[str, set[str]] = {"reads": set(), "modules": set(), "writes": set()}
 
     def follow(dag: ir.Dag, names: Mapping[str, str]) -> None:
         """Follow the root's parameters, which tasks of the DAG know by other names."""
@@ -51,7 +51,8 @@ def root_parameters(pipeline: ir.Pipeline) -> Declared:
                 }
 
     follow(pipeline.dag, {name: name for name in pipeline.root.parameters})
-    return Declared(**{field: tuple(sorted(names)) for field, names in found.items()})
+    reads, modules, writes = (tuple(sorted(names)) for names in found.values())
+    return Declared(reads, modules, writes)
 
 
 def absolute(

@@ -251,6 +251,18 @@ def test_a_source_that_cannot_be_compiled(source: Path, text: str, message: str)
     assert [path.name for path in source.parent.glob("*.yaml*")] == []
 
 
+def test_a_pipeline_that_another_has_as_a_task(source: Path) -> None:
+    source.write_text(
+        PIPELINE
+        + """
+@dsl.pipeline(name="outer")
+def outer(data_uri: str):
+    small(data_uri=data_uri)
+"""
+    )
+    assert yaml.safe_load(compiler.compile_text(source))["pipelineInfo"]["name"] == "outer"
+
+
 def test_a_compiled_file_is_no_source(tmp_path: Path) -> None:
     (tmp_path / "one.yaml").touch()
     with pytest.raises(PipelineError, match=r"one\.yaml is no Python file: name a pipeline\.py"):

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 
+from millrace import images
 from millrace.authoring.compiler import compile_file
 from millrace.cli import make
 from millrace.errors import ParameterError, PipelineError
 from millrace.ir.reader import read
+from millrace.version import __version__
 
 
 @pytest.mark.slow
@@ -66,6 +69,40 @@ def test_programs_read_what_was_made(tmp_path: Path, millrace: object) -> None:
     assert all((tmp_path / file).is_file() for file in made["files"])
     done = millrace("compile", made["pipeline"], "--json", cwd=tmp_path)  # type: ignore[operator]
     assert (tmp_path / json.loads(done.stdout)["compiled"]).is_file()
+
+
+LOOP = """
+from typing import List
+from kfp import dsl
+from kfp.dsl import Dataset, Input, Output
+
+@dsl.component
+def count(data: Input[Dataset]) -> int:
+    return 1
+
+@dsl.pipeline(name="loop")
+def loop(tables: List[Dataset]):
+    with dsl.ParallelFor(tables) as table:
+        count(data=table)
+"""
+
+
+def test_compile_warns_of_what_kfp_refuses(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "pipeline.py").write_text(LOOP)
+    make.compiled(tmp_path, None, images.PREFIX, __version__, as_json=False)
+    said = capsys.readouterr()
+    assert re.fullmatch(r'warning: "for-loop-\d" loops over a list of artifacts, .*\n', said.err)
+    assert said.out.strip() == str(tmp_path / "pipeline.yaml")
+    make.compiled(tmp_path, None, images.PREFIX, __version__, as_json=True)
+    assert len(json.loads(capsys.readouterr().out)["warnings"]) == 1
+
+
+def test_compile_has_nothing_to_warn_of(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    make.new("mine", tmp_path, as_json=True)
+    make.compiled(tmp_path / "mine", None, images.PREFIX, __version__, as_json=False)
+    assert capsys.readouterr().err == ""
 
 
 def test_help_is_about_what_people_type(tmp_path: Path, millrace: object) -> None:
