@@ -22,7 +22,7 @@ class _Commands(TyperGroup):
     """Lists the commands in the order in which people need them."""
 
     def list_commands(self, ctx: Any) -> list[str]:
-        return ["run", "runs", "lineage", "cache", "steps", "new", "compile"]
+        return ["run", "runs", "logs", "lineage", "cache", "steps", "new", "compile"]
 
 
 app = typer.Typer(cls=_Commands, no_args_is_help=True, add_completion=False)
@@ -145,6 +145,9 @@ def start(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Tell what would run and why, and run nothing.")
     ] = False,
+    junit: Annotated[
+        Path | None, typer.Option(help="Write the result as JUnit XML to this file.")
+    ] = None,
     fail_fast: Annotated[
         bool, typer.Option("--fail-fast", help="Start nothing new after a task has failed.")
     ] = False,
@@ -173,6 +176,7 @@ def start(
         selection={"start": from_task, "end": to_task, "only": only_task},
         fail_fast=fail_fast,
         dry=dry_run,
+        junit_file=junit,
         params_file=params,
         root=root,
         store=store,
@@ -196,6 +200,38 @@ def show_run(
     from millrace.cli import runs
 
     runs.show_run(run, root, store, as_json)
+
+
+@run_app.command("report", context_settings=_SETTINGS)
+def report_run(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="A run's id, or the beginning of one.")],
+    file: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="The file, if not report.html in the run's folder."),
+    ] = None,
+    root: Root = DEFAULT_ROOT,
+    store: Store = None,
+    as_json: Json = False,
+) -> None:
+    """Writes the page of a run: its DAG, its timeline and its tasks."""
+    from millrace.cli import report
+
+    report.write(run, file, root, store, as_json)
+
+
+@app.command("logs", context_settings=_SETTINGS)
+def show_logs(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="A run's id, or the beginning of one.")],
+    task: Annotated[str, typer.Argument(metavar="TASK", help="A task's path.")],
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Go on until the run has ended.")
+    ] = False,
+    root: Root = DEFAULT_ROOT,
+) -> None:
+    """Prints what a task has printed."""
+    from millrace.cli import logs
+
+    logs.show(run, task, root, follow)
 
 
 @app.command("runs", context_settings=_SETTINGS)

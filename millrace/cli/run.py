@@ -13,6 +13,7 @@ from typing import Any, TextIO
 
 from millrace.backends.docker import Options
 from millrace.cli import output, progress
+from millrace.errors import ParameterError
 from millrace.ir import parameters
 from millrace.lineage import redact
 from millrace.report import numbers
@@ -31,6 +32,7 @@ def start(
     selection: Mapping[str, str] | None = None,
     fail_fast: bool = False,
     dry: bool = False,
+    junit_file: Path | None = None,
     params_file: Path | None = None,
     root: Path | None = None,
     store: str | None = None,
@@ -49,6 +51,7 @@ def start(
         selection: The tasks that are asked for: `start`, `end` and `only`.
         fail_fast: Whether nothing new is started after a task has failed.
         dry: Whether to tell what would be run, and to run nothing.
+        junit_file: Takes the result as JUnit XML.
         params_file: A JSON or YAML file of parameters.
         root: The folder that keeps runs, artifacts and lineage.
         store: The lineage store, if it is not SQLite within the root.
@@ -77,6 +80,8 @@ def start(
             result = run.run(loaded, values, **options)
     except KeyboardInterrupt:  # before the first task
         return STOPPED
+    if junit_file is not None:
+        _write_junit(result, junit_file)
     if as_json:
         print(json.dumps(result.to_json(), ensure_ascii=False, indent=1))  # noqa: T201
     elif dry:
@@ -84,6 +89,15 @@ def start(
     else:
         summarise(result, sys.stdout, _asked(root, store))
     return result.exit_code
+
+
+def _write_junit(result: RunResult, path: Path) -> None:
+    from millrace.runner import junit
+
+    try:
+        path.write_bytes(junit.document(result))
+    except OSError as error:
+        raise ParameterError(f"Cannot write {path}: {error.strerror}.") from error
 
 
 def _print_plan(result: RunResult) -> None:

@@ -58,3 +58,11 @@ def _json(value: Any) -> str:
     """Return JSON as Go's encoding/json writes it."""
     text = json.dumps(whole(value), ensure_ascii=False, sort_keys=True, separators=(",", ":"))
     return text.translate(_ESCAPED)
+
+
+def printable(text: str) -> str:
+    """Return a text without the control characters that XML and terminals do not take."""
+    return "".join(
+        sign if sign.isprintable() or sign in "\n\t" else "\N{REPLACEMENT CHARACTER}"
+        for sign in text
+    )

@@ -102,8 +102,29 @@ def load(folder: Path, given: Mapping[str, Any]) -> tuple[ir.Pipeline, Request]:
     if missing := sorted(hidden - given.keys()):
         options = " ".join(f"--param {name}=…" for name in missing)
         raise ParameterError(f"Secrets are not kept with a run: give them again with {options}")
-    pipeline = dataclasses.replace(read(folder / FOLDER / _PIPELINE), path=Path(request.source))
-    return pipeline, dataclasses.replace(request, values={**request.values, **given})
+    loaded = dataclasses.replace(read(folder / FOLDER / _PIPELINE), path=Path(request.source))
+    return loaded, dataclasses.replace(request, values={**request.values, **given})
+
+
+def pipeline(folder: Path) -> ir.Pipeline:
+    """Return the compiled pipeline that a run was made from.
+
+    Raises:
+        PipelineError: It cannot be read.
+    """
+    return read(folder / FOLDER / _PIPELINE)
+
+
+def is_running(folder: Path) -> bool:
+    """Tell whether a process holds a run."""
+    try:
+        with (folder / FOLDER / _LOCK).open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
 
 
 @contextlib.contextmanager

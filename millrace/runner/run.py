@@ -95,7 +95,7 @@ def run(
     loaded = load(pipeline) if isinstance(pipeline, str) else pipeline
     given = _located(loaded, parameters.checked(loaded, values or {}), values or {})
     selection = select(loaded, start, end, only)
-    home = _root(root)
+    home = home_of(root)
     if run_id and not _ID.fullmatch(run_id):
         raise ParameterError(f"{run_id!r} cannot be a run's id: it names a folder.")
     now = datetime.now(timezone.utc)
@@ -152,7 +152,7 @@ def resume(
         ParameterError: A secret is not given.
         StoreError: The run has ended well, or the lineage store cannot be opened or written.
     """
-    home = _root(root)
+    home = home_of(root)
     folder = kept.find(home, run_id)
     loaded, request = kept.load(folder, values or {})
     check(loaded)
@@ -173,7 +173,8 @@ def resume(
     return result
 
 
-def _root(root: str | Path | None) -> Path:
+def home_of(root: str | Path | None) -> Path:
+    """Return the folder that keeps runs, as an absolute path."""
     return paths.absolute(root or os.environ.get(ROOT_VARIABLE) or ROOT)
 
 

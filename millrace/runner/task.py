@@ -300,6 +300,11 @@ def folder_of(run: Path, path: str) -> Path:
     return run / re.sub(r"\[(\d+)\]", r"/\1", path)
 
 
+def path_of(run: Path, folder: Path) -> str:
+    """Return the path of the task instance whose folder this is."""
+    return re.sub(r"/(\d+)(?=/|$)", r"[\1]", folder.relative_to(run).as_posix())
+
+
 def reason(error: BaseException, root: Path) -> str:
     """Returns in one line why a task or run in a folder has ended."""
     line = str(error) if isinstance(error, MillraceError) else f"{type(error).__name__}: {error}"
