@@ -34,6 +34,7 @@ from millrace.backends.servers import WarmServer, callers_environment, command_r
 from millrace.errors import PipelineError
 
 _AT_ONCE = 4
+_BUILT = re.compile(r"^(?:build|dist|__pycache__)$|\.egg-info$")
 _POLL = 0.1  # seconds between two tries to take the lock of another process
 
 
@@ -172,11 +173,7 @@ class Environments:
                 lambda command: self._run(command, log),
                 log,
             )
-            made = {
-                "folder": environment.path.name,
-                "python": environment.python,
-                "installs": requirements.installs,
-            }
+            made = {"folder": environment.path.name, "python": environment.python}
             temporary = self._folder / f"{key}.json.new"
             temporary.write_text(json.dumps(made), encoding="utf-8")
             temporary.replace(self._folder / f"{key}.json")
@@ -216,8 +213,13 @@ def _last_change(argument: str) -> int:
     path = Path(re.split(r"@ *(?=file:)", argument)[-1].removeprefix("file://").partition("[")[0])
     if "/" not in argument or not path.exists():
         return 0
-    files = [path, *path.rglob("*")] if path.is_dir() else [path]
-    times = [file.stat().st_mtime_ns for file in files if "__pycache__" not in file.parts]
+    if path.is_file():
+        return path.stat().st_mtime_ns
+    times = [0]
+    for folder, folders, files in os.walk(path):
+        # Not what a build itself leaves there.
+        folders[:] = [one for one in folders if not one.startswith(".") and not _BUILT.search(one)]
+        times += [Path(folder, file).stat().st_mtime_ns for file in files]
     return max(times)
 
 

@@ -14,12 +14,7 @@ from pathlib import Path
 
 _PROBE = """
 import json, os, sys
-try:
-    import ensurepip
-    bundled = os.path.join(os.path.dirname(ensurepip.__file__), "_bundled")
-except ImportError:
-    bundled = ""
-print(json.dumps(["%d.%d" % sys.version_info[:2], sys.executable, bundled]))
+print(json.dumps(["%d.%d" % sys.version_info[:2], sys.executable, os.path.dirname(os.__file__)]))
 """
 
 
@@ -42,24 +37,22 @@ class Interpreter:
 def interpreter(version: str) -> Interpreter | None:
     """Returns an interpreter of a version such as "3.11"; this process's own if it is empty.
 
-    It looks at this process's interpreter, then on PATH, then where pyenv and uv install.
+    It takes this process's interpreter if that has the version, or else one on PATH, or one that
+    pyenv or uv has installed.
     """
-    for candidate in _candidates(version):
-        found = _probe(candidate)
-        if found is not None and version in ("", found.version):
-            return found
-    return None
+    own = "{}.{}".format(*sys.version_info)
+    if version in ("", own):
+        return Interpreter(own, sys.executable, _bundled(str(Path(os.__file__).parent)))
+    probed = map(_probe, _candidates(version))
+    return next((one for one in probed if one is not None and one.version == version), None)
 
 
 def _candidates(version: str) -> Iterator[str]:
-    if version in ("", f"{sys.version_info[0]}.{sys.version_info[1]}"):
-        yield sys.executable
-    if not version:
-        return
-    if on_path := shutil.which(f"python{version}"):
-        yield on_path
     pyenv = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv")
     data = Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share")
+    on_path = shutil.which(f"python{version}")
+    if on_path and Path(on_path).parent.name != "shims":  # pyenv's: slow, and may not run
+        yield on_path
     yield from _installed(pyenv / "versions", f"{version}.*", version)
     yield from _installed(data / "uv" / "python", f"cpython-{version}.*", version)
 
@@ -70,16 +63,22 @@ def _installed(folder: Path, pattern: str, version: str) -> Iterator[str]:
 
 
 def _probe(executable: str) -> Interpreter | None:
-    """Returns what an interpreter says of itself; None if it does not run, as a pyenv shim may."""
+    """Returns what an interpreter says of itself; None if it does not run."""
     try:
         answer = subprocess.run(
-            [executable, "-I", "-c", _PROBE],
+            [executable, "-I", "-S", "-c", _PROBE],
             capture_output=True,
             text=True,
             timeout=30,
             stdin=subprocess.DEVNULL,
             check=True,
         )
-        return Interpreter(*json.loads(answer.stdout))
-    except (OSError, ValueError, TypeError, subprocess.SubprocessError):
+        version, path, library = json.loads(answer.stdout)
+    except (OSError, ValueError, subprocess.SubprocessError):
         return None
+    return Interpreter(version, path, _bundled(library))
+
+
+def _bundled(library: str) -> str:
+    folder = Path(library) / "ensurepip" / "_bundled"
+    return str(folder) if folder.is_dir() else ""

@@ -11,6 +11,8 @@ _LONGEST = 2000  # characters of a reason
 _TRACEBACK = re.compile(r"(\s*)(\+ Exception Group )?Traceback \(most recent call last\):")
 # The last: the exception's name, perhaps with its module, and its message.
 _EXCEPTION = re.compile(r"(?:[^\W\d]\w*\.)*(?:<locals>\.)?[^\W\d]\w*(?:: .*|:)?")
+# A line that ends what another program printed of its exception.
+_INNER = re.compile(r"(?:\w+\.)*\w*(?:Error|Exception|Interrupt): .+")
 _CHAINED = (
     "During handling of the above exception, another exception occurred:",
     "The above exception was the direct cause of the following exception:",
@@ -65,13 +67,17 @@ def _start(line: str) -> re.Match[str] | None:
 
 def _message(first: str, following: list[str]) -> str:
     """Returns an exception's message with the lines that belong to it."""
-    parts = [first]
+    paragraph, rest = [first], [""]
+    lines = paragraph
     for line in following:
-        is_next = line.strip() in _CHAINED or line.startswith(_IGNORED) or _start(line)
-        if not line.strip() or is_next or _OF_LOGGER.match(line) or line.lstrip().startswith("+-"):
+        if line.strip() in _CHAINED or line.startswith(_IGNORED) or _start(line):
             break
-        parts.append(line.strip())
-    return " ".join(part for part in parts if not _NO_WORDS.fullmatch(part))
+        if not line.strip() or _OF_LOGGER.match(line) or line.lstrip().startswith("+-"):
+            lines = rest
+        lines.append(line.strip())
+    if _INNER.fullmatch(last := _last_useful(rest)):  # a notebook's cell, another process
+        return f"{first.rstrip(':')}: {last}"
+    return " ".join(part for part in paragraph if not _NO_WORDS.fullmatch(part))
 
 
 def _last_useful(lines: list[str]) -> str:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import ast
+import configparser
 import importlib.metadata
+import os
 import re
 import shutil
-import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -57,7 +57,7 @@ def fill(
         )
     python, uv = str(folder / "bin" / "python"), _uv()
     _install_pip(python, interpreter, uv, run, log)
-    options = _uv_options(python) if uv else None
+    options = _uv_options() if uv else None
     for arguments in installs:
         if not _copy_kfp(arguments, interpreter, packages):
             _install(python, arguments, uv if options is not None else "", options or [], run, log)
@@ -77,10 +77,11 @@ def _uv() -> str:
 
 def _install_pip(python: str, interpreter: Interpreter, uv: str, run: Run, log: Path) -> None:
     """Installs the pip that comes with Python, as an image has it: a component may call it."""
-    wheels = [str(wheel) for wheel in sorted(Path(interpreter.bundled).glob("*.whl"))]
-    if uv and interpreter.bundled and wheels:
-        uv_pip = [uv, "pip", "install", "--quiet", "--python", python, "--no-index", "--no-deps"]
-        if not run([*uv_pip, *wheels]):
+    wheels = Path(interpreter.bundled).glob("*.whl") if interpreter.bundled else ()
+    names = sorted(wheel.name.partition("-")[0] for wheel in wheels)
+    if uv and names:
+        command = [uv, "pip", "install", "--quiet", "--python", python, "--no-index"]
+        if not run([*command, "--find-links", interpreter.bundled, *names]):
             return
     if run([python, "-m", "ensurepip", "--default-pip"]):
         raise PipelineError(
@@ -136,22 +137,10 @@ def _reason(said: str) -> str:
     return where + (last or "pip does not say why").rstrip(".")
 
 
-def _uv_options(python: str) -> list[str] | None:
+def _uv_options() -> list[str] | None:
     """Returns the user's settings of pip as options of uv; None if uv cannot do the same."""
-    answer = subprocess.run(
-        [python, "-m", "pip", "config", "list"],
-        capture_output=True,
-        text=True,
-        stdin=subprocess.DEVNULL,
-        check=False,
-    )
-    settings: dict[str, str] = {}
-    for line in answer.stdout.splitlines():
-        key, _, value = line.partition("=")
-        name = key.rpartition(".")[2]
-        if name not in _NEUTRAL:
-            settings[name] = str(ast.literal_eval(value))
-    if answer.returncode or not settings.keys() <= set(_SAME_IN_UV):
+    settings = {name: value for name, value in _settings().items() if name not in _NEUTRAL}
+    if not settings.keys() <= set(_SAME_IN_UV):
         return None
     options: list[str] = []
     for name, value in settings.items():
@@ -159,6 +148,39 @@ def _uv_options(python: str) -> list[str] | None:
             if name != "find-links" or "://" in one or Path(one).exists():
                 options += [f"--{name}", one]
     return options
+
+
+def _settings() -> dict[str, str]:
+    """Returns the user's settings of `pip install`, from pip's files and environment variables.
+
+    `pip config list` would say the same after half a second, and four in a new environment.
+    """
+    config = Path(os.environ.get("XDG_CONFIG_HOME") or "~/.config").expanduser()
+    files = [
+        *(Path(one) / "pip" / "pip.conf" for one in _config_folders()),
+        Path("/etc/pip.conf"),
+        Path("~/.pip/pip.conf").expanduser(),
+        config / "pip" / "pip.conf",
+    ]
+    if own := os.environ.get("PIP_CONFIG_FILE"):
+        files = [] if own == os.devnull else [*files, Path(own)]
+    parser = configparser.RawConfigParser()
+    try:
+        parser.read(files, encoding="utf-8")
+    except (configparser.Error, UnicodeDecodeError):
+        return {"unreadable": ""}  # pip will say so
+    settings: dict[str, str] = {}
+    for section in ("global", "install"):
+        if parser.has_section(section):
+            settings |= {key.replace("_", "-"): value for key, value in parser.items(section)}
+    for key, value in os.environ.items():
+        if key.startswith("PIP_") and key != "PIP_CONFIG_FILE" and value:
+            settings[key[len("PIP_") :].lower().replace("_", "-")] = value
+    return settings
+
+
+def _config_folders() -> list[str]:
+    return (os.environ.get("XDG_CONFIG_DIRS") or "/etc/xdg").split(":")
 
 
 def _own_kfp() -> importlib.metadata.Distribution | None:

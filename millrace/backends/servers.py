@@ -19,7 +19,7 @@ from typing import Any
 
 from millrace.backends.base import GRACE, Ended, Stop, has_ended
 
-_KEYS_OF_MILLRACE = ("PYTHON", "MILLRACE_")
+_NOT_FOR_COMMANDS = ("PYTHON", "MILLRACE_", "TMPDIR")
 
 
 def environment(early: Mapping[str, str]) -> dict[str, str]:
@@ -35,9 +35,9 @@ def environment(early: Mapping[str, str]) -> dict[str, str]:
 
 
 def callers_environment() -> dict[str, str]:
-    """Returns the caller's environment without what is meant for Millrace's own Python."""
+    """Returns the caller's environment without what is meant for Millrace and its Python."""
     return {
-        key: value for key, value in os.environ.items() if not key.startswith(_KEYS_OF_MILLRACE)
+        key: value for key, value in os.environ.items() if not key.startswith(_NOT_FOR_COMMANDS)
     }
 
 
