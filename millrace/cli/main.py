@@ -260,6 +260,9 @@ def new(
     name: Annotated[
         str, typer.Argument(metavar="NAME", help="The name of the pipeline and of its folder.")
     ],
+    step: Annotated[
+        bool, typer.Option("--step", help="Make a step with its test instead of a pipeline.")
+    ] = False,
     folder: Annotated[
         Path | None, typer.Option("--in", help="The folder to make it in; this one if left out.")
     ] = None,
@@ -268,7 +271,7 @@ def new(
     """Makes a pipeline of your own from a template; it runs as created."""
     from millrace.cli import make
 
-    make.new(name, folder or Path(), as_json)
+    make.new(name, folder or Path(), step, as_json)
 
 
 def main() -> None:

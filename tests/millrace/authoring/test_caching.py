@@ -96,7 +96,7 @@ def test_tabular() -> None:
 
 
 def test_template(tmp_path: Path) -> None:
-    make.new("mine", tmp_path, as_json=False)
+    make.new("mine", tmp_path, is_step=False, as_json=False)
     found = tasks_of(compiled(tmp_path / "mine/pipeline.py"))
     reading = {"example-gen", "transform", "trainer"}
     assert {name for name, told in found.items() if told == CONTENT} == reading
