@@ -98,7 +98,7 @@ def test_help_loads_nothing_heavy() -> None:
         "import contextlib, io\n"
         "with contextlib.suppress(SystemExit), contextlib.redirect_stdout(io.StringIO()): main()"
     )
-    heavy = loaded_by(code) & (HEAVY | {"yaml", "jinja2", "psutil", "numpy"})
+    heavy = loaded_by(code) & (HEAVY | {"yaml", "jinja2", "psutil", "numpy", "rich", "fsspec"})
     assert not heavy, f"millrace --help loads {heavy}; import it within the command"
 
 

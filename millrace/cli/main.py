@@ -15,7 +15,7 @@ from millrace.errors import MillraceError, ParameterError
 from millrace.version import __version__
 
 _HELP = "From a table to a validated, evaluated, quantised model in production, with its lineage."
-_SETTINGS = {"help_option_names": ["-h", "--help"]}
+_SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 
 class _Commands(TyperGroup):
@@ -25,7 +25,8 @@ class _Commands(TyperGroup):
         return ["run", "runs", "lineage", "steps", "new", "compile"]
 
 
-app = typer.Typer(cls=_Commands, no_args_is_help=True, add_completion=False)
+# Help in rich's boxes takes a quarter of a second more, most of it to import a Markdown reader.
+app = typer.Typer(cls=_Commands, no_args_is_help=True, add_completion=False, rich_markup_mode=None)
 
 Root = Annotated[
     Path,

@@ -137,7 +137,7 @@ def test_a_new_step_runs_in_a_pipeline_beside_it(tmp_path: Path, millrace: objec
     (tmp_path / "data.csv").write_text("x\n" + "".join(f"{number}\n" for number in range(50)))
     done = millrace("run", ".", cwd=tmp_path)  # type: ignore[operator]
     assert "complete" in done.stdout
-    (page,) = tmp_path.glob(".millrace/counted/*/count-rows/page")
+    (page,) = tmp_path.glob(".millrace/counted/*/count-rows/page*")
     counts = re.findall(r"\d+", page.read_text())
     assert sum(map(int, counts)) == 50
 
