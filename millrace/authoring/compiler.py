@@ -186,7 +186,8 @@ def _pipeline_in(source: Path, kind: type) -> tuple[Any, dict[str, Path]]:
             module = modules.load(str(source))
     except ModuleError as error:
         where = modules.where(error.__cause__, str(source)) if error.__cause__ else ""
-        raise PipelineError(f"{str(error).removesuffix('.')}{where}.") from error
+        message = " ".join(str(error).split())  # some of kfp's have several lines
+        raise PipelineError(f"{message.removesuffix('.')}{where}.") from error
     except SystemExit as error:
         where = modules.where(error, str(source))
         raise PipelineError(f"{source} ends Python{where} and defines no pipeline.") from error

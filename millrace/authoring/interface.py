@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import ast
 import dataclasses
+import inspect
 import re
+import typing
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -103,13 +106,17 @@ def of(step: str) -> Interface:
     return parse(path)
 
 
-def parse(path: Path) -> Interface:
+def parse(path: Path, text: str | None = None) -> Interface:
     """Reads the interface that a `component.py` declares.
+
+    Args:
+        path: The file.
+        text: What is in it, if it is not written yet.
 
     Raises:
         ParameterError: It declares no step, or something of a parameter that it does not have.
     """
-    tree = ast.parse(path.read_text(encoding="utf-8"))
+    tree = ast.parse(path.read_text(encoding="utf-8") if text is None else text)
     function, decorator = _step_in(tree, path)
     summary, description, texts = _docstring(ast.get_docstring(function) or "")
     uses = _uses(decorator)
@@ -154,6 +161,43 @@ def _image(node: ast.expr) -> str:
     if isinstance(node, ast.Constant):
         return str(node.value)
     return ast.unparse(node).rpartition(".")[2].lower()
+
+
+def differences(declared: Interface, run: Callable[..., Any]) -> list[str]:
+    """Returns how the `run` of an executor differs from what `component.py` declares.
+
+    Args:
+        declared: What `component.py` declares.
+        run: The executor's function.
+    """
+    hints = typing.get_type_hints(run, include_extras=True)
+    parameters = inspect.signature(run).parameters
+    names = [port.name for port in declared.ports]
+    if list(parameters) != names:
+        return [f"run({', '.join(parameters)}), where component.py has ({', '.join(names)})"]
+    found = []
+    for port in declared.ports:
+        kind, type_ = _hinted(hints[port.name])
+        default = parameters[port.name].default
+        expected = inspect.Parameter.empty if port.required else port.default
+        for what, run_has, has in (
+            ("kind", kind, port.kind),
+            ("type", type_, port.type),
+            ("default", default, expected),
+        ):
+            if run_has != has:
+                found.append(f'{what} of "{port.name}": {run_has!r}, and {has!r} in component.py')
+    return found
+
+
+def _hinted(hint: Any) -> tuple[str, str]:
+    """Returns the kind and the type of a port, from what annotates it in `run`."""
+    if type(None) in typing.get_args(hint):
+        hint = typing.get_args(hint)[0]  # Input[X] | None
+    kind = "parameter"
+    if typing.get_origin(hint) is typing.Annotated:
+        hint, kind = typing.get_args(hint)
+    return kind, getattr(typing.get_origin(hint) or hint, "__name__", str(hint))
 
 
 def readme(interface: Interface) -> str:

@@ -15,7 +15,7 @@ from millrace.errors import MillraceError, ParameterError
 from millrace.version import __version__
 
 _HELP = "From a table to a validated, evaluated, quantised model in production, with its lineage."
-_SETTINGS = {"help_option_names": ["-h", "--help"]}
+_SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 
 class _Commands(TyperGroup):
@@ -25,7 +25,8 @@ class _Commands(TyperGroup):
         return ["run", "runs", "logs", "lineage", "cache", "steps", "new", "compile"]
 
 
-app = typer.Typer(cls=_Commands, no_args_is_help=True, add_completion=False)
+# Help in rich's boxes takes a quarter of a second more, most of it to import a Markdown reader.
+app = typer.Typer(cls=_Commands, no_args_is_help=True, add_completion=False, rich_markup_mode=None)
 
 Root = Annotated[
     Path,
@@ -341,6 +342,9 @@ def new(
     name: Annotated[
         str, typer.Argument(metavar="NAME", help="The name of the pipeline and of its folder.")
     ],
+    step: Annotated[
+        bool, typer.Option("--step", help="Make a step with its test instead of a pipeline.")
+    ] = False,
     folder: Annotated[
         Path | None, typer.Option("--in", help="The folder to make it in; this one if left out.")
     ] = None,
@@ -349,7 +353,7 @@ def new(
     """Makes a pipeline of your own from a template; it runs as created."""
     from millrace.cli import make
 
-    make.new(name, folder or Path(), as_json)
+    make.new(name, folder or Path(), step, as_json)
 
 
 def main() -> None:

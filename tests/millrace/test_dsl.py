@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from millrace import artifacts, dsl
 from millrace.errors import ParameterError
 from millrace.ir.declared import Declared, declared
 
@@ -47,10 +46,3 @@ def test_what_is_declared_must_be_a_text_parameter(
     text = COMPONENT.replace('["data_uri"]', f'["{name}"]')
     with pytest.raises(ParameterError, match=f'"count_rows" declares reads="{name}", and has no'):
         load(tmp_path, monkeypatch, text)
-
-
-@pytest.mark.parametrize("title", artifacts.TYPES)
-def test_every_artifact_type_has_a_name_for_kfp(title: str) -> None:
-    ours = artifacts.TYPES[title]
-    twin = getattr(dsl, ours.__name__)
-    assert twin.schema_title == title

@@ -96,7 +96,7 @@ def test_tabular() -> None:
 
 
 def test_template(tmp_path: Path) -> None:
-    make.new("mine", tmp_path, as_json=False)
+    make.new("mine", tmp_path, is_step=False, as_json=False)
     found = tasks_of(compiled(tmp_path / "mine/pipeline.py"))
     reading = {"example-gen", "transform", "trainer"}
     assert {name for name, told in found.items() if told == CONTENT} == reading
@@ -173,6 +173,8 @@ def test_what_the_author_keyed_stays_cached(tasks: Any) -> None:
 def test_what_is_pinned_stays_cached(tasks: Any) -> None:
     found = tasks("example_gen(data_uri=uri)\npinned(example_gen(data_uri=uri))")
     assert found == {"example-gen": CONTENT, "example-gen-2": KFP}
+    versioned = "pinned(example_gen(data_uri=f's3://sales/{uri}/orders.parquet'))"
+    assert tasks(versioned) == {"example-gen": KFP}
 
 
 def test_platform_settings_are_copied() -> None:

@@ -240,6 +240,7 @@ def test_nothing_is_left_of_an_output_that_cannot_be(source: Path) -> None:
         ("def (", "line 1"),
         ("import nothing_like_this", 'no module "nothing_like_this"'),
         (PIPELINE.replace("data_uri=data_uri, ", ""), "missing"),
+        ("raise ValueError('by hand,\\n  twice')", r"by hand, twice in line 1"),
         ("raise ValueError('by hand')", r"by hand in line 1 \(raise ValueError\('by hand'\)\)\.$"),
         ("import sys\nsys.exit(3)", r"ends Python in line 2 \(sys.exit\(3\)\) and defines no"),
     ],

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from millrace.artifacts import Examples, Input, Output, Schema
 from millrace.authoring import interface
 from millrace.errors import ParameterError
 from millrace.ir.declared import declared
@@ -109,3 +110,43 @@ def test_kfp_reads_the_same_interface(step: str) -> None:
 def test_an_unknown_step() -> None:
     with pytest.raises(ParameterError, match=r'no step "pushr"\. Did you mean "pusher"'):
         interface.of("pushr")
+
+
+class TestDifferences:
+    """How `run` may differ from what component.py declares."""
+
+    def test_none(self, parsed: interface.Interface) -> None:
+        def run(
+            examples: Input[Examples],
+            schema: Output[Schema],
+            baseline: Input[Schema] | None = None,
+            limit: int = 3,
+            names: list[str] = ["a|b"],  # noqa: B006
+            source_uri: str = "",
+        ) -> None: ...
+
+        assert interface.differences(parsed, run) == []
+
+    def test_each(self, parsed: interface.Interface) -> None:
+        def run(
+            examples: Output[Examples],
+            schema: Output[Examples],
+            baseline: Input[Schema],
+            limit: float = 4,
+            names: list[str] = ["a|b"],  # noqa: B006
+            source_uri: str = "",
+        ) -> None: ...
+
+        assert interface.differences(parsed, run) == [
+            "kind of \"examples\": 'output', and 'input' in component.py",
+            "type of \"schema\": 'Examples', and 'Schema' in component.py",
+            "default of \"baseline\": <class 'inspect._empty'>, and None in component.py",
+            "type of \"limit\": 'float', and 'int' in component.py",
+            'default of "limit": 4, and 3 in component.py',
+        ]
+
+    def test_of_names(self, parsed: interface.Interface) -> None:
+        def run(examples: Input[Examples], other: int) -> None: ...
+
+        (found,) = interface.differences(parsed, run)
+        assert found.startswith("run(examples, other), where component.py has (examples, schema,")
