@@ -21,7 +21,7 @@ export IMAGE_TAG ?= $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' millrace/ver
 # A test that hangs fails, with the stack of every thread.
 PYTEST := python -m pytest --timeout 300
 PARALLEL := -n $(JOBS) --dist worksteal
-CHECKED := bench components millrace pipelines scripts tests
+CHECKED := bench components millrace pipelines scripts setup.py tests
 
 .PHONY: help
 help: ## list the targets
@@ -67,10 +67,11 @@ test-current: ## run the tests on the current dependency line, in a container
 	  $(PYTEST) $(PARALLEL) -p no:cacheprovider -m "not docker and not slow" $(ARGS)
 
 .PHONY: lint
-lint: setup ## check style and types
+lint: setup ## check style, types, and which way imports go
 	$(BIN)/ruff check $(CHECKED)
 	$(BIN)/ruff format --check $(CHECKED)
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
 
 .PHONY: format
 format: setup ## put the code into its style
@@ -101,5 +102,5 @@ manifests-check: setup ## build the Kubernetes manifests and validate every obje
 
 .PHONY: clean
 clean: ## remove what was made, except for .venv, data/ and runs
-	rm -rf build dist *.egg-info .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf build dist *.egg-info .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
 	find . -path ./.venv -prune -o -name __pycache__ -type d -print0 | xargs -0 rm -rf

@@ -14,7 +14,6 @@ MillraceError
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 
 
@@ -60,5 +59,7 @@ class StoreError(MillraceError):
 
 def nearest(name: str, known: Iterable[str]) -> str:
     """Returns ` Did you mean "x"?` for the known name most like `name`, or an empty string."""
+    import difflib
+
     close = difflib.get_close_matches(name, list(known), n=1)
     return f' Did you mean "{close[0]}"?' if close else ""

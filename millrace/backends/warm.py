@@ -2,10 +2,14 @@
 
     python -m millrace.backends.warm SOCKET LOG SCRATCH MODULE…
 
-It reads requests and writes replies, one JSON object a line, on the socket it inherits. Requests
+It reads requests and writes replies, one JSON object a line, on the socket it inherits. A request
+is for a step, which runs in the forked process, or for a command, which replaces it. Requests
 are served between two imports already: such a step imports by itself what is still missing. The
 server has one thread, and starts nothing of TensorFlow's that would not survive a fork. It ends
 with everything it forked when the socket closes.
+
+What a step or command leaves running is killed when it ends, even in a session of its own: the
+server is the subreaper of its descendants, so that it becomes the parent of those it must kill.
 """
 
 from __future__ import annotations
@@ -29,7 +33,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-_PR_SET_PDEATHSIG = 1
+_PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
 _SHOW_WARNING = warnings.showwarning
 
 
@@ -40,6 +44,7 @@ class Server:
         self._connection = connection
         self._scratch = scratch
         self._prctl = ctypes.CDLL(None).prctl
+        self._prctl(_PR_SET_CHILD_SUBREAPER, 1)
         self._received = b""
         self._children: dict[int, int] = {}  # request by process
         self._wakeup, write = os.pipe()
@@ -104,6 +109,8 @@ class Server:
         _redirect(request["log"])
         scratch = self._scratch_of(os.getpid())
         scratch.mkdir()
+        if "command" in request:
+            _execute(request["command"], request["folder"] or scratch, request["env"], scratch)
         os.environ.update({"TMPDIR": str(scratch)} | request["env"])
         tempfile.tempdir = None  # an import may have looked the server's up
         gc.enable()
@@ -122,7 +129,8 @@ class Server:
             if not pid:
                 return
             if (request := self._children.pop(pid, None)) is not None:
-                _signal(os.killpg, pid, signal.SIGKILL)  # what the step itself has left running
+                _signal(os.killpg, pid, signal.SIGKILL)
+                self._kill_orphans(self._scratch_of(pid))
                 shutil.rmtree(self._scratch_of(pid), ignore_errors=True)
                 self._reply(
                     {
@@ -144,6 +152,27 @@ class Server:
                 _signal(os.killpg, pid, number)
                 _signal(os.kill, pid, number)  # it may not lead its group yet
 
+    def _kill_orphans(self, scratch: Path) -> None:
+        """Kills what a step has left running outside its process group.
+
+        Args:
+            scratch: The step's folder for temporary files; the environment of a command's
+                processes names it.
+        """
+        seen: set[int] = set()
+        while orphans := [
+            pid
+            for pid in _children()
+            if pid not in self._children
+            and pid not in seen  # it runs as another user
+            and (not self._children or _mentions(pid, scratch))
+        ]:
+            seen.update(orphans)
+            killed = [pid for pid in orphans if _signal(os.kill, pid, signal.SIGKILL)]
+            for pid in killed:
+                with contextlib.suppress(ChildProcessError):
+                    os.waitpid(pid, 0)
+
     def stop(self) -> None:
         """Ends this process and everything it forked."""
         for pid in self._children:
@@ -152,6 +181,8 @@ class Server:
         for pid in self._children:
             with contextlib.suppress(ChildProcessError):
                 os.waitpid(pid, 0)
+        self._children.clear()
+        self._kill_orphans(self._scratch)
         shutil.rmtree(self._scratch, ignore_errors=True)
         os._exit(0)
 
@@ -163,9 +194,44 @@ class Server:
         return self._scratch / str(pid)
 
 
-def _signal(send: Callable[[int, int], None], pid: int, number: int) -> None:
-    with contextlib.suppress(ProcessLookupError, PermissionError):
+def _signal(send: Callable[[int, int], None], pid: int, number: int) -> bool:
+    """Sends a signal; tells whether there was a process to take it."""
+    try:
         send(pid, number)
+    except (ProcessLookupError, PermissionError):
+        return False
+    return True
+
+
+def _execute(command: list[str], folder: str | Path, env: dict[str, str], scratch: Path) -> None:
+    """Replaces this process by a command."""
+    for number in (signal.SIGPIPE, signal.SIGXFSZ):  # Python ignores them
+        signal.signal(number, signal.SIG_DFL)
+    os.chdir(folder)
+    env = {"TMPDIR": str(scratch)} | env
+    try:
+        os.execvpe(command[0], command, env)  # noqa: S606
+    except OSError as error:
+        sys.stderr.write(f"{command[0]}: {error.strerror}\n")
+        sys.stderr.flush()
+        os._exit(127)  # as a shell does
+
+
+def _children() -> list[int]:
+    """Returns the children of this process, orphans that it inherited included."""
+    try:
+        pids = Path(f"/proc/self/task/{os.getpid()}/children").read_text()
+    except OSError:  # the kernel was built without it
+        return []
+    return [int(pid) for pid in pids.split()]
+
+
+def _mentions(pid: int, scratch: Path) -> bool:
+    """Tells whether the environment that a process was started with names a folder."""
+    try:
+        return f"={scratch}\0".encode() in Path(f"/proc/{pid}/environ").read_bytes() + b"\0"
+    except OSError:
+        return False
 
 
 def _redirect(log: str) -> None:

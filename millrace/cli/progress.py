@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import threading
 import time
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -24,8 +23,10 @@ STYLES = {
     State.FAILED: "bold red",
     State.SKIPPED: "yellow",
     State.CANCELED: "yellow",
+    State.PLANNED: "cyan",
 }
 _REFRESHES = 8  # a second
+_MANY = 50  # iterations of a loop that lines are printed for
 _WIDTH = 160  # of the table where nobody watches
 
 
@@ -36,41 +37,73 @@ def listener(stream: TextIO | None = None) -> Lines:
 
 
 class Lines:
-    """Prints a line when a task has started or ended."""
+    """Prints a line when a task has started or ended.
+
+    Of a loop with many iterations it prints how far it is, and what has failed in it.
+    """
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
         self._start = time.monotonic()
-        self._lock = threading.Lock()
-        self._names: dict[str, str] = {}
+        self._run: RunResult | None = None
+        self._told: dict[str, int] = {}
 
     def started(self, run: RunResult) -> None:
-        """Prints what is run, and where."""
-        self._names = run.names()
+        """Print what is run, and where."""
+        self._run = run
         self._print(f"{run.pipeline}: run {run.run_id} in {run.folder}")
 
     def changed(self, task: TaskResult) -> None:
-        """Prints what a task has come to."""
-        if task.is_dag:
+        """Print what a task has come to."""
+        assert self._run is not None
+        loop = self._large_loop(task)
+        if loop is not None:
+            self._tell_progress(loop)
+        if (task.is_dag and task.iterations is None) or (
+            loop is not None and task.state is not State.FAILED
+        ):
             return
         words = [task.state.value.lower()]
         if task.state.good or task.state is State.FAILED:
             words.append(numbers.seconds(task.seconds))
-        words.append(task.error.partition("\n")[0] if task.error else task_summary.of(task))
-        self._print(f"{self._names[task.path]}: {'  '.join(word for word in words if word)}")
+        words.append(task.error.partition("\n")[0] if task.error else summary_of(task))
+        self._print(f"{self._run.name(task)}: {'  '.join(word for word in words if word)}")
 
     def retrying(self, task: TaskResult, error: str, seconds: float) -> None:
-        """Prints why a task is tried again."""
-        self._print(f"{self._names[task.path]}: failed, again in {seconds:g} s: {error}")
+        """Print why a task is tried again."""
+        assert self._run is not None
+        self._print(f"{self._run.name(task)}: failed, again in {seconds:g} s: {error}")
 
     def ended(self, run: RunResult) -> None:
-        """Prints nothing: the summary follows."""
+        """Print nothing: the summary follows."""
+
+    def _large_loop(self, task: TaskResult) -> TaskResult | None:
+        """Return the loop that a task is in, if its iterations are too many to print."""
+        assert self._run is not None
+        if not task.is_in_loop:
+            return None
+        loop = self._run.tasks.get(task.path.partition("[")[0])
+        return loop if loop is not None and (loop.iterations or 0) > _MANY else None
+
+    def _tell_progress(self, loop: TaskResult) -> None:
+        """Print how far a loop is, at every tenth of it."""
+        assert loop.iterations is not None
+        tenth = 10 * loop.iterations_ended // loop.iterations
+        if tenth > self._told.get(loop.path, 0) and tenth < 10:
+            self._told[loop.path] = tenth
+            self._print(f"{loop.path}: {summary_of(loop)}")
 
     def _print(self, line: str) -> None:
-        with self._lock:
-            elapsed = time.monotonic() - self._start
-            self._stream.write(f"{elapsed:7.2f}  {line}\n")
-            self._stream.flush()
+        elapsed = time.monotonic() - self._start
+        self._stream.write(f"{elapsed:7.2f}  {line}\n")
+        self._stream.flush()
+
+
+def summary_of(task: TaskResult) -> str:
+    """Return on one line what a task came to, or how far a loop is."""
+    if task.iterations is not None:
+        return f"{task.iterations_ended:,} of {task.iterations:,} iterations"
+    return task_summary.of(task)
 
 
 class Live(Lines):
@@ -78,7 +111,6 @@ class Live(Lines):
 
     def __init__(self, stream: TextIO) -> None:
         super().__init__(stream)
-        self._run: RunResult | None = None
         self._live: Any = None
         self._notes: dict[str, str] = {}
 
@@ -134,12 +166,8 @@ def table(
     result.add_column("time", justify="right", no_wrap=True)
     result.add_column("memory", justify="right", no_wrap=True)
     result.add_column("what came out", overflow="fold")
-    names = run.names()
-    for task in run.tasks.values():
-        if task.is_dag:
-            continue
-        indent = "  " * task.path.count("/")
-        name = Text(indent + names[task.path], style="bold" if task.state.good else "")
+    for task in run.shown():
+        name = Text(_label(run, task), style="bold" if task.state.good else "")
         result.add_row(
             name,
             Text(task.state.value.lower(), style=STYLES[task.state]),
@@ -148,6 +176,13 @@ def table(
             Text(_what(task, notes, failures)),
         )
     return result
+
+
+def _label(run: RunResult, task: TaskResult) -> str:
+    """Return a task's name, indented below the loop or the DAG it is in."""
+    around, bracket, within = task.path.partition("[")
+    depth = around.count("/")
+    return "  " * (depth + 1) + bracket + within if bracket else "  " * depth + run.name(task)
 
 
 def _elapsed(task: TaskResult) -> str:
@@ -160,8 +195,8 @@ def _what(task: TaskResult, notes: Mapping[str, str], failures: bool) -> str:
     if task.error:
         return task.error.partition("\n")[0] if failures or task.state is not State.FAILED else ""
     if task.state is State.RUNNING:
-        return notes.get(task.path, "")
-    return task_summary.of(task)
+        return notes.get(task.path, summary_of(task) if task.iterations is not None else "")
+    return summary_of(task)
 
 
 def table_text(run: RunResult, stream: TextIO) -> str:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import shlex
 import sys
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 from millrace.backends.docker import Options
-from millrace.cli import progress
+from millrace.cli import output, progress
+from millrace.errors import ParameterError
 from millrace.ir import parameters
 from millrace.lineage import redact
 from millrace.report import numbers
@@ -25,6 +28,11 @@ def start(
     pipeline: str,
     params: Iterable[str] = (),
     *,
+    resume: str = "",
+    selection: Mapping[str, str] | None = None,
+    fail_fast: bool = False,
+    dry: bool = False,
+    junit_file: Path | None = None,
     params_file: Path | None = None,
     root: Path | None = None,
     store: str | None = None,
@@ -34,11 +42,16 @@ def start(
     measure_memory: bool = False,
     as_json: bool = False,
 ) -> int:
-    """Runs a pipeline and returns the exit code: 0, 1 if it failed, 130 if it was stopped.
+    """Run a pipeline and return the exit code: 0, 1 if it failed, 130 if it was stopped.
 
     Args:
         pipeline: One of ours by name, its folder, its `pipeline.py` or a compiled YAML file.
         params: Parameters as `name=value`; they win over those of the file.
+        resume: A run to go on with, in place of a pipeline.
+        selection: The tasks that are asked for: `start`, `end` and `only`.
+        fail_fast: Whether nothing new is started after a task has failed.
+        dry: Whether to tell what would be run, and to run nothing.
+        junit_file: Takes the result as JUnit XML.
         params_file: A JSON or YAML file of parameters.
         root: The folder that keeps runs, artifacts and lineage.
         store: The lineage store, if it is not SQLite within the root.
@@ -48,28 +61,59 @@ def start(
         measure_memory: Whether to measure the memory of all processes together.
         as_json: Whether to print one JSON document, and nothing else.
     """
-    loaded = run.load(pipeline)
     values = parameters.of_file(params_file) if params_file else {}
-    values |= parameters.of_command_line(params, loaded.root.parameters)
+    options: dict[str, Any] = {
+        "root": root,
+        "store": store,
+        "docker": Options(network=docker_network),
+        "fail_fast": fail_fast,
+        "measure_memory": measure_memory,
+        "listener": None if as_json or dry else progress.listener(),
+    }
     try:
-        result = run.run(
-            loaded,
-            values,
-            root=root,
-            store=store,
-            runner=runner,
-            docker=Options(network=docker_network),
-            caching=use_cache,
-            measure_memory=measure_memory,
-            listener=None if as_json else progress.listener(),
-        )
+        if resume:
+            result = run.resume(resume, values | parameters.of_command_line(params, {}), **options)
+        else:
+            loaded = run.load(pipeline)
+            values |= parameters.of_command_line(params, loaded.root.parameters)
+            options |= {"runner": runner, "caching": use_cache, "dry": dry, **(selection or {})}
+            result = run.run(loaded, values, **options)
     except KeyboardInterrupt:  # before the first task
         return STOPPED
+    if junit_file is not None:
+        _write_junit(result, junit_file)
     if as_json:
         print(json.dumps(result.to_json(), ensure_ascii=False, indent=1))  # noqa: T201
+    elif dry:
+        _print_plan(result)
     else:
         summarise(result, sys.stdout, _asked(root, store))
     return result.exit_code
+
+
+def _write_junit(result: RunResult, path: Path) -> None:
+    from millrace.runner import junit
+
+    try:
+        path.write_bytes(junit.document(result))
+    except OSError as error:
+        raise ParameterError(f"Cannot write {path}: {error.strerror}.") from error
+
+
+def _print_plan(result: RunResult) -> None:
+    """Print which tasks would be run and why, and which the cache has."""
+    from rich.table import Table
+
+    table = Table("task", "would be", "why", box=None, pad_edge=False, header_style="dim")
+    words = {State.PLANNED: "run", State.COMPLETE: "imported"}
+    for task in result.shown():
+        if not task.is_dag:
+            word = words.get(task.state, task.state.value.lower())
+            table.add_row(result.name(task), word, task.error)
+    console = output.console()
+    console.print(output.table(table))
+    counts = Counter(task.state for task in result.tasks.values() if not task.is_dag)
+    console.print(f"\n{counts[State.PLANNED]} to run, {counts[State.CACHED]} in the cache")
 
 
 def list_parameters(pipeline: str, as_json: bool) -> None:
@@ -100,17 +144,13 @@ def summarise(result: RunResult, stream: TextIO, options: str = "") -> None:
         stream: Where to.
         options: What a command needs to find the run again.
     """
-    names = result.names()
-    width = max(map(len, names.values()))
-    pages = [
-        f"{names[task.path]:<{width}}  {page.as_uri()}"
-        for task in result.tasks.values()
-        for page in _pages(task)
-    ]
+    found = [(result.name(task), page) for task in result.shown() for page in _pages(task)]
+    width = max((len(name) for name, _ in found), default=0)
+    pages = [f"{name:<{width}}  {page.as_uri()}" for name, page in found]
     lines = ["", progress.table_text(result, stream), "", *pages]
     for task in result.tasks.values():
         if task.state is State.FAILED and not task.is_dag:
-            lines += ["", f"{names[task.path]} failed: {task.error}"]
+            lines += ["", f"{result.name(task)} failed: {task.error}"]
             lines += _left_behind(task)
     stream.write("\n".join([*lines, "", _last_line(result, options), ""]))
 
@@ -124,7 +164,7 @@ def _left_behind(task: TaskResult) -> Iterator[str]:
 
 
 def _pages(task: TaskResult) -> Iterator[Path]:
-    for record in task.artifacts.values():
+    for record in itertools.chain.from_iterable(task.artifacts.values()):
         if record.schema_title in _PAGES and "://" not in record.uri:
             yield Path(record.uri)
 

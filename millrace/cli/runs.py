@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -179,9 +179,9 @@ def _folder(task: Task) -> str:
 
 
 def _facts(task: Task) -> str:
-    artifacts = {port: records[0] for port, records in task.outputs.items() if records}
+    artifacts: Mapping[str, Sequence[ArtifactRecord]] = task.outputs
     return task_summary.of(
-        TaskResult(task.name, task.display_name, artifacts=artifacts, parameters=task.results)
+        TaskResult(task.name, task.display_name, artifacts=dict(artifacts), parameters=task.results)
     )
 
 

@@ -36,9 +36,10 @@ _NEVER = frozenset({"digest", "bytes", "seed"})
 def of(task: TaskResult) -> str:
     """Returns the facts of a task on one line, such as `rows 327,346 · columns 12`."""
     found: dict[str, Any] = {}
-    for record in task.artifacts.values():
-        for name, value in record.metadata.items():
-            found.setdefault(name, value)
+    for records in task.artifacts.values():
+        for record in records[:1]:
+            for name, value in record.metadata.items():
+                found.setdefault(name, value)
     found |= task.parameters
     names = [name for name in _FIRST if _is_short(found.get(name))] or sorted(
         name for name, value in found.items() if _is_number(value) and name not in _NEVER

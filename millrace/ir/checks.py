@@ -16,6 +16,12 @@ def check(pipeline: ir.Pipeline) -> None:
         PipelineError: One cannot; the message names the task and the reason.
     """
     try:
+        for name, port in pipeline.root.artifacts.items():
+            if not port.optional:
+                raise PipelineError(
+                    f'the pipeline takes the artifact "{name}" as an input, which no runner can be '
+                    "given: import it with dsl.importer"
+                )
         _dag(pipeline.root, "")
     except PipelineError as error:
         raise PipelineError(f"{pipeline.path}: {error}") from None
@@ -38,25 +44,36 @@ def _dag(component: ir.Component, prefix: str) -> None:
 
 
 def _problems(task: ir.Task, around: ir.Component, dag: ir.Dag) -> Iterator[str]:
-    if task.loop is not None:
-        yield "dsl.ParallelFor cannot be run on this machine yet; a Kubeflow cluster runs it"
     component = task.component
-    for port in (*component.artifacts.values(), *component.output_artifacts.values()):
-        if port.is_list:
-            yield f'"{port.name}" is a list of artifacts, which cannot be handed on yet'
+    items = task.loop.items if task.loop is not None else None
+    if task.loop is not None and isinstance(items, ir.FromInput):
+        inputs = task.artifacts if task.loop.over_artifacts else task.parameters
+        if items.name not in inputs:
+            yield f'its loop is over "{items.name}", which is none of its inputs'
     body = component.body
     for variable in body.env_from_caller if isinstance(body, ir.Container) else ():
         if variable not in os.environ:
             yield f"the cluster gives it ${variable} from a Secret or ConfigMap: set it here too"
+    for mount in body.settings.mounts if isinstance(body, ir.Container) else ():
+        yield f"it mounts a volume of the cluster at {mount.path}, which this machine does not have"
     for name, source in task.parameters.items():
+        if not task.needs(name):
+            continue
         yield from _source(name, source, around.parameters, dag)
     for name, artifact in task.artifacts.items():
         yield from _source(name, artifact, around.artifacts, dag)
     for parameter in component.parameters.values():
-        if parameter.required and parameter.name not in task.parameters:
+        is_item = task.loop is not None and parameter.name == task.loop.item
+        if (
+            parameter.required
+            and parameter.name not in task.parameters
+            and not is_item
+            and task.needs(parameter.name)
+        ):
             yield f'its parameter "{parameter.name}" is given no value'
     for port in component.artifacts.values():
-        if not port.optional and port.name not in task.artifacts:
+        is_item = task.loop is not None and port.name == task.loop.item
+        if not port.optional and port.name not in task.artifacts and not is_item:
             yield f'its input "{port.name}" is not connected'
     if task.condition is not None:
         for name in sorted(task.condition.inputs - task.parameters.keys()):

@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from millrace.errors import ParameterError, PipelineError
+from millrace.ir.text import text_of
 
 _Inputs = Mapping[str, Any]
 _Expression = Callable[[_Inputs], Any]
@@ -39,18 +40,41 @@ _COMPARISONS: dict[str, Callable[[Any, Any], bool]] = {
 }
 
 
-def _text(value: Any) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
+_INT64 = 2**63
+_BOOLEANS = {"true": True, "false": False}
+
+
+def _int(value: Any) -> int:
+    """Converts as CEL does: text must be a whole number, and the result fits 64 bits."""
+    if isinstance(value, bool):
+        raise TypeError("int(bool)")
+    number = int(value) if not isinstance(value, str) else _whole_number(value)
+    if not -_INT64 <= number < _INT64:
+        raise ValueError("out of range")
+    return number
+
+
+def _whole_number(text: str) -> int:
+    if not re.fullmatch(r"[+-]?\d+", text, re.ASCII):
+        raise ValueError(text)
+    return int(text)
 
 
 def _bool(value: Any) -> bool:
-    return {"true": True, "false": False}[value.lower()] if isinstance(value, str) else bool(value)
+    return _BOOLEANS[value.lower()] if isinstance(value, str) else _truth(value)
+
+
+def _truth(value: Any) -> bool:
+    """Returns a truth value; CEL takes nothing else for one."""
+    if not isinstance(value, bool):
+        raise TypeError(f"{value!r} is not a bool")
+    return value
 
 
 _CONVERSIONS: dict[str, Callable[[Any], Any]] = {
-    "int": lambda value: int(float(value)),
+    "int": _int,
     "double": float,
-    "string": _text,
+    "string": text_of,
     "bool": _bool,
 }
 
@@ -94,8 +118,8 @@ class Condition:
         for name in sorted(self.inputs - inputs.keys()):
             raise ParameterError(f'The condition {self} needs "{name}", which has no value.')
         try:
-            return bool(self._expression(inputs))
-        except (TypeError, ValueError, KeyError):
+            return _truth(self._expression(inputs))
+        except (TypeError, ValueError, KeyError, OverflowError):
             values = ", ".join(f"{name} = {inputs[name]!r}" for name in sorted(self.inputs))
             raise ParameterError(
                 f"The condition {self} cannot be evaluated for {values}."
@@ -141,13 +165,21 @@ class _Parser:
         parts = [self._all()]
         while self._take("||"):
             parts.append(self._all())
-        return parts[0] if len(parts) == 1 else lambda inputs: any(part(inputs) for part in parts)
+        return (
+            parts[0]
+            if len(parts) == 1
+            else lambda inputs: any(_truth(part(inputs)) for part in parts)
+        )
 
     def _all(self) -> _Expression:
         parts = [self._comparison()]
         while self._take("&&"):
             parts.append(self._comparison())
-        return parts[0] if len(parts) == 1 else lambda inputs: all(part(inputs) for part in parts)
+        return (
+            parts[0]
+            if len(parts) == 1
+            else lambda inputs: all(_truth(part(inputs)) for part in parts)
+        )
 
     def _comparison(self) -> _Expression:
         left = self._unary()
@@ -159,7 +191,7 @@ class _Parser:
     def _unary(self) -> _Expression:
         if self._take("!"):
             inner = self._unary()
-            return lambda inputs: not inner(inputs)
+            return lambda inputs: not _truth(inner(inputs))
         return self._primary()
 
     def _primary(self) -> _Expression:

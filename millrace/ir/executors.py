@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+import dataclasses
+import json
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from millrace.errors import PipelineError
-from millrace.ir import platform
 from millrace.ir import spec as ir
+from millrace.ir.platform import PlatformSettings
 from millrace.ir.quantity import cpus, duration, memory
 
 Message = Mapping[str, Any]
+_RUNTIME = ("image", "resources")  # what may hold a placeholder that is filled in when a task runs
 
 
 def only(spec: Message, known: Collection[str], what: str) -> None:
-    """Refuses a message with fields that this version does not know."""
+    """Refuse a message with fields that this version does not know."""
     for key in spec:
         if key not in known:
             raise PipelineError(f'{what} has "{key}", which this version of Millrace cannot run')
 
 
 def retry(spec: Message) -> ir.Retry:
-    """Returns when a failed task is tried again."""
+    """Return when a failed task is tried again."""
     return ir.Retry(
         int(spec.get("maxRetryCount", 0)),
         duration(spec.get("backoffDuration", "0s")),
@@ -30,31 +33,45 @@ def retry(spec: Message) -> ir.Retry:
     )
 
 
-def container(label: str, spec: Message, settings: platform.Settings | None) -> ir.Container:
-    """Returns a container with its resources, and with what the platform sets for it."""
-    only(spec, ("image", "command", "args", "env", "resources"), f'the executor "{label}"')
-    resources = spec.get("resources", {})
-    accelerator = resources.get("accelerator", {})
-    settings = settings or platform.Settings()
+def container(label: str, spec: Message, settings: PlatformSettings | None) -> ir.Container:
+    """Return a container with its resources, and with what the platform sets for it."""
+    only(
+        spec,
+        ("image", "command", "args", "env", "resources"),
+        f'the executor "{label}"',
+    )
+    at_runtime = "{{$" in json.dumps([spec.get(name) for name in _RUNTIME])
     return ir.Container(
         spec["image"],
         tuple(spec.get("command", ())),
         tuple(spec.get("args", ())),
         {one["name"]: str(one.get("value", "")) for one in spec.get("env", [])},
-        ir.Resources(
-            cpus(resources.get("resourceCpuRequest") or resources.get("cpuRequest", 0)),
-            cpus(resources.get("resourceCpuLimit") or resources.get("cpuLimit", 0)),
-            memory(resources.get("resourceMemoryRequest") or resources.get("memoryRequest", 0)),
-            memory(resources.get("resourceMemoryLimit") or resources.get("memoryLimit", 0)),
-            int(accelerator.get("resourceCount") or accelerator.get("count", 0)),
-        ),
-        settings.env_from_caller,
-        settings.timeout,
+        ir.Resources() if at_runtime else _resources(spec),
+        settings or PlatformSettings(),
+        {name: spec[name] for name in _RUNTIME if name in spec} if at_runtime else None,
+    )
+
+
+def filled(container: ir.Container, fill: Callable[[Any], Any]) -> ir.Container:
+    """Return a container whose image and resources have their placeholders filled in.
+
+    Args:
+        container: The container.
+        fill: Puts values in place of the placeholders of a JSON value.
+
+    Raises:
+        PipelineError: What a placeholder stands for is no image or quantity.
+    """
+    if container.template is None:
+        return container
+    spec = fill(container.template)
+    return dataclasses.replace(
+        container, image=spec["image"], resources=_resources(spec), template=None
     )
 
 
 def importer(spec: Message) -> ir.Importer:
-    """Returns the import of an artifact that exists already."""
+    """Return the import of an artifact that exists already."""
     uri, kind = spec["artifactUri"], spec["typeSchema"]
     parameter = uri.get("runtimeParameter")
     return ir.Importer(
@@ -63,4 +80,16 @@ def importer(spec: Message) -> ir.Importer:
         kind.get("schemaVersion", "0.0.1"),
         spec.get("metadata", {}),
         bool(spec.get("reimport")),
+    )
+
+
+def _resources(spec: Message) -> ir.Resources:
+    resources = spec.get("resources", {})
+    accelerator = resources.get("accelerator", {})
+    return ir.Resources(
+        cpus(resources.get("resourceCpuRequest") or resources.get("cpuRequest", 0)),
+        cpus(resources.get("resourceCpuLimit") or resources.get("cpuLimit", 0)),
+        memory(resources.get("resourceMemoryRequest") or resources.get("memoryRequest", 0)),
+        memory(resources.get("resourceMemoryLimit") or resources.get("memoryLimit", 0)),
+        int(accelerator.get("resourceCount") or accelerator.get("count", 0)),
     )

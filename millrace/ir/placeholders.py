@@ -8,91 +8,93 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from millrace.artifacts import Artifact
-from millrace.errors import PipelineError
+from millrace.ir.text import text_of
 
 _PLACEHOLDER = re.compile(r"\{\{\$((?:\.(?:(?!\}\}).)*)?)\}\}")
 _PART = re.compile(r"\.(\w+)|\[(?:'([^']*)'|\"([^\"]*)\")\]")
 
 
 def command(
-    parts: Iterable[str], executor_input: Mapping[str, Any], facts: Mapping[str, str]
+    parts: Iterable[str],
+    executor_input: Mapping[str, Any],
+    context: Mapping[str, str],
+    given: Collection[str],
 ) -> list[str]:
-    """Returns a command with its placeholders filled in; a part may become none or several.
+    """Return a command with its placeholders filled in; a part may become none or several.
 
     Args:
         parts: The command and its arguments.
         executor_input: The task's ExecutorInput message.
-        facts: What a placeholder says about run and task, such as `pipeline_job_name`.
-
-    Raises:
-        PipelineError: There is no such placeholder.
+        context: What placeholders say about run and task, such as `pipeline_job_name`.
+        given: The inputs that the task was given, which are present for IfPresent: a default of the
+            component does not count, as in KFP.
     """
     result: list[str] = []
     for part in parts:
         if part.startswith(('{"Concat":', '{"IfPresent":')):
-            result.extend(_structure(json.loads(part), executor_input, facts))
+            result.extend(_structure(json.loads(part), executor_input, context, given))
         else:
-            result.append(fill(part, executor_input, facts))
+            result.append(fill(part, executor_input, context))
     return result
 
 
-def fill(text: str, executor_input: Mapping[str, Any], facts: Mapping[str, str]) -> str:
-    """Returns a text with every placeholder in it filled in."""
+def fill(text: str, executor_input: Mapping[str, Any], context: Mapping[str, str]) -> str:
+    """Return a text with every known placeholder in it filled in; others stay."""
     if "{{$" not in text:
         return text
-    return _PLACEHOLDER.sub(lambda match: _value(match, executor_input, facts), text)
+    return _PLACEHOLDER.sub(lambda match: _value(match, executor_input, context), text)
 
 
-def fill_value(value: Any, executor_input: Mapping[str, Any], facts: Mapping[str, str]) -> Any:
-    """Returns a JSON value with every placeholder in its texts filled in."""
+def fill_value(value: Any, executor_input: Mapping[str, Any], context: Mapping[str, str]) -> Any:
+    """Return a JSON value with every known placeholder in its texts filled in."""
     if isinstance(value, str):
-        return fill(value, executor_input, facts)
+        return fill(value, executor_input, context)
     if isinstance(value, list):
-        return [fill_value(item, executor_input, facts) for item in value]
+        return [fill_value(item, executor_input, context) for item in value]
     if isinstance(value, Mapping):
         return {
-            fill(key, executor_input, facts): fill_value(item, executor_input, facts)
+            fill(key, executor_input, context): fill_value(item, executor_input, context)
             for key, item in value.items()
         }
     return value
 
 
-def text_of(value: Any) -> str:
-    """Returns a value as it stands in a command: text as it is, everything else as JSON."""
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+def _structure(
+    node: Any,
+    executor_input: Mapping[str, Any],
+    context: Mapping[str, str],
+    given: Collection[str],
+) -> list[str]:
+    def inner(part: Any) -> list[str]:
+        return _structure(part, executor_input, context, given)
 
-
-def _structure(node: Any, executor_input: Mapping[str, Any], facts: Mapping[str, str]) -> list[str]:
     if isinstance(node, str):
-        return [fill(node, executor_input, facts)]
+        return [fill(node, executor_input, context)]
     if isinstance(node, list):
-        return [part for item in node for part in _structure(item, executor_input, facts)]
+        return [text for item in node for text in inner(item)]
     if "Concat" in node:
-        return ["".join(_structure(node["Concat"], executor_input, facts))]
+        return ["".join(inner(node["Concat"]))]
     choice = node["IfPresent"]
-    inputs = executor_input.get("inputs", {})
-    given = {**inputs.get("parameterValues", {}), **inputs.get("artifacts", {})}
-    present = given.get(choice["InputName"]) is not None
-    return _structure(choice["Then"] if present else choice.get("Else", []), executor_input, facts)
+    return inner(choice["Then"] if choice["InputName"] in given else choice.get("Else", []))
 
 
 def _value(
-    match: re.Match[str], executor_input: Mapping[str, Any], facts: Mapping[str, str]
+    match: re.Match[str], executor_input: Mapping[str, Any], context: Mapping[str, str]
 ) -> str:
     path = match[1]
     if not path:
         return json.dumps(executor_input, ensure_ascii=False)
     parts = ["".join(part) for part in _PART.findall(path)]
-    if len(parts) == 1 and parts[0] in facts:
-        return facts[parts[0]]
+    if len(parts) == 1 and parts[0] in context:
+        return context[parts[0]]
     try:
         return text_of(_look_up(parts, executor_input))
     except (LookupError, TypeError):
-        raise PipelineError(f"the placeholder {match[0]} cannot be filled in") from None
+        return match[0]  # as KFP's launcher leaves it
 
 
 def _look_up(parts: list[str], executor_input: Mapping[str, Any]) -> Any:

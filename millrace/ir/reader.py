@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,10 +16,12 @@ from millrace.errors import ParameterError, PipelineError, nearest
 from millrace.ir import parameters, platform
 from millrace.ir import spec as ir
 from millrace.ir.condition import Condition
+from millrace.ir.declared import declared
 from millrace.ir.executors import container, importer, only, retry
 from millrace.ir.ordering import ordered
 from millrace.ir.selector import Selector
 from millrace.ir.shape import check_message, check_yaml
+from millrace.ir.text import whole
 
 NEWEST_SCHEMA = (2, 1)
 TYPES = ("STRING", "NUMBER_INTEGER", "NUMBER_DOUBLE", "BOOLEAN", "LIST", "STRUCT")
@@ -72,6 +75,7 @@ class _Reader:
     def __init__(self, spec: _Json, platforms: list[dict[str, Any]]) -> None:
         self._spec = spec
         self._executors: _Json = spec.get("deploymentSpec", {}).get("executors", {})
+        self._documents = platforms
         self._platform = platform.settings(platforms)
         self._components: dict[str, ir.Component] = {}
         self._open: list[str] = []
@@ -84,7 +88,8 @@ class _Reader:
             raise PipelineError("its root is not a DAG of tasks")
         if not _NAME.fullmatch(name := info.get("name") or path.stem):
             raise PipelineError(f"the pipeline's name {name!r} cannot be a folder's")
-        return ir.Pipeline(name, info.get("description", ""), root, path, digest)
+        uses_workspace = platform.uses_workspace(self._documents)
+        return ir.Pipeline(name, info.get("description", ""), root, path, digest, uses_workspace)
 
     def _component(self, name: str) -> ir.Component:
         if name in self._open:
@@ -187,19 +192,20 @@ class _Reader:
                 raise PipelineError(
                     f'it depends on "{other}", which is not there{nearest(other, siblings)}'
                 )
+        component = self._component(spec["componentRef"]["name"])
         return ir.Task(
             name=name,
             display_name=spec.get("taskInfo", {}).get("name") or name,
-            component=self._component(spec["componentRef"]["name"]),
+            component=component,
             parameters=parameters,
             artifacts=artifacts,
             depends=depends,
             condition=Condition.parse(trigger["condition"]) if trigger.get("condition") else None,
             after_failure=trigger.get("strategy") == "ALL_UPSTREAM_TASKS_COMPLETED",
-            cache=bool(caching.get("enableCache", False)),
+            cache=bool(caching.get("enableCache", False)) or _is_cached_by_content(component),
             cache_key=caching.get("cacheKey", ""),
             retry=retry(spec.get("retryPolicy", {})),
-            loop=spec.get("parameterIterator") or spec.get("artifactIterator"),
+            loop=_loop(spec),
         )
 
 
@@ -237,15 +243,6 @@ def _parameter(name: str, spec: _Json) -> ir.Parameter:
     )
 
 
-def whole(value: Any) -> Any:
-    """Turns whole floats back into the integers that they were: protobuf's numbers are doubles."""
-    if isinstance(value, dict):
-        return {key: whole(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [whole(item) for item in value]
-    return int(value) if isinstance(value, float) and value.is_integer() else value
-
-
 def _artifact(name: str, spec: _Json) -> ir.ArtifactPort:
     kind = spec.get("artifactType", {})
     return ir.ArtifactPort(
@@ -275,6 +272,30 @@ def _artifact_source(spec: _Json) -> ir.ArtifactSource:
         return ir.FromInput(spec["componentInputArtifact"])
     source = spec["taskOutputArtifact"]
     return ir.FromTask(source["producerTask"], source["outputArtifactKey"])
+
+
+def _is_cached_by_content(component: ir.Component) -> bool:
+    body = component.body
+    return isinstance(body, ir.Container) and declared((*body.command, *body.args)).cache_by_content
+
+
+def _loop(spec: _Json) -> ir.Loop | None:
+    limit = int(spec.get("iteratorPolicy", {}).get("parallelismLimit", 0))
+    if (iterator := spec.get("artifactIterator")) is not None:
+        items = ir.FromInput(iterator["items"]["inputArtifact"])
+        return ir.Loop(items, iterator["itemInput"], True, limit)
+    if (iterator := spec.get("parameterIterator")) is None:
+        return None
+    where: _Json = iterator["items"]
+    if "raw" not in where:
+        return ir.Loop(ir.FromInput(where["inputParameter"]), iterator["itemInput"], False, limit)
+    try:
+        listed = whole(json.loads(where["raw"]))
+    except ValueError as error:
+        raise PipelineError(f"the items of its loop are not JSON: {error}") from None
+    if not isinstance(listed, list):
+        raise PipelineError(f"the items of its loop must be a list, and are {where['raw'][:80]!r}")
+    return ir.Loop(ir.Constant(listed), iterator["itemInput"], False, limit)
 
 
 def _dag_parameter(spec: _Json) -> tuple[ir.FromTask, ...]:

@@ -14,12 +14,13 @@ _MOST = 1_000_000  # nodes, after every alias stands for a copy of what it names
 
 # The fields of PipelineSpec by what they hold; the rest are objects, or nothing that is read.
 _MAPS = ("components", "executors", "tasks", "parameters", "artifacts")  # of objects, by name
-_FREE = ("defaultValue", "constant", "metadata", "parameterIterator", "artifactIterator")
+_FREE = ("defaultValue", "constant", "metadata")
 _TEXT = {
     *("name", "image", "value", "description", "executorLabel", "parameterType", "cacheKey"),
     *("schemaTitle", "schemaVersion", "condition", "strategy", "runtimeParameter"),
     *("producerTask", "producerSubtask", "outputParameterKey", "outputArtifactKey"),
     *("componentInputParameter", "componentInputArtifact", "parameterExpressionSelector"),
+    *("raw", "inputParameter", "inputArtifact", "itemInput"),
 }
 _TEXTS = ("command", "args", "dependentTasks")
 _OBJECTS = ("env", "artifactSelectors", "parameterSelectors")

@@ -7,11 +7,13 @@ https://github.com/kubeflow/pipelines/blob/master/api/v2alpha1/pipeline_spec.pro
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from millrace.ir.condition import Condition
+from millrace.ir.platform import PlatformSettings
 from millrace.ir.selector import Selector
 
 
@@ -108,15 +110,36 @@ class Resources:
 
 @dataclasses.dataclass(frozen=True)
 class Container:
-    """A command in an image."""
+    """A command in an image.
+
+    Attributes:
+        image: The image.
+        command: The command, with placeholders.
+        args: Its arguments, with placeholders.
+        env: Environment variables with constant values.
+        resources: What it asks for.
+        settings: What the platform configuration adds, such as mounts and secrets.
+        template: The message that image and resources are read from once the task's inputs are
+            known; None if neither holds a placeholder.
+    """
 
     image: str
     command: tuple[str, ...] = ()
     args: tuple[str, ...] = ()
     env: Mapping[str, str] = dataclasses.field(default_factory=dict)
     resources: Resources = dataclasses.field(default_factory=Resources)
-    env_from_caller: tuple[str, ...] = ()
-    timeout: float = 0
+    settings: PlatformSettings = dataclasses.field(default_factory=PlatformSettings)
+    template: Mapping[str, Any] | None = None
+
+    @property
+    def timeout(self) -> float:
+        """Seconds after which it is stopped; 0 sets no limit."""
+        return self.settings.timeout
+
+    @property
+    def env_from_caller(self) -> tuple[str, ...]:
+        """Environment variables that the cluster fills from a Secret or ConfigMap."""
+        return tuple(one.name for one in self.settings.variables)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -149,6 +172,25 @@ class Dag:
     artifact_outputs: Mapping[str, tuple[FromTask, ...]]
     parameter_outputs: Mapping[str, tuple[FromTask, ...]]
 
+    @functools.cached_property
+    def dependents(self) -> Mapping[str, tuple[str, ...]]:
+        """The tasks that wait for each task."""
+        found: dict[str, list[str]] = {name: [] for name in self.tasks}
+        for name, task in self.tasks.items():
+            for other in task.depends:
+                found[other].append(name)
+        return {name: tuple(waiting) for name, waiting in found.items()}
+
+    @functools.cached_property
+    def inputs_used(self) -> frozenset[str]:
+        """The inputs of the DAG that its tasks take; KFP's compiler writes others as well."""
+        return frozenset(
+            source.name
+            for task in self.tasks.values()
+            for name, source in (*task.parameters.items(), *task.artifacts.items())
+            if isinstance(source, FromInput) and task.needs(name)
+        )
+
 
 @dataclasses.dataclass(frozen=True)
 class Component:
@@ -164,7 +206,14 @@ class Component:
 
 @dataclasses.dataclass(frozen=True)
 class Retry:
-    """How often a failed task is tried again, and how many seconds later."""
+    """When a failed task is tried again.
+
+    Attributes:
+        count: How often at most.
+        backoff: Seconds before the first retry.
+        factor: What the wait is multiplied by each time.
+        longest: Seconds from the first failure after which there are no more retries, as in Argo.
+    """
 
     count: int
     backoff: float
@@ -172,8 +221,25 @@ class Retry:
     longest: float
 
     def wait(self, attempt: int) -> float:
-        """Returns the seconds to wait after the attempt of that number; the first is 0."""
+        """Return the seconds to wait after the attempt of that number; the first is 0."""
         return float(min(self.backoff * self.factor**attempt, self.longest))
+
+
+@dataclasses.dataclass(frozen=True)
+class Loop:
+    """How a task is run once for each item of a list (`dsl.ParallelFor`).
+
+    Attributes:
+        items: The list itself, or the input that holds it.
+        item: The input that takes the item.
+        over_artifacts: Whether the items are artifacts.
+        parallelism: How many iterations may run at once; 0 sets no limit.
+    """
+
+    items: Constant | FromInput
+    item: str
+    over_artifacts: bool = False
+    parallelism: int = 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -192,7 +258,7 @@ class Task:
         cache: Whether an earlier result may be taken.
         cache_key: The pipeline author's own key of that result, in place of the fingerprint.
         retry: When a failure is tried again.
-        loop: The iterator of a `dsl.ParallelFor`, as it stands in the file.
+        loop: The list that it is run for the items of, if it is a loop.
     """
 
     name: str
@@ -206,7 +272,15 @@ class Task:
     cache: bool
     cache_key: str
     retry: Retry
-    loop: Mapping[str, Any] | None
+    loop: Loop | None
+
+    def needs(self, name: str) -> bool:
+        """Tell whether anything looks at an input of that name."""
+        if not isinstance(self.component.body, Dag):
+            return True
+        looked_at = self.condition.inputs if self.condition is not None else frozenset()
+        is_listed = self.loop is not None and self.loop.items == FromInput(name)
+        return is_listed or name in looked_at or name in self.component.body.inputs_used
 
 
 @dataclasses.dataclass(frozen=True)
@@ -219,6 +293,7 @@ class Pipeline:
         root: The DAG that is run, as a component whose parameters are the pipeline's.
         path: The file it was read from.
         digest: The SHA-256 of that file.
+        uses_workspace: Whether its tasks share a workspace folder.
     """
 
     name: str
@@ -226,6 +301,7 @@ class Pipeline:
     root: Component
     path: Path
     digest: str
+    uses_workspace: bool = False
 
     @property
     def dag(self) -> Dag:
@@ -234,12 +310,19 @@ class Pipeline:
         return self.root.body
 
     def walk(self) -> Iterator[tuple[str, Task]]:
-        """Yields every task with its path, such as `loop-1/trainer`; a DAG before its tasks."""
-        yield from _walk(self.dag, "")
+        """Yield every task with its path, such as `condition-1/trainer`; a DAG before its tasks."""
+        yield from walk(self.dag)
 
 
-def _walk(dag: Dag, prefix: str) -> Iterator[tuple[str, Task]]:
+def walk(dag: Dag, prefix: str = "", loops: bool = True) -> Iterator[tuple[str, Task]]:
+    """Yield every task of a DAG with its path.
+
+    Args:
+        dag: The DAG.
+        prefix: What the paths begin with.
+        loops: Whether to go into loops, whose tasks are not known before they run.
+    """
     for name, task in dag.tasks.items():
         yield prefix + name, task
-        if isinstance(task.component.body, Dag):
-            yield from _walk(task.component.body, f"{prefix}{name}/")
+        if isinstance(task.component.body, Dag) and (loops or task.loop is None):
+            yield from walk(task.component.body, f"{prefix}{name}/", loops)

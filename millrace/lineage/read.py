@@ -84,10 +84,13 @@ def path(message: pb.Execution, known: Mapping[int, pb.Execution]) -> str:
     while inner is not None and inner.id not in seen:
         seen.add(inner.id)
         name = values.text(inner, "task_name")
+        around = known.get(parent(inner) or 0)
         if "iteration_index" in inner.custom_properties:
             name += f"[{inner.custom_properties['iteration_index'].int_value}]"
+            if around is not None and "iteration_count" in around.custom_properties:
+                around = known.get(parent(around) or 0)  # the loop itself has the same name
         names.append(name)
-        inner = known.get(parent(inner) or 0)
+        inner = around
     return "/".join(name for name in reversed(names) if name)
 
 

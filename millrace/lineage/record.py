@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -123,6 +123,23 @@ class RunRecord:
             self._running[execution.id] = execution
         return int(execution.id)
 
+    def adopt(self, executions: Iterable[pb.Execution]) -> None:
+        """Take over executions that an earlier process has recorded."""
+        with self._lock:
+            self._running.update({execution.id: execution for execution in executions})
+
+    def restart_task(self, execution_id: int) -> None:
+        """Record that a task which this record has taken over is RUNNING again.
+
+        Raises:
+            StoreError: The store cannot be written, or there is no such execution.
+        """
+        execution = self._execution(execution_id)
+        execution.last_known_state = pb.Execution.RUNNING
+        for name in ("error", "finished_at"):
+            execution.custom_properties.pop(name, None)
+        self._put(execution, [])
+
     def finish_task(
         self,
         execution_id: int,
@@ -192,14 +209,16 @@ class RunRecord:
         self._put(execution, self._read(inputs or {}) + made)
         return {port: list(records) for port, records in cached.outputs.items()}
 
-    def finish(self, state: State, error: str = "") -> None:
-        """Records how the run ended.
+    def finish(
+        self, state: State, error: str = "", parameters: Mapping[str, Any] | None = None
+    ) -> None:
+        """Records how the run ended, and the pipeline's own output parameters.
 
         Raises:
             StoreError: The store cannot be written.
         """
         root = self._execution(self.root_id)
-        layout.end(root, state, None, error, {})
+        layout.end(root, state, parameters, error, {})
         self._put(root, [])
 
     def _task(

@@ -6,21 +6,24 @@ import dataclasses
 import json
 import shutil
 import signal
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from millrace.artifacts import Artifact
 from millrace.backends.base import Backend, Ended, Stop, Work
+from millrace.backends.log_reason import reason_in
 from millrace.entrypoint import INTERNAL_ERROR, TERMINATION_LOG, USER_ERROR
-from millrace.errors import StepError
-from millrace.ir import placeholders
+from millrace.errors import DataError, StepError
+from millrace.ir import placeholders, values
 from millrace.ir import spec as ir
+from millrace.ir.text import whole
 from millrace.lineage import redact
 from millrace.lineage.nodes import ArtifactRecord
 from millrace.runner import external
-from millrace.runner.inputs import Inputs, read_text, typed
+from millrace.runner.inputs import Inputs
 from millrace.storage import digest
+from millrace.storage.digest_cache import stamp
 
 LOG = "log.txt"
 _ENDINGS = {"system.HTML": ".html", "system.Markdown": ".md"}
@@ -48,7 +51,7 @@ class Outputs:
     """What an attempt made."""
 
     parameters: dict[str, Any]
-    artifacts: dict[str, ArtifactRecord]
+    artifacts: dict[str, list[ArtifactRecord]]
     peak_memory: int
 
 
@@ -57,40 +60,41 @@ class Attempt:
     """An attempt at a container task.
 
     Attributes:
-        name: The task's path in the pipeline.
+        name: The path of the task instance.
         component: What it runs.
+        container: Its container, with image and resources filled in.
         inputs: What it is given.
         folder: Where its outputs go.
-        facts: What placeholders say about run and task.
+        context: What placeholders say about run and task.
         ours: Whether our entrypoint runs it: then exit code 1 is a user's mistake, and what it
             says of the content of its outputs is so.
     """
 
     name: str
     component: ir.Component
+    container: ir.Container
     inputs: Inputs
     folder: Path
-    facts: Mapping[str, str]
+    context: Mapping[str, str]
     ours: bool
 
     def run(self, backend: Backend, stop: Stop) -> Outputs:
-        """Runs the container once, in a folder with nothing of an earlier attempt.
+        """Run the container once, in a folder with nothing of an earlier attempt.
 
         Raises:
             AttemptError: It failed.
         """
-        container = self.component.body
-        assert isinstance(container, ir.Container)
+        container = self.container
         self._clean()
-        message = self.executor_input()
-        line = placeholders.command((*container.command, *container.args), message, self.facts)
-        places = list(external.mounts(self.inputs.parameters))
-        artifacts = [Artifact(record.uri).path for record in self.inputs.artifacts.values()]
+        declared = external.of(self.component)
+        places = list(external.mounts(declared, self.inputs.parameters))
+        artifacts = list(self._input_paths())
+        before = {path: stamps(path) for path in artifacts}
         ended = backend.run(
             Work(
                 name=self.name,
                 container=container,
-                command=line,
+                command=self.command(),
                 env={**container.env, TERMINATION_LOG: str(self._own("termination"))},
                 folder=self.folder,
                 log=self.folder / LOG,
@@ -99,21 +103,37 @@ class Attempt:
                 stop=stop,
             )
         )
+        for path, was in before.items():
+            if stamps(path) != was:
+                raise AttemptError(
+                    f"It has changed its input {path}: a task may only read its inputs.",
+                    final=True,
+                    peak_memory=ended.peak_memory,
+                )
         if ended.exit_code or ended.reason or stop.asked:
             raise self._failure(ended)
         outputs = self._collect(ended.peak_memory)
         shutil.rmtree(self._own())
+        self._output_file.unlink(missing_ok=True)
         return outputs
 
+    def command(self) -> list[str]:
+        """Return the command with its placeholders filled in."""
+        parts = (*self.container.command, *self.container.args)
+        message = self.executor_input()
+        return placeholders.command(
+            parts, message, self.context, self.inputs.given | self.inputs.artifacts.keys()
+        )
+
     def executor_input(self) -> dict[str, Any]:
-        """Returns KFP's ExecutorInput message."""
+        """Return KFP's ExecutorInput message."""
         component, inputs = self.component, self.inputs
         return {
             "inputs": {
-                "parameterValues": dict(inputs.parameters),
+                "parameterValues": whole(dict(inputs.parameters)),
                 "artifacts": {
-                    name: {"artifacts": [_message(record)]}
-                    for name, record in inputs.artifacts.items()
+                    name: {"artifacts": [self._message(record) for record in records]}
+                    for name, records in inputs.artifacts.items()
                 },
             },
             "outputs": {
@@ -134,8 +154,29 @@ class Attempt:
                     }
                     for name, port in component.output_artifacts.items()
                 },
-                "outputFile": str(self._own("output.json")),
+                "outputFile": str(self._output_file),
             },
+        }
+
+    @property
+    def _output_file(self) -> Path:
+        """Where the ExecutorOutput goes: `dsl.get_uri()` of KFP names what lies beside it."""
+        return self.folder / "executor_output.json"
+
+    def _input_paths(self) -> Iterator[Path]:
+        for records in self.inputs.artifacts.values():
+            for record in records:
+                yield Artifact(record.uri).path
+
+    def _message(self, record: ArtifactRecord) -> dict[str, Any]:
+        metadata = record.metadata
+        if not self.ours:  # they did not say it, and would see it beside what they did say
+            metadata = {key: value for key, value in metadata.items() if key not in digest.METADATA}
+        return {
+            "name": record.name,
+            "uri": record.uri,
+            "metadata": metadata,
+            "type": _type(record.schema_title, record.schema_version),
         }
 
     def _output(self, port: ir.ArtifactPort) -> Path:
@@ -146,10 +187,11 @@ class Attempt:
         return self.folder.joinpath(_OWN, *parts)
 
     def _clean(self) -> None:
-        """Removes what an earlier attempt left, except its log."""
-        for port in self.component.output_artifacts.values():
-            _remove(self._output(port))
-        _remove(self._own())
+        """Remove what an earlier attempt left, except its log."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        for path in self.folder.iterdir():
+            if path.name != LOG:
+                _remove(path)
         self._own("parameters").mkdir(parents=True)
 
     def _failure(self, ended: Ended) -> AttemptError:
@@ -166,7 +208,7 @@ class Attempt:
         return AttemptError(message, final, ended.peak_memory)
 
     def _collect(self, peak_memory: int) -> Outputs:
-        path = self._own("output.json")
+        path = self._output_file
         if self.ours and not path.exists():
             raise AttemptError(
                 "its code ended the process, with exit code 0, before the step was done",
@@ -178,7 +220,7 @@ class Attempt:
             return Outputs(
                 self._parameters(output.get("parameterValues", {})),
                 {
-                    name: self._artifact(port, (said.get(name) or {}).get("artifacts") or [{}])
+                    name: self._artifacts(port, (said.get(name) or {}).get("artifacts") or [{}])
                     for name, port in self.component.output_artifacts.items()
                 },
                 peak_memory,
@@ -187,35 +229,46 @@ class Attempt:
             raise AttemptError(f"its output is not KFP's ExecutorOutput: {error}") from error
 
     def _parameters(self, said: Mapping[str, Any]) -> dict[str, Any]:
-        values: dict[str, Any] = {}
+        """Return the output parameters: what the ExecutorOutput says wins over the files."""
+        found: dict[str, Any] = {}
         for name, parameter in self.component.output_parameters.items():
             file = self._own("parameters", name)
-            if file.is_file():
-                values[name] = read_text(parameter, file.read_text(encoding="utf-8"))
-            elif name in said:
-                values[name] = typed(parameter, said[name])
+            if name in said:
+                found[name] = values.whole_within(values.typed(parameter, said[name]))
+            elif file.is_file():
+                found[name] = values.parsed(parameter, file.read_text(encoding="utf-8"))
             elif not parameter.optional:
                 raise AttemptError(f'it did not write its output parameter "{name}"')
-        return values
+        return found
 
-    def _artifact(self, port: ir.ArtifactPort, said: list[dict[str, Any]]) -> ArtifactRecord:
-        uri = said[0].get("uri") or str(self._output(port))
-        metadata = dict(said[0].get("metadata") or {})
+    def _artifacts(self, port: ir.ArtifactPort, said: list[dict[str, Any]]) -> list[ArtifactRecord]:
+        said = said if port.is_list else said[:1]
+        return [self._artifact(port, one) for one in said]
+
+    def _artifact(self, port: ir.ArtifactPort, said: dict[str, Any]) -> ArtifactRecord:
+        uri = said.get("uri") or str(self._output(port))
+        path = Artifact(uri).path
+        custom = said.get("customPath") or said.get("custom_path")
+        if custom and Path(custom) != path and Path(custom).exists():
+            _remove(path)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            shutil.move(custom, path)
+        metadata = dict(said.get("metadata") or {})
         if not self.ours:  # our entrypoint has computed the digest; others may mean anything by it
             metadata = {key: value for key, value in metadata.items() if key not in digest.METADATA}
-            path = Artifact(uri).path
             if "://" not in uri and path.exists():
                 metadata |= digest.of(path).metadata()
         return ArtifactRecord(port.name, uri, port.schema_title, port.schema_version, metadata)
 
 
-def _message(record: ArtifactRecord) -> dict[str, Any]:
-    return {
-        "name": record.name,
-        "uri": record.uri,
-        "metadata": record.metadata,
-        "type": _type(record.schema_title, record.schema_version),
-    }
+def stamps(path: Path) -> Any:
+    """Return what changes when a file, or a file of a folder, is written to; None if it is gone."""
+    try:
+        if not path.is_dir():
+            return stamp(path.stat())
+        return {found: stamp(found.stat()) for found in digest.files(path)}
+    except (OSError, DataError):
+        return None
 
 
 def _type(title: str, version: str) -> dict[str, str]:
@@ -236,9 +289,7 @@ def _of_exit_code(code: int, log: Path) -> str:
         return f"it was ended by {_SIGNALS[-code]}"
     if code < 0:  # no signal: a container has ended with 255, say, of its own will
         code = 128 - code
-    last = ""
-    if log.is_file():
-        lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-        last = f": {lines[-1].strip()}" if lines else ""
+    why = reason_in(log) if log.is_file() else ""
+    last = f": {why}" if why else ""
     kind = " (an error of its own)" if code == INTERNAL_ERROR else ""
     return f"it ended with exit code {code}{kind}{last}"

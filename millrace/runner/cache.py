@@ -17,53 +17,65 @@ from millrace.ir import spec as ir
 from millrace.lineage import redact
 from millrace.lineage.nodes import ArtifactRecord, CachedTask
 from millrace.runner import external
+from millrace.runner.inputs import Inputs
 from millrace.storage import paths
 from millrace.storage.digest_cache import DigestCache
 
-VERSION = 1
+VERSION = 2
+Parts = Mapping[str, str]
+_SHORT = 12  # hexadecimal digits of a part that are recorded, to tell what has changed
 
 
-def fingerprint(
+def parts(
     component: ir.Component,
+    container: ir.Container,
     code: Mapping[str, str],
-    parameters: Mapping[str, Any],
+    inputs: Inputs,
     contents: external.Contents,
-    artifacts: Mapping[str, ArtifactRecord],
-) -> str:
-    """Returns the fingerprint of a container task.
+) -> Parts:
+    """Return the digest of each thing that the result of a container task follows from.
 
     Args:
         component: What it runs.
+        container: Its container, with image filled in.
         code: What the runner knows of the code: digests of sources and libraries, or of the image.
-        parameters: Its parameters, defaults included.
-        contents: What those of them that name something stand for, instead of their values.
-        artifacts: The artifacts it reads.
+        inputs: Its parameters, defaults included, and the artifacts it reads.
+        contents: What those parameters that name something stand for, instead of their values.
     """
-    container = component.body
-    assert isinstance(container, ir.Container)
-    return _sha256(
-        {
-            "version": VERSION,
-            "image": container.image,
-            "command": container.command,
-            "args": container.args,
-            "env": dict(container.env),
-            "code": dict(code),
-            "parameters": {
-                name: contents[name].identity if name in contents else {"value": value}
-                for name, value in parameters.items()
-            },
-            "inputs": {name: identity(record) for name, record in artifacts.items()},
-            "outputs": [
-                *((port.name, port.schema_title) for port in component.output_artifacts.values()),
-                *((one.name, one.type) for one in component.output_parameters.values()),
-            ],
-        }
-    )
+    found: dict[str, Any] = {
+        "format": VERSION,
+        "image": container.image,
+        "command": [container.command, container.args],
+        "environment": dict(container.env),
+        "outputs": [
+            *((port.name, port.schema_title) for port in component.output_artifacts.values()),
+            *((one.name, one.type) for one in component.output_parameters.values()),
+        ],
+    }
+    found |= {f"code, {name}": value for name, value in code.items()}
+    found |= {
+        f"parameter {name}": contents[name].identity if name in contents else {"value": value}
+        for name, value in inputs.parameters.items()
+    }
+    found |= {
+        f"input {name}": [identity(record) for record in records]
+        for name, records in inputs.artifacts.items()
+    }
+    return {name: _sha256(value) for name, value in found.items()}
+
+
+def fingerprint(found: Parts) -> str:
+    """Return the fingerprint of a container task."""
+    return _sha256(dict(found))
+
+
+def short(found: Parts) -> dict[str, str]:
+    """Return parts as lineage keeps them, to tell later what has changed."""
+    return {name: value[:_SHORT] for name, value in found.items()}
 
 
 def of_import(record: ArtifactRecord) -> str:
-    """Returns the fingerprint of an imported artifact."""
+    """Return the fingerprint of an imported artifact."""
     return _sha256(
         {
             "version": VERSION,
@@ -74,40 +86,40 @@ def of_import(record: ArtifactRecord) -> str:
     )
 
 
-def of_key(key: str) -> str:
-    """Returns the fingerprint that a pipeline's author chose."""
-    return _sha256({"version": VERSION, "key": key})
+def of_key(component: str, key: str) -> str:
+    """Return the fingerprint that a pipeline's author chose for a component, as KFP forms it."""
+    return hashlib.sha256(f"{component}\0{key}".encode()).hexdigest()
 
 
 def identity(record: ArtifactRecord) -> list[str]:
-    """Returns what tells an artifact from another: its type and content, or else its address."""
+    """Return what tells an artifact from another: its type and content, or else its address."""
     known = record.metadata.get("digest")
     return [record.schema_title, f"sha256:{known}" if known else record.uri]
 
 
-def is_whole(cached: CachedTask, memo: DigestCache) -> bool:
-    """Tells whether all that a task made before is known, and still there as it was recorded."""
+def is_whole(cached: CachedTask, digests: DigestCache) -> bool:
+    """Tell whether all that a task made before is known, and still there as it was recorded."""
     if f'"{redact.HIDDEN}"' in json.dumps(cached.parameters):
         return False
     return all(
-        _is_there(record.uri, str(record.metadata["digest"]), memo)
-        and _is_there(str(record.metadata.get("pushed_destination") or ""), "", memo)
+        _is_there(record.uri, str(record.metadata["digest"]), digests)
+        and _is_there(str(record.metadata.get("pushed_destination") or ""), "", digests)
         for records in cached.outputs.values()
         for record in records
         if "digest" in record.metadata
     )
 
 
-def _is_there(uri: str, recorded: str, memo: DigestCache) -> bool:
+def _is_there(uri: str, recorded: str, digests: DigestCache) -> bool:
     path = Path(paths.local(uri))
     if not uri or not path.is_absolute():
         return True  # a remote object, or nothing
     try:
-        return path.exists() and (not recorded or memo.artifact(path)["digest"] == recorded)
+        return path.exists() and (not recorded or digests.artifact(path)["digest"] == recorded)
     except (DataError, OSError):
         return False
 
 
-def _sha256(parts: Mapping[str, Any]) -> str:
-    text = json.dumps(parts, sort_keys=True)  # ASCII: the name of a file may be no valid text
+def _sha256(value: Any) -> str:
+    text = json.dumps(value, sort_keys=True)  # ASCII: the name of a file may be no valid text
     return hashlib.sha256(text.encode()).hexdigest()

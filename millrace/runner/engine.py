@@ -1,198 +1,312 @@
 """Runs tasks side by side: each as soon as what it needs is there, and the machine has room.
 
-One thread decides; tasks that look something up, run or wait have a thread of their own, and report
-to it. A task is first looked up in the cache, and waits for cores and memory only if it must run.
-
-`Engine._open` is the one place where a DAG is opened: a `dsl.ParallelFor` would open its own once
-for each item.
+One thread decides; what looks something up, runs or waits does so in a thread of a pool, and
+reports to it. A task is first looked up in the cache, and waits for cores and memory only if it
+must run. DAGs open and loops start their iterations as they are reached, so a run holds no more
+than what is open.
 """
 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import queue
-import threading
 import time
-from collections.abc import Callable, Mapping
+from collections import deque
+from collections.abc import Callable, Iterator, MutableMapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from millrace.ir import placeholders
 from millrace.ir import spec as ir
-from millrace.runner.graph import Node, Outcome, Scope
-from millrace.runner.inputs import Inputs, TaskContext, resolve
+from millrace.ir.executors import filled
+from millrace.runner.graph import DagInstance, Iterations, Outcome, TaskInstance
+from millrace.runner.inputs import Inputs, TaskContext, items, iteration, resolve
 from millrace.runner.resources import ResourcePool
 from millrace.runner.result import State, TaskResult
+from millrace.runner.selection import Selection
 from millrace.runner.task import TaskRunner
 
 Events = queue.SimpleQueue[Callable[[], None]]
+
+_LOOKUPS, _RUNS = 4, 256  # threads
+_OPEN = 64  # iterations of a loop that are open at once; cores are fewer, and memory stays flat
 
 
 class Engine:
     """Runs one pipeline once.
 
     Args:
-        runner: Does what a task is about.
-        room: Cores and memory.
-        results: How far each task is, by path; kept up to date.
+        runner: Looks tasks up, runs and records them.
+        pool: Cores and memory.
+        results: How far each task is, by path; kept up to date, and added to as DAGs open.
         changed: Called whenever a task's state has changed.
         events: What the deciding thread is to do next. One that raises KeyboardInterrupt stops the
             run; it comes this way, so that it stops nothing half-way.
+        selection: Which tasks are asked for.
+        fail_fast: Whether nothing new is started after a failure, as on a cluster with Argo.
     """
 
     def __init__(
         self,
         runner: TaskRunner,
-        room: ResourcePool,
-        results: Mapping[str, TaskResult],
+        pool: ResourcePool,
+        results: MutableMapping[str, TaskResult],
         changed: Callable[[TaskResult], None],
         events: Events,
+        selection: Selection,
+        fail_fast: bool = False,
     ) -> None:
+        self._selection = selection
         self._runner = runner
-        self._room = room
+        self._pool = pool
         self._results = results
         self._changed = changed
         self._events = events
-        self._missed: list[Node] = []  # not in the cache, waiting for room
+        self._fail_fast = fail_fast
+        self._failed = ""  # the first task that failed
+        self._ready: deque[TaskInstance] = deque()
+        self._waiting = _Queue()
         self._busy = 0
         self._stopping = False
+        self._lookups = ThreadPoolExecutor(_LOOKUPS, "look-up")
+        self._runs = ThreadPoolExecutor(_RUNS, "task")
 
     def run(self, component: ir.Component, given: Inputs) -> Outcome:
-        """Runs the DAG of a component to its end.
+        """Run the DAG of a component to its end.
 
         Raises:
             KeyboardInterrupt: The run was interrupted. As with whatever else is raised here, every
                 task has been stopped, and recorded if the store still takes it.
         """
+        root = DagInstance(component, given)
         try:
-            root = self._open(Scope(component, given))
-            self._start_missed()
+            self._open(root)
+            self._proceed()
             while self._busy:
                 self._events.get()()
-                self._start_missed()
+                self._proceed()
         except BaseException:
             self._cancel()
             raise
+        finally:
+            self._lookups.shutdown(wait=False)
+            self._runs.shutdown(wait=False)
         return root.outcome
 
-    def _open(self, scope: Scope) -> Scope:
-        """Begins the tasks of a DAG that wait for nothing."""
-        for name, task in scope.dag.tasks.items():
-            scope.nodes[name] = Node(task, scope, self._results[scope.path + name])
-        self._advance(scope)
-        return scope
+    def _proceed(self) -> None:
+        """Decide on every task that waits for nothing more, and run what there is room for."""
+        while self._ready:
+            self._decide(self._ready.popleft())
+        for one in self._waiting.fitting(self._pool):
+            one.result.started = time.monotonic()
+            self._set(one, State.RUNNING)
+            self._spawn(self._runs, one, self._runner.run, self._ran)
 
-    def _advance(self, scope: Scope) -> None:
-        """Begins the tasks whose upstream tasks have ended; ends the DAG when all have."""
-        for node in scope.nodes.values():  # in an order in which a task comes after what it needs
-            upstream = [scope.nodes[name].result for name in node.task.depends]
-            if node.begun or not all(one.state.ended for one in upstream):
-                continue
-            node.begun = True
-            bad = next((one for one in upstream if not one.state.good), None)
-            if bad is not None and not node.task.after_failure:
-                self._skip(node, _why_skipped(bad))
-            else:
-                self._begin(node)
-        owner = scope.owner
-        if scope.ended and owner is not None and not owner.result.state.ended:
-            outcome = scope.outcome
-            self._runner.finish_dag(scope, outcome)
-            self._end(owner, outcome)
+    def _open(self, dag: DagInstance) -> None:
+        """Make the task instances of a DAG; those that wait for nothing are ready."""
+        dag.unfinished = len(dag.body.tasks)
+        for name, task in dag.body.tasks.items():
+            result = self._result(task, dag.path + name)
+            dag.tasks[name] = TaskInstance(task, dag, result)
+            dag.waiting[name] = len(task.depends)
+            if not task.depends:
+                self._ready.append(dag.tasks[name])
 
-    def _begin(self, node: Node) -> None:
-        """Finds the inputs of a task and does what they call for."""
-        node.result.started = time.monotonic()
+    def _result(self, task: ir.Task, path: str) -> TaskResult:
+        if path not in self._results:
+            self._results[path] = TaskResult(
+                path, task.display_name, is_dag=isinstance(task.component.body, ir.Dag)
+            )
+        return self._results[path]
+
+    def _decide(self, one: TaskInstance) -> None:
+        """Begin or skip a task whose upstream tasks have ended, or an iteration."""
+        upstream = () if one.loop else (one.dag.tasks[name].result for name in one.task.depends)
+        bad = next((result for result in upstream if not result.state.good), None)
+        if one.result.path in self._selection.skipped:
+            self._skip(one, f"not asked for: {self._selection.why}")
+        elif one.task.after_failure:
+            self._begin(one)
+        elif bad is not None and bad.state is State.PLANNED:
+            self._plan(one, f"it needs what {bad.path} makes")
+        elif bad is not None:
+            self._skip(one, _why_skipped(bad))
+        elif self._fail_fast and self._failed:
+            self._skip(one, f"{self._failed} failed")
+        else:
+            self._begin(one)
+
+    def _begin(self, one: TaskInstance) -> None:
+        """Find the inputs of a task, and do what they call for."""
+        one.result.started = time.monotonic()
         try:
-            node.inputs = resolve(node.task, self._around(node))
-            condition = node.task.condition
-            if condition is not None and not condition.holds(node.inputs.parameters):
-                self._skip(node, f"its condition is false: {condition}")
+            if one.inputs is None:
+                one.inputs = resolve(one.task, self._context(one))
+            condition = None if one.loop else one.task.condition
+            if condition is not None and not condition.holds(one.inputs.parameters):
+                self._skip(one, f"its condition is false: {condition}")
                 return
+            if one.is_loop:
+                one.iterations = Iterations(items(one.task, one.inputs))
+            elif isinstance(one.task.component.body, ir.Container):
+                one.container = filled(one.task.component.body, self._filler(one))
         except Exception as error:
-            self._finish(node, self._runner.broken(node, error))
+            self._end(one, self._runner.broken(one, error))
             return
-        if node.is_dag:
-            self._set(node, State.RUNNING)
-            execution = self._runner.start_dag(node)
-            self._open(Scope(node.task.component, node.inputs, node, execution))
+        if one.is_loop:
+            self._start_loop(one)
+        elif one.is_dag:
+            self._set(one, State.RUNNING)
+            self._runner.start_dag(one)
+            self._open(DagInstance(one.task.component, one.inputs, one))
         else:
-            self._spawn(node, self._runner.look_up, self._looked_up)
+            self._spawn(self._lookups, one, self._runner.look_up, self._looked_up)
 
-    def _looked_up(self, node: Node, outcome: Outcome | None) -> None:
+    def _start_loop(self, loop: TaskInstance) -> None:
+        assert loop.iterations is not None
+        loop.result.iterations = len(loop.iterations.items)
+        self._set(loop, State.RUNNING)
+        self._runner.start_dag(loop)
+        self._start_iterations(loop)
+
+    def _start_iterations(self, loop: TaskInstance) -> None:
+        """Start as many iterations as may run at once; end the loop when all have ended."""
+        iterations, task = loop.iterations, loop.task
+        assert iterations is not None
+        assert task.loop is not None
+        assert loop.inputs is not None
+        limit = min(task.loop.parallelism or _OPEN, _OPEN)
+        stopped = self._fail_fast and bool(self._failed)
+        while iterations.running < limit and iterations.started < len(iterations.items):
+            if stopped:
+                break
+            index = iterations.started
+            iterations.started += 1
+            iterations.running += 1
+            result = self._result(task, f"{loop.result.path}[{index}]")
+            one = TaskInstance(task, loop.dag, result, loop, index)
+            one.inputs = iteration(task, loop.inputs, iterations.items[index])
+            self._ready.append(one)
+        if not iterations.running:
+            outcome = iterations.outcome(task.component)
+            self._runner.finish_dag(loop, outcome)
+            self._end(loop, outcome)
+
+    def _looked_up(self, one: TaskInstance, outcome: Outcome | None) -> None:
         if outcome is None:
-            self._missed.append(node)
+            self._waiting.put(one)
         else:
-            self._end(node, outcome)
+            self._end(one, outcome)
 
-    def _start_missed(self) -> None:
-        """Runs what there is room for, in the order in which it came."""
-        for node in list(self._missed):
-            if self._room.take(node.resources):
-                self._missed.remove(node)
-                node.result.started = time.monotonic()
-                self._set(node, State.RUNNING)
-                self._spawn(node, self._runner.run, self._ran)
-
-    def _ran(self, node: Node, outcome: Outcome) -> None:
-        self._room.give_back(node.resources)
-        self._end(node, outcome)
+    def _ran(self, one: TaskInstance, outcome: Outcome) -> None:
+        self._pool.give_back(one.resources)
+        self._end(one, outcome)
 
     def _spawn(
-        self, node: Node, work: Callable[[Node], Any], then: Callable[[Node, Any], None]
+        self,
+        threads: ThreadPoolExecutor,
+        one: TaskInstance,
+        work: Callable[[TaskInstance], Any],
+        then: Callable[[TaskInstance, Any], None],
     ) -> None:
-        """Does some work of a task in a thread, and goes on with what came of it in this one."""
+        """Do some work of a task in a thread, and go on with what came of it in this one."""
 
         def target() -> None:
             try:
-                outcome = work(node)
+                outcome = work(one)
             except BaseException as error:  # nobody else would hear that this thread has ended
-                outcome = self._runner.broken(node, error)
-            self._events.put(lambda: self._came_back(node, outcome, then))
+                outcome = self._runner.broken(one, error)
+            self._events.put(lambda: self._came_back(one, outcome, then))
 
         self._busy += 1
-        threading.Thread(target=target, name=node.result.path, daemon=True).start()
+        threads.submit(target)
 
-    def _came_back(self, node: Node, outcome: Any, then: Callable[[Node, Any], None]) -> None:
+    def _came_back(self, one: TaskInstance, outcome: Any, then: Callable[..., None]) -> None:
         self._busy -= 1
         if not self._stopping:
-            then(node, outcome)
+            then(one, outcome)
 
-    def _end(self, node: Node, outcome: Outcome) -> None:
-        self._finish(node, outcome)
-        self._advance(node.scope)
-
-    def _finish(self, node: Node, outcome: Outcome) -> None:
-        result = node.result
+    def _end(self, one: TaskInstance, outcome: Outcome) -> None:
+        """Take in how a task has ended, and go on with what waited for it."""
+        result = one.result
         result.artifacts, result.parameters = dict(outcome.artifacts), dict(outcome.parameters)
         result.error = outcome.error
         result.seconds = time.monotonic() - result.started
-        self._set(node, outcome.state)
+        if outcome.state is State.FAILED and not self._failed:
+            self._failed = result.path
+        self._set(one, outcome.state)
+        if one.loop is not None:
+            self._iteration_ended(one, outcome)
+        else:
+            self._task_ended(one)
 
-    def _skip(self, node: Node, why: str) -> None:
-        """Leaves out a task, and the tasks in it."""
-        path = node.result.path
-        for other in self._results.values():
-            if other.path.startswith(f"{path}/"):
-                other.error, other.state = why, State.SKIPPED
-        node.result.error = why
-        self._set(node, State.SKIPPED)
+    def _iteration_ended(self, one: TaskInstance, outcome: Outcome) -> None:
+        loop = one.loop
+        assert loop is not None
+        assert loop.iterations is not None
+        assert one.index is not None
+        loop.iterations.outcomes[one.index] = outcome
+        loop.iterations.running -= 1
+        loop.result.iterations_ended += 1
+        self._start_iterations(loop)
 
-    def _set(self, node: Node, state: State) -> None:
-        node.result.state = state
-        self._changed(node.result)
+    def _task_ended(self, one: TaskInstance) -> None:
+        dag = one.dag
+        dag.unfinished -= 1
+        for name in dag.body.dependents[one.task.name]:
+            dag.waiting[name] -= 1
+            if not dag.waiting[name]:
+                self._ready.append(dag.tasks[name])
+        if not dag.unfinished and dag.owner is not None:
+            outcome = dag.outcome
+            self._runner.finish_dag(dag.owner, outcome)
+            self._end(dag.owner, outcome)
 
-    def _around(self, node: Node) -> TaskContext:
-        results = {name: one.result for name, one in node.scope.nodes.items()}
+    def _skip(self, one: TaskInstance, why: str) -> None:
+        """Leave out a task, and the tasks in it."""
+        for path, _ in self._inner(one):
+            self._results[path].error = why
+            self._results[path].state = State.SKIPPED
+        self._end(one, Outcome(State.SKIPPED, error=why))
+
+    def _plan(self, one: TaskInstance, why: str) -> None:
+        """Leave a task to be run, as a dry run does, and the tasks in it."""
+        for path, _ in self._inner(one):
+            self._results[path].state = State.PLANNED
+        self._end(one, Outcome(State.PLANNED, error=why))
+
+    def _inner(self, one: TaskInstance) -> Iterator[tuple[str, ir.Task]]:
+        """Yield the tasks within a DAG that are known before it opens."""
+        body = one.task.component.body
+        if isinstance(body, ir.Dag):
+            for path, task in ir.walk(body, f"{one.result.path}/", loops=False):
+                if path in self._results:
+                    yield path, task
+
+    def _set(self, one: TaskInstance, state: State) -> None:
+        one.result.state = state
+        self._changed(one.result)
+
+    def _context(self, one: TaskInstance) -> TaskContext:
+        tasks = one.dag.tasks
         return TaskContext(
-            node.scope.given,
-            lambda task, output: results[task].parameters.get(output, ir.MISSING),
-            lambda task, output: results[task].artifacts.get(output),
-            lambda task: self._runner.final_status(results[task]),
-            self._runner.facts(node),
+            one.dag.given,
+            lambda task, output: tasks[task].result.parameters.get(output, ir.MISSING),
+            lambda task, output: tasks[task].result.artifacts.get(output),
+            lambda task: self._runner.final_status(tasks[task]),
+            self._runner.placeholders(one),
             self._runner.folders,
         )
 
+    def _filler(self, one: TaskInstance) -> Callable[[Any], Any]:
+        assert one.inputs is not None
+        message = {"inputs": {"parameterValues": dict(one.inputs.parameters)}, "outputs": {}}
+        context = self._runner.placeholders(one)
+        return lambda value: placeholders.fill_value(value, message, context)
+
     def _cancel(self) -> None:
-        """Stops what is running, and waits until each thread has recorded how its task ended."""
+        """Stop what is running, and wait until each thread has recorded how its task ended."""
         self._stopping = True
         self._runner.stop.ask()
         while self._busy:
@@ -203,6 +317,28 @@ class Engine:
                 result.state = State.CANCELED
                 result.seconds = time.monotonic() - result.started if result.started else 0.0
         self._runner.cancel_dags()
+
+
+class _Queue:
+    """Tasks that wait for cores and memory, first come, first served among those that fit."""
+
+    def __init__(self) -> None:
+        self._numbers = itertools.count()
+        self._lines: dict[ir.Resources, deque[tuple[int, TaskInstance]]] = {}
+
+    def put(self, one: TaskInstance) -> None:
+        """Add a task."""
+        line = self._lines.setdefault(one.resources, deque())
+        line.append((next(self._numbers), one))
+
+    def fitting(self, pool: ResourcePool) -> Iterator[TaskInstance]:
+        """Yield the tasks that there is room for, which is taken from the pool."""
+        for resources in sorted(self._lines, key=lambda key: self._lines[key][0][0]):
+            line = self._lines[resources]
+            while line and pool.take(resources):
+                yield line.popleft()[1]
+            if not line:
+                del self._lines[resources]
 
 
 def _why_skipped(upstream: TaskResult) -> str:

@@ -1,6 +1,7 @@
-"""Parameters that name what is outside: `*_uri` and `*_file` are read, `*_destination` is written.
+"""Data outside of the pipeline that steps declare to read, import or write.
 
-The cache knows what is read by its content, not by its name; containers get it mounted.
+The cache knows what is read by its content, not by its name; containers get it mounted. Only
+parameters that a step declares count: what other people's components read is not guessed at.
 """
 
 from __future__ import annotations
@@ -13,34 +14,69 @@ from typing import Any, TypeAlias
 
 from millrace.artifacts import Dataset
 from millrace.backends.sources import Sources
+from millrace.ir import spec as ir
+from millrace.ir.declared import Declared, declared
 from millrace.lineage.nodes import ArtifactRecord
 from millrace.storage import external_files
 from millrace.storage.digest import Digest
 from millrace.storage.digest_cache import DigestCache
 from millrace.storage.paths import expanded, is_file, is_folder, local
 
-_READ, _WRITTEN = ("_uri", "_file"), ("_destination",)
 _MODULE = "module"
 
 
-def is_read(name: str) -> bool:
-    """Tells whether a parameter of that name says what to read."""
-    return name.endswith(_READ)
+def of(component: ir.Component) -> Declared:
+    """Return what a component declares; nothing unless it is a step of ours."""
+    body = component.body
+    return declared((*body.command, *body.args)) if isinstance(body, ir.Container) else Declared()
 
 
-def is_written(name: str) -> bool:
-    """Tells whether a parameter of that name says where to write."""
-    return name.endswith(_WRITTEN)
+def root_parameters(pipeline: ir.Pipeline) -> Declared:
+    """Return which of a pipeline's parameters are handed on to declared ones of its steps."""
+    found: dict[str, set[str]] = {"reads": set(), "modules": set(), "writes": set()}
+
+    def follow(dag: ir.Dag, names: Mapping[str, str]) -> None:
+        """Follow the root's parameters, which tasks of the DAG know by other names."""
+        for task in dag.tasks.values():
+            handed = {
+                name: names[source.name]
+                for name, source in task.parameters.items()
+                if isinstance(source, ir.FromInput) and source.name in names
+            }
+            if isinstance(task.component.body, ir.Dag):
+                follow(task.component.body, handed)
+            for field, known in found.items():
+                known |= {
+                    handed[name] for name in getattr(of(task.component), field) if name in handed
+                }
+
+    follow(pipeline.dag, {name: name for name in pipeline.root.parameters})
+    reads, modules, writes = (tuple(sorted(names)) for names in found.values())
+    return Declared(reads, modules, writes)
 
 
-def absolute(name: str, value: Any, folders: tuple[Path, ...]) -> Any:
-    """Returns a value with a relative local path made absolute.
+def absolute(
+    names: Declared, parameters: Mapping[str, Any], folders: Mapping[str, tuple[Path, ...]]
+) -> dict[str, Any]:
+    """Return parameters with the relative local paths in declared ones made absolute.
 
-    It is looked for in the folders in turn, and taken to be in the last if none has it. A `*_file`
-    may also be the dotted name of a module, which stays as it is.
+    A path is looked for in folders in turn, and taken to be in the last if none has it. A module
+    may also be a dotted name, which stays as it is.
+
+    Args:
+        names: What is declared.
+        parameters: The parameters.
+        folders: Where each parameter's path may be relative to.
     """
-    if not isinstance(value, str) or not value or not (is_read(name) or is_written(name)):
-        return value
+    result = dict(parameters)
+    for name in (*names.reads, *names.modules, *names.writes):
+        value = result.get(name)
+        if isinstance(value, str) and value:
+            result[name] = _absolute(value, name in names.modules, folders[name])
+    return result
+
+
+def _absolute(value: str, is_module: bool, folders: tuple[Path, ...]) -> str:
     value = local(value)
     if "://" in value or "{{$" in value:
         return value
@@ -48,7 +84,7 @@ def absolute(name: str, value: Any, folders: tuple[Path, ...]) -> Any:
     for folder in folders:
         if external_files.matches(folder / path):
             return os.path.normpath(folder / path)
-    if name.endswith("_file") and not value.endswith(".py") and "/" not in value:
+    if is_module and not value.endswith(".py") and "/" not in value:
         return value
     return os.path.normpath(folders[-1] / path)
 
@@ -77,38 +113,44 @@ Contents: TypeAlias = Mapping[str, Content]
 
 
 def contents(
-    parameters: Mapping[str, Any], memo: DigestCache, sources: Sources, imports_here: bool
+    names: Declared,
+    parameters: Mapping[str, Any],
+    digests: DigestCache,
+    sources: Sources,
+    imports_here: bool,
 ) -> Contents:
-    """Returns what parameters name, if it lies on this machine.
+    """Return what declared parameters name, if it lies on this machine.
 
     Args:
-        parameters: A task's parameters.
-        memo: Remembers the digests of files.
+        names: What the step declares.
+        parameters: Its parameters.
+        digests: Remembers the digests of files.
         sources: Finds the code of modules that parameters name.
         imports_here: Whether the step imports such modules from this machine.
     """
     found = {
-        name: _content(name, local(value), memo, sources, imports_here)
-        for name, value in parameters.items()
-        if is_read(name) and isinstance(value, str) and value and "://" not in local(value)
+        name: _content(name in names.modules, local(value), digests, sources, imports_here)
+        for name in (*names.reads, *names.modules)
+        if isinstance(value := parameters.get(name), str) and value and "://" not in local(value)
     }
     return {name: content for name, content in found.items() if content is not None}
 
 
 def changed(
-    before: Contents, now: Contents, parameters: Mapping[str, Any], code: bool
+    names: Declared, before: Contents, now: Contents, parameters: Mapping[str, Any], code: bool
 ) -> list[str]:
-    """Returns the parameters that name something else than before.
+    """Return the parameters that name something else than before.
 
     A folder that the step itself has written to, as another parameter says, is not among them.
 
     Args:
+        names: What the step declares.
         before: The contents then.
         now: The contents now.
         parameters: The task's parameters.
         code: Whether modules count.
     """
-    written = [path for path, is_to_write in mounts(parameters) if is_to_write]
+    written = [path for path, is_to_write in mounts(names, parameters) if is_to_write]
     return [
         name
         for name, content in before.items()
@@ -140,33 +182,34 @@ def datasets(contents: Contents) -> dict[str, ArtifactRecord]:
 
 
 def _content(
-    name: str, value: str, memo: DigestCache, sources: Sources, imports_here: bool
+    is_module: bool, value: str, digests: DigestCache, sources: Sources, imports_here: bool
 ) -> Content | None:
     path = Path(value)
-    if name.endswith("_file") and path.suffix != ".py" and not path.is_absolute():
+    if is_module and path.suffix != ".py" and not path.is_absolute():
         code = sources.of_module(value) if imports_here else None  # else it is in the image
         return Content({_MODULE: code}) if code else None
     if not external_files.matches(path):
         return None
-    digest = memo.outside(path)
-    if name.endswith("_file") and path.suffix == ".py":
+    digest = digests.outside(path)
+    if is_module and path.suffix == ".py":
         return Content({_MODULE: sources.of_module(value) or digest.hexdigest}, path, digest)
     if is_file(path):
         return Content({"file": digest.hexdigest, "name": path.name}, path, digest)
     return Content({"folder" if is_folder(path) else "glob": digest.hexdigest}, path, digest)
 
 
-def mounts(parameters: Mapping[str, Any]) -> Iterator[tuple[Path, bool]]:
-    """Yields the local paths that parameters name, and whether each is written."""
-    for name, value in parameters.items():
+def mounts(names: Declared, parameters: Mapping[str, Any]) -> Iterator[tuple[Path, bool]]:
+    """Yield the local paths that declared parameters name, and whether each is written."""
+    for name in (*names.reads, *names.modules, *names.writes):
+        value = parameters.get(name)
         if not isinstance(value, str) or not value or "://" in local(value):
             continue
         path = Path(local(value))
         if not path.is_absolute():
             continue
-        if is_written(name):
+        if name in names.writes:
             yield path, True
-        elif is_read(name):
+        else:
             path = external_files.beginning(path)
             # A module imports its neighbours.
             yield (path.parent if path.suffix == ".py" else path), False

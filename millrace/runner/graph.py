@@ -1,9 +1,13 @@
-"""The pipeline while it runs: open DAGs, and their tasks with how far they are."""
+"""The pipeline while it runs: instances of DAGs and of tasks, with how far each is.
+
+A task instance is made when its DAG opens. A loop is an instance whose iterations are instances of
+the same task, each with its index.
+"""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from millrace.ir import spec as ir
@@ -15,72 +19,142 @@ from millrace.runner.result import State, TaskResult
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """How a task ended."""
+    """How a task ended.
+
+    Attributes:
+        state: Its state.
+        artifacts: The artifacts it made, by output.
+        parameters: The parameters it gave.
+        error: Why it failed.
+    """
 
     state: State
-    artifacts: Mapping[str, ArtifactRecord] = dataclasses.field(default_factory=dict)
+    artifacts: Mapping[str, Sequence[ArtifactRecord]] = dataclasses.field(default_factory=dict)
     parameters: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     error: str = ""
 
 
 @dataclasses.dataclass(eq=False)
-class Node:
-    """A task of an open DAG.
+class TaskInstance:
+    """One instance of a task.
 
     Attributes:
         task: The task.
-        scope: The DAG.
+        dag: The DAG instance it is in.
         result: How far it is.
-        begun: Whether something has been done about it.
+        loop: The loop that this is an iteration of, if it is one.
+        index: The number of that iteration.
         inputs: What it is given, once that is known.
+        container: Its container, with image and resources filled in.
         code: What the backend knows of the code it runs: digests of sources, or of the image.
-        contents: What it reads from outside the pipeline, by parameter.
-        read: What of that is recorded as an artifact.
-        fingerprint: What the cache knows its result by, once that is known.
+        contents: What it reads from outside of the pipeline, by parameter.
+        external: What of that is recorded as an artifact.
+        parts: The digest of each thing that its result follows from.
+        fingerprint: What its result is known by: the digest of those, or the author's key.
+        execution: Its execution in the lineage store, once there is one.
+        iterations: The state of its iterations, if it is a loop.
     """
 
     task: ir.Task
-    scope: Scope
+    dag: DagInstance
     result: TaskResult
-    begun: bool = False
+    loop: TaskInstance | None = None
+    index: int | None = None
     inputs: Inputs | None = None
+    container: ir.Container | None = None
     code: Mapping[str, str] = dataclasses.field(default_factory=dict)
     contents: Contents = dataclasses.field(default_factory=dict)
-    read: Mapping[str, ArtifactRecord] = dataclasses.field(default_factory=dict)
+    external: Mapping[str, ArtifactRecord] = dataclasses.field(default_factory=dict)
+    parts: Mapping[str, str] = dataclasses.field(default_factory=dict)
     fingerprint: str = ""
+    execution: int | None = None
+    iterations: Iterations | None = None
 
     @property
     def resources(self) -> ir.Resources:
         """What its container asks for."""
-        body = self.task.component.body
-        return body.resources if isinstance(body, ir.Container) else ir.Resources()
+        return self.container.resources if self.container else ir.Resources()
 
     @property
     def is_dag(self) -> bool:
-        """Whether it is a DAG of tasks."""
+        """Whether it runs a DAG of tasks."""
         return isinstance(self.task.component.body, ir.Dag)
+
+    @property
+    def is_loop(self) -> bool:
+        """Whether it runs its task once for each item of a list."""
+        return self.task.loop is not None and self.index is None
+
+    @property
+    def parent(self) -> int | None:
+        """The execution that its own is recorded below; None for the root's."""
+        return self.loop.execution if self.loop is not None else self.dag.execution
 
 
 @dataclasses.dataclass(eq=False)
-class Scope:
-    """A DAG that is being run.
+class Iterations:
+    """The iterations of a loop.
+
+    Attributes:
+        items: What they run for.
+        started: How many have been started.
+        running: How many run now.
+        outcomes: How each ended; None until it has.
+    """
+
+    items: Sequence[Any]
+    started: int = 0
+    running: int = 0
+    outcomes: list[Outcome | None] = dataclasses.field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.outcomes = [None] * len(self.items)
+
+    def outcome(self, component: ir.Component) -> Outcome:
+        """Return what the loop came to: lists with an entry for each iteration that gave one.
+
+        Parameters nest, artifacts are one flat list.
+        """
+        ended = [outcome for outcome in self.outcomes if outcome is not None]
+        failed = next((one for one in ended if one.state in (State.FAILED, State.CANCELED)), None)
+        if failed is not None:
+            return Outcome(State.FAILED, error=failed.error)
+        is_planned = any(one.state is State.PLANNED for one in ended)
+        return Outcome(
+            State.PLANNED if is_planned else State.COMPLETE,
+            {
+                name: [record for one in ended for record in one.artifacts.get(name, ())]
+                for name in component.output_artifacts
+            },
+            {
+                name: [one.parameters[name] for one in ended if name in one.parameters]
+                for name in component.output_parameters
+            },
+        )
+
+
+@dataclasses.dataclass(eq=False)
+class DagInstance:
+    """A DAG that is open.
 
     Attributes:
         component: The DAG, with its interface.
         given: Its inputs.
-        owner: The task whose DAG it is; None for the pipeline's root.
-        execution: Its execution in the lineage store; None for the root.
-        nodes: Its tasks.
+        owner: The task that it belongs to; None for the pipeline's root.
+        tasks: Its task instances.
+        waiting: How many upstream tasks each of them still waits for.
+        unfinished: How many of them have not ended.
     """
 
     component: ir.Component
     given: Inputs
-    owner: Node | None = None
-    execution: int | None = None
-    nodes: dict[str, Node] = dataclasses.field(default_factory=dict)
+    owner: TaskInstance | None = None
+    tasks: dict[str, TaskInstance] = dataclasses.field(default_factory=dict)
+    waiting: dict[str, int] = dataclasses.field(default_factory=dict)
+    unfinished: int = 0
 
     @property
-    def dag(self) -> ir.Dag:
+    def body(self) -> ir.Dag:
         """Its tasks and outputs, as the pipeline says."""
         assert isinstance(self.component.body, ir.Dag)
         return self.component.body
@@ -91,37 +165,37 @@ class Scope:
         return f"{self.owner.result.path}/" if self.owner else ""
 
     @property
-    def ended(self) -> bool:
-        """Whether all of its tasks have."""
-        return all(node.result.state.ended for node in self.nodes.values())
+    def execution(self) -> int | None:
+        """Its execution in the lineage store; None for the root."""
+        return self.owner.execution if self.owner else None
 
     @property
     def outcome(self) -> Outcome:
         """What it came to, once it has ended: its outputs, or why it failed."""
-        for node in self.nodes.values():
-            if node.result.state is State.FAILED:
-                error = node.result.error
-                if not node.is_dag:
-                    error = f"{node.result.path}: {error}"
+        for one in self.tasks.values():
+            if one.result.state is State.FAILED:
+                error = one.result.error
+                if not one.is_dag:
+                    error = f"{one.result.path}: {error}"
                 return Outcome(State.FAILED, error=error)
+        body = self.body
+        is_planned = any(one.result.state is State.PLANNED for one in self.tasks.values())
         return Outcome(
-            State.COMPLETE,
-            {
-                name: record
-                for name, sources in self.dag.artifact_outputs.items()
-                if (record := self._first(sources, "artifacts")) is not None
-            },
-            {
-                name: value
-                for name, sources in self.dag.parameter_outputs.items()
-                if (value := self._first(sources, "parameters")) is not None
-            },
+            State.PLANNED if is_planned else State.COMPLETE,
+            _first(body.artifact_outputs, self.tasks, "artifacts"),
+            _first(body.parameter_outputs, self.tasks, "parameters"),
         )
 
-    def _first(self, sources: tuple[ir.FromTask, ...], kind: str) -> Any:
-        """Returns what the first task that made something has made."""
+
+def _first(
+    outputs: Mapping[str, tuple[ir.FromTask, ...]], tasks: Mapping[str, TaskInstance], kind: str
+) -> dict[str, Any]:
+    """Return each output of a DAG from the first of its sources that made one."""
+    found: dict[str, Any] = {}
+    for name, sources in outputs.items():
         for source in sources:
-            made = getattr(self.nodes[source.task].result, kind)
+            made = getattr(tasks[source.task].result, kind)
             if source.output in made:
-                return made[source.output]
-        return None
+                found[name] = made[source.output]
+                break
+    return found

@@ -1,27 +1,36 @@
-"""What a task is given: parameters and artifacts of the pipeline, of other tasks, or defaults."""
+"""What a task is given: parameters and artifacts of its DAG, of other tasks, or defaults."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from millrace.errors import MillraceError, ParameterError
-from millrace.ir import parameters, placeholders
+from millrace.errors import ParameterError
+from millrace.ir import placeholders, values
 from millrace.ir import spec as ir
 from millrace.ir.spec import MISSING
 from millrace.lineage.nodes import ArtifactRecord
 from millrace.runner import external
 
+Artifacts = Mapping[str, Sequence[ArtifactRecord]]
+
 
 @dataclasses.dataclass(frozen=True)
 class Inputs:
-    """The parameters and artifacts of a task; optional ones that were not given are absent."""
+    """The inputs of a task; optional ones that were not given are absent.
+
+    Attributes:
+        parameters: Its parameters, with the defaults of the component.
+        artifacts: The artifacts at each port.
+        given: The parameters that do not come from the component's defaults.
+    """
 
     parameters: Mapping[str, Any]
-    artifacts: Mapping[str, ArtifactRecord]
+    artifacts: Artifacts
+    given: frozenset[str] = frozenset()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,70 +40,150 @@ class TaskContext:
     Attributes:
         given: The inputs of the DAG.
         parameter: Returns an output parameter of another task, or MISSING.
-        artifact: Returns an output artifact of another task, or None.
+        artifacts: Returns the artifacts at an output of another task, or None.
         status: Returns KFP's final status of another task.
-        facts: What placeholders say about run and task.
+        placeholders: What placeholders say about run and task.
         folders: Where relative paths are looked for; the last is where the caller is.
     """
 
     given: Inputs
     parameter: Callable[[str, str], Any]
-    artifact: Callable[[str, str], ArtifactRecord | None]
+    artifacts: Callable[[str, str], Sequence[ArtifactRecord] | None]
     status: Callable[[str], dict[str, Any]]
-    facts: Mapping[str, str]
+    placeholders: Mapping[str, str]
     folders: tuple[Path, ...]
 
 
-def resolve(task: ir.Task, around: TaskContext) -> Inputs:
-    """Returns the inputs of a task whose upstream tasks have ended.
+def resolve(task: ir.Task, context: TaskContext) -> Inputs:
+    """Return the inputs of a task whose upstream tasks have ended.
 
     Raises:
         ParameterError: One that is needed is not there, or is of the wrong type.
     """
     declared = task.component.parameters
-    raw = {name: _parameter(source, around) for name, source in task.parameters.items()}
+    is_dag = isinstance(task.component.body, ir.Dag)
+    raw = {name: _parameter(source, context) for name, source in task.parameters.items()}
     raw = {name: value for name, value in raw.items() if value is not MISSING}
     # A constant may be an f-string over the task's other inputs.
     message = {"inputs": {"parameterValues": raw}, "outputs": {}}
-    values: dict[str, Any] = {}
+    found: dict[str, Any] = {}
     for name, value in raw.items():
         if isinstance(task.parameters[name], ir.Constant):
-            value = external.absolute(name, value, around.folders)
-            value = placeholders.fill_value(value, message, around.facts)
-        value = external.absolute(name, value, around.folders[-1:])
-        values[name] = typed(declared[name], value) if name in declared else value
+            value = placeholders.fill_value(value, message, context.placeholders)
+        value = _typed(declared.get(name), value, is_dag)
+        if value is not None or name not in declared:  # null is the same as no value
+            found[name] = value
     for name, parameter in declared.items():
-        if name not in values:
-            if parameter.required:
-                raise ParameterError(f'The parameter "{name}" has no value: {_why(task, name)}.')
-            if parameter.default is not MISSING:
-                values[name] = external.absolute(name, parameter.default, around.folders)
-    artifacts: dict[str, ArtifactRecord] = {}
+        if name in found or _is_item(task, name):
+            continue
+        if parameter.required:
+            if not task.needs(name):
+                continue
+            raise ParameterError(f'The parameter "{name}" has no value: {_why(task, name)}.')
+        if parameter.default is not MISSING:
+            found[name] = parameter.default
+        elif is_dag:
+            found[name] = None  # as KFP's driver hands it on
+    folders = {
+        name: context.folders[-1:] if _is_handed_on(task, name) else context.folders
+        for name in found
+    }
+    found = external.absolute(external.of(task.component), found, folders)
+    given = frozenset(name for name, value in raw.items() if value is not None)
+    return Inputs(found, _artifacts(task, context), given)
+
+
+def items(task: ir.Task, given: Inputs) -> Sequence[Any]:
+    """Return what a loop runs its iterations for: JSON values, or artifacts.
+
+    Raises:
+        ParameterError: It is no list.
+    """
+    loop = task.loop
+    assert loop is not None
+    if loop.over_artifacts:
+        assert isinstance(loop.items, ir.FromInput)
+        return given.artifacts.get(loop.items.name, ())
+    if isinstance(loop.items, ir.Constant):
+        value = loop.items.value
+    else:
+        value = given.parameters.get(loop.items.name)
+    listed = _as_list(value)
+    if listed is None:
+        name = loop.items.name if isinstance(loop.items, ir.FromInput) else "items"
+        raise ParameterError(
+            f"The loop needs a list, and {name.removeprefix('pipelinechannel--')} is "
+            f"{values.shown(value)}."
+        )
+    return listed
+
+
+def iteration(task: ir.Task, given: Inputs, item: Any) -> Inputs:
+    """Return the inputs of one iteration of a loop: those of the loop, the item for the list."""
+    loop = task.loop
+    assert loop is not None
+    source = loop.items.name if isinstance(loop.items, ir.FromInput) else ""
+    if loop.over_artifacts:
+        artifacts = {name: one for name, one in given.artifacts.items() if name != source}
+        return Inputs(given.parameters, {**artifacts, loop.item: [item]}, given.given)
+    parameters = {name: one for name, one in given.parameters.items() if name != source}
+    is_dag = isinstance(task.component.body, ir.Dag)
+    parameters[loop.item] = _typed(task.component.parameters.get(loop.item), item, is_dag)
+    return Inputs(parameters, given.artifacts, given.given | {loop.item})
+
+
+def _artifacts(task: ir.Task, context: TaskContext) -> dict[str, Sequence[ArtifactRecord]]:
+    artifacts: dict[str, Sequence[ArtifactRecord]] = {}
     for name, source in task.artifacts.items():
-        found = _artifact(source, around)
+        if isinstance(source, ir.FromInput):
+            found = context.given.artifacts.get(source.name)
+        else:
+            found = context.artifacts(source.task, source.output)
         if found is not None:
             artifacts[name] = found
         elif name in task.component.artifacts and not task.component.artifacts[name].optional:
             raise ParameterError(f'The input "{name}" is not there: {_why(task, name)}.')
-    return Inputs(values, artifacts)
+    return artifacts
 
 
-def _parameter(source: ir.ParameterSource, around: TaskContext) -> Any:
+def _parameter(source: ir.ParameterSource, context: TaskContext) -> Any:
     if isinstance(source, ir.Constant):
         return source.value
     if isinstance(source, ir.FinalStatus):
-        return around.status(source.task)
+        return context.status(source.task)
     if isinstance(source, ir.FromInput):
-        value = around.given.parameters.get(source.name, MISSING)
+        value = context.given.parameters.get(source.name, MISSING)
     else:
-        value = around.parameter(source.task, source.output)
+        value = context.parameter(source.task, source.output)
     return value if value is MISSING or source.selector is None else source.selector.select(value)
 
 
-def _artifact(source: ir.ArtifactSource, around: TaskContext) -> ArtifactRecord | None:
-    if isinstance(source, ir.FromInput):
-        return around.given.artifacts.get(source.name)
-    return around.artifact(source.task, source.output)
+def _typed(parameter: ir.Parameter | None, value: Any, is_dag: bool) -> Any:
+    """Return a value as an input declares it.
+
+    The types of a DAG's inputs are KFP's guesses: only text is made of what should be text.
+    """
+    if parameter is None or (is_dag and parameter.type != "STRING"):
+        return value
+    return values.typed(parameter, value)
+
+
+def _is_item(task: ir.Task, name: str) -> bool:
+    return task.loop is not None and name == task.loop.item
+
+
+def _is_handed_on(task: ir.Task, name: str) -> bool:
+    """Tell whether a value comes from outside of the task, and not from the pipeline's text."""
+    return isinstance(task.parameters.get(name), (ir.FromInput, ir.FromTask))
+
+
+def _as_list(value: Any) -> Sequence[Any] | None:
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except (ValueError, RecursionError):
+            return None
+    return value if isinstance(value, list) else None
 
 
 def _why(task: ir.Task, name: str) -> str:
@@ -104,34 +193,3 @@ def _why(task: ir.Task, name: str) -> str:
     if isinstance(source, ir.FromInput):
         return f'"{source.name}" was not given'
     return "it was not given"
-
-
-def typed(parameter: ir.Parameter, value: Any) -> Any:
-    """Returns a value as the declared type; loops and selectors hand everything on as text."""
-    if parameter.type == "TASK_FINAL_STATUS":
-        return value
-    if parameter.type == "STRING" and not isinstance(value, str):
-        return placeholders.text_of(value)
-    if parameter.type != "STRING" and isinstance(value, str):
-        return read_text(parameter, value)
-    return parameters.check(parameter, value)
-
-
-def read_text(parameter: ir.Parameter, text: str) -> Any:
-    """Returns the value of an output parameter as a step writes it to its file: text or JSON.
-
-    Raises:
-        ParameterError: It is not of the declared type.
-    """
-    if parameter.type == "STRING":
-        return text
-    try:
-        value = json.loads(text.lower() if parameter.type == "BOOLEAN" else text)
-    except ValueError:
-        value = text
-    try:
-        return parameters.check(parameter, value)
-    except MillraceError:
-        raise ParameterError(
-            f'"{parameter.name}" must be {parameter.type}, and is {text[:80]!r}.'
-        ) from None

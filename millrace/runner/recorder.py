@@ -5,17 +5,19 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import threading
-from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Any
 
 from millrace.errors import StoreError
 from millrace.ir import spec as ir
-from millrace.lineage import cache
+from millrace.lineage import cache as lineage_cache
 from millrace.lineage.nodes import ArtifactRecord, CachedTask, Kind
 from millrace.lineage.nodes import State as Recorded
 from millrace.lineage.record import RunRecord
+from millrace.lineage.resume import PARTS, TASK_FINGERPRINT, Ended, Previous
 from millrace.lineage.store import Store
-from millrace.runner.graph import Node, Outcome
+from millrace.runner import cache
+from millrace.runner.graph import Outcome, TaskInstance
 from millrace.runner.result import State
 
 _RECORDED = {
@@ -25,108 +27,143 @@ _RECORDED = {
     State.CANCELED: Recorded.CANCELED,
 }
 _CODE = {"sources": "code_digest", "image": "image_digest"}
-_KINDS = {ir.Container: Kind.CONTAINER, ir.Importer: Kind.IMPORTER, ir.Dag: Kind.DAG}
+_KINDS: dict[type, str] = {
+    ir.Container: Kind.CONTAINER,
+    ir.Importer: Kind.IMPORTER,
+    ir.Dag: Kind.DAG,
+}
 
 
 class Recorder:
     """The record of one run, in the runner's terms; may be used from any thread."""
 
-    def __init__(self, store: Store, run: RunRecord, pipeline: str) -> None:
+    def __init__(
+        self, store: Store, run: RunRecord, pipeline: str, previous: Previous | None = None
+    ) -> None:
+        self._previous = previous or Previous()
         self._store = store
         self._run = run
         self._pipeline = pipeline
-        self._open: dict[Node, int] = {}
+        self._open: set[TaskInstance] = set()
         self._lock = threading.Lock()
 
     def find(self, fingerprint: str) -> CachedTask | None:
-        """Returns what a task with that fingerprint made before."""
-        return cache.find(self._store, self._pipeline, fingerprint)
+        """Return what a task with that fingerprint made before."""
+        return lineage_cache.find(self._store, self._pipeline, fingerprint)
 
-    def start(self, node: Node) -> int:
-        """Records that a task has started, and returns its execution."""
-        inputs = node.inputs
-        execution = self._run.start_task(
-            node.task.name,
-            kind=_KINDS[type(node.task.component.body)],
-            display_name=node.task.display_name,
-            parent=node.scope.execution,
-            parameters=inputs.parameters if inputs else None,
-            inputs=_ports({**inputs.artifacts, **node.read}) if inputs else None,
-            image=_image(node),
-            fingerprint=node.fingerprint,
-            properties=_code(node),
+    def ended(self, path: str) -> Ended | None:
+        """Return how a task ended before the run was resumed, if it ended well."""
+        return self._previous.ended.get(path)
+
+    def start(self, one: TaskInstance) -> int:
+        """Record that a task has started, and return its execution."""
+        earlier = self._previous.dags.get(one.result.path) if one.is_dag else None
+        if earlier is not None:
+            one.execution = earlier
+            self._run.restart_task(earlier)
+            with self._lock:
+                self._open.add(one)
+            return earlier
+        one.execution = self._run.start_task(
+            one.task.name,
+            kind=_KINDS[type(one.task.component.body)],
+            display_name=one.task.display_name,
+            parent=one.parent,
+            parameters=one.inputs.parameters if one.inputs else None,
+            inputs=_inputs(one),
+            image=one.container.image if one.container else "",
+            fingerprint=_cache_fingerprint(one),
+            properties=_code(one) | _cache_parts(one) | _loop(one),
         )
         with self._lock:
-            self._open[node] = execution
-        return execution
+            self._open.add(one)
+        return one.execution
 
-    def finish(self, execution: int, node: Node, outcome: Outcome) -> Outcome:
-        """Records how a task ended, and returns that with the ids of what it made."""
+    def finish(self, one: TaskInstance, outcome: Outcome) -> Outcome:
+        """Record how a task ended, and return that with the ids of what it made."""
+        assert one.execution is not None
+        body = one.task.component.body
         made = self._run.finish_task(
-            execution,
+            one.execution,
             _RECORDED[outcome.state],
             parameters=outcome.parameters,
-            outputs=_ports(outcome.artifacts),
+            outputs=outcome.artifacts,
             error=outcome.error,
-            properties=_properties(node),
+            properties=_properties(one),
+            reimport=isinstance(body, ir.Importer) and body.reimport,
         )
         with self._lock:
-            self._open.pop(node, None)
-        artifacts = {name: records[0] for name, records in made.items()}
-        return dataclasses.replace(outcome, artifacts=artifacts)
+            self._open.discard(one)
+        return dataclasses.replace(outcome, artifacts=made)
 
-    def cached(self, node: Node, cached: CachedTask) -> None:
-        """Records a task whose result was made before."""
-        assert node.inputs is not None
+    def cached(self, one: TaskInstance, cached: CachedTask) -> None:
+        """Record a task whose result was made before."""
+        assert one.inputs is not None
         self._run.cached_task(
-            node.task.name,
-            display_name=node.task.display_name,
-            parent=node.scope.execution,
-            parameters=node.inputs.parameters,
-            inputs=_ports({**node.inputs.artifacts, **node.read}),
-            image=_image(node),
-            fingerprint=node.fingerprint,
-            properties=_code(node),
+            one.task.name,
+            display_name=one.task.display_name,
+            parent=one.parent,
+            parameters=one.inputs.parameters,
+            inputs=_inputs(one),
+            image=one.container.image if one.container else "",
+            fingerprint=_cache_fingerprint(one),
+            properties=_code(one) | _cache_parts(one),
             cached=cached,
         )
 
-    def give_up(self, node: Node, outcome: Outcome) -> None:
-        """Records that a task has ended, whether or not it had started."""
-        with self._lock:
-            execution = self._open.get(node)
-        self.finish(self.start(node) if execution is None else execution, node, outcome)
+    def give_up(self, one: TaskInstance, outcome: Outcome) -> None:
+        """Record that a task has ended, whether or not it had started."""
+        if one.execution is None:
+            self.start(one)
+        self.finish(one, outcome)
 
     def cancel_open(self) -> None:
-        """Records that everything that has not ended was stopped, as far as the store takes it."""
-        for node in reversed(list(self._open)):
+        """Record that everything that has not ended was stopped, as far as the store takes it."""
+        for one in sorted(self._open, key=lambda each: -(each.execution or 0)):
             with contextlib.suppress(StoreError):
-                self.give_up(node, Outcome(State.CANCELED))
+                self.give_up(one, Outcome(State.CANCELED))
 
-    def end(self, state: State, error: str) -> None:
-        """Records how the run ended."""
-        self._run.finish(_RECORDED[state], error)
-
-
-def _image(node: Node) -> str:
-    body = node.task.component.body
-    return body.image if isinstance(body, ir.Container) else ""
+    def end(self, outcome: Outcome) -> None:
+        """Record how the run ended, and what the pipeline itself gave."""
+        self._run.finish(_RECORDED[outcome.state], outcome.error, outcome.parameters)
 
 
-def _code(node: Node) -> dict[str, str]:
-    """Returns which code a task runs: its step's, its image's, and that of modules it is given."""
-    own = {_CODE[name]: value for name, value in node.code.items() if name in _CODE and value}
-    return own | {f"{name}_digest": one.code for name, one in node.contents.items() if one.code}
+def _inputs(one: TaskInstance) -> dict[str, Sequence[ArtifactRecord]]:
+    artifacts = one.inputs.artifacts if one.inputs else {}
+    return {**artifacts, **{name: [record] for name, record in one.external.items()}}
 
 
-def _ports(artifacts: Mapping[str, ArtifactRecord]) -> dict[str, list[ArtifactRecord]]:
-    return {name: [record] for name, record in artifacts.items()}
+def _code(one: TaskInstance) -> dict[str, Any]:
+    """Return which code a task runs: its step's, its image's, and that of modules it is given."""
+    own = {_CODE[name]: value for name, value in one.code.items() if name in _CODE and value}
+    return own | {f"{name}_digest": each.code for name, each in one.contents.items() if each.code}
 
 
-def _properties(node: Node) -> dict[str, Any]:
-    result = node.result
-    facts = {
+def _cache_fingerprint(one: TaskInstance) -> str:
+    """Return what later runs may find the task by."""
+    is_import = isinstance(one.task.component.body, ir.Importer)
+    return one.fingerprint if one.task.cache or is_import else ""
+
+
+def _cache_parts(one: TaskInstance) -> dict[str, Any]:
+    """Return what tells whether the task need run again, and what has changed if it must."""
+    if not one.fingerprint:
+        return {}
+    return {TASK_FINGERPRINT: one.fingerprint, PARTS: cache.short(one.parts)}
+
+
+def _loop(one: TaskInstance) -> dict[str, int]:
+    """Return what KFP records of a loop and of its iterations."""
+    if one.iterations is not None:
+        return {"iteration_count": len(one.iterations.items)}
+    return {} if one.index is None else {"iteration_index": one.index}
+
+
+def _properties(one: TaskInstance) -> dict[str, Any]:
+    result = one.result
+    found = {
         "attempts": result.attempts,
         "peak_memory_bytes": result.peak_memory,
         "log": str(result.log) if result.log else "",
     }
-    return {name: value for name, value in facts.items() if value}
+    return {name: value for name, value in found.items() if value}

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import functools
+import re
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +25,7 @@ class State(str, enum.Enum):
     FAILED = "FAILED"
     SKIPPED = "SKIPPED"
     CANCELED = "CANCELED"
+    PLANNED = "PLANNED"  # a dry run's: it would be run
 
     @property
     def ended(self) -> bool:
@@ -34,22 +38,29 @@ class State(str, enum.Enum):
         return self in (State.COMPLETE, State.CACHED)
 
 
+_MANY = 30  # tasks of one loop; of more, only some are shown
+_NOTABLE = (State.RUNNING, State.FAILED)
+
+
 @dataclasses.dataclass
 class TaskResult:
     """A task of a run.
 
     Attributes:
-        path: Its name, with those of the DAGs around it: `condition-1/trainer`.
+        path: Its name, with those of the DAGs around it and the index of each iteration:
+            `for-loop-1[2]/trainer`.
         display_name: What people call it.
         state: How far it is.
         seconds: How long it took, retries included.
         error: One line that says why it failed, or was skipped.
         log: The file with its output.
-        artifacts: What it made.
+        artifacts: What it made, by output.
         parameters: The output parameters it gave.
         attempts: How often it was started.
         peak_memory: The most bytes its process held; 0 if that is not known.
-        is_dag: Whether it is a DAG of tasks that have results of their own.
+        is_dag: Whether it is a DAG or a loop, whose tasks have results of their own.
+        iterations: How many iterations it has, if it is a loop.
+        iterations_ended: How many of them have ended.
         started: `time.monotonic()` when it started.
     """
 
@@ -59,12 +70,19 @@ class TaskResult:
     seconds: float = 0.0
     error: str = ""
     log: Path | None = None
-    artifacts: dict[str, ArtifactRecord] = dataclasses.field(default_factory=dict)
+    artifacts: dict[str, Sequence[ArtifactRecord]] = dataclasses.field(default_factory=dict)
     parameters: dict[str, Any] = dataclasses.field(default_factory=dict)
     attempts: int = 0
     peak_memory: int = 0
     is_dag: bool = False
+    iterations: int | None = None
+    iterations_ended: int = 0
     started: float = 0.0
+
+    @property
+    def is_in_loop(self) -> bool:
+        """Whether it is an iteration of a loop, or a task in one."""
+        return "[" in self.path
 
     def to_json(self) -> dict[str, Any]:
         """Returns the task as `--json` prints it."""
@@ -78,16 +96,32 @@ class TaskResult:
             "log": str(self.log) if self.log else None,
             "peak_memory_bytes": self.peak_memory or None,
             "parameters": redact.parameters(self.parameters),
-            "outputs": {
-                name: {
-                    "uri": redact.text(record.uri),
-                    "type": record.schema_title,
-                    "id": record.id,
-                    "metadata": redact.metadata(record.metadata),
-                }
-                for name, record in self.artifacts.items()
-            },
+            "outputs": _ports(self.artifacts),
         }
+
+
+def _ports(artifacts: Mapping[str, Sequence[ArtifactRecord]]) -> dict[str, Any]:
+    """Return artifacts as JSON: an object for an output, a list of them if it is a list."""
+    found: dict[str, Any] = {}
+    for name, records in artifacts.items():
+        listed = [
+            {
+                "uri": redact.text(record.uri),
+                "type": record.schema_title,
+                "id": record.id,
+                "metadata": redact.metadata(record.metadata),
+            }
+            for record in records
+        ]
+        found[name] = listed[0] if len(listed) == 1 else listed
+    return found
+
+
+def _in_order(task: TaskResult) -> list[str]:
+    """Return what sorts tasks of a loop by their iterations."""
+    return [
+        f"{int(part):09}" if part.isdigit() else part for part in re.split(r"\[(\d+)\]", task.path)
+    ]
 
 
 @dataclasses.dataclass
@@ -104,6 +138,8 @@ class RunResult:
         state: COMPLETE, FAILED or CANCELED; RUNNING until then.
         seconds: How long it took.
         error: One line that says why it failed.
+        outputs: The pipeline's own output parameters.
+        artifacts: The pipeline's own output artifacts.
         peak_memory: The most bytes that its processes held together; None if not measured.
     """
 
@@ -116,20 +152,46 @@ class RunResult:
     state: State = State.RUNNING
     seconds: float = 0.0
     error: str = ""
+    outputs: dict[str, Any] = dataclasses.field(default_factory=dict)
+    artifacts: dict[str, Sequence[ArtifactRecord]] = dataclasses.field(default_factory=dict)
     peak_memory: int | None = None
 
     @property
     def exit_code(self) -> int:
         """What the command returns: 0, 1 for a failed run, 130 for one that was stopped."""
-        return {State.COMPLETE: 0, State.CANCELED: 130}.get(self.state, 1)
+        return {State.COMPLETE: 0, State.PLANNED: 0, State.CANCELED: 130}.get(self.state, 1)
 
-    def names(self) -> dict[str, str]:
-        """Returns what people call each task, by path: that is its path if others are called so."""
-        called = Counter(task.display_name for task in self.tasks.values() if not task.is_dag)
-        return {
-            path: path if called[task.display_name] > 1 else task.display_name
-            for path, task in self.tasks.items()
-        }
+    def name(self, task: TaskResult) -> str:
+        """Return what people call a task; its path in a loop, or if others are called so."""
+        is_alone = self._called[task.display_name] <= 1
+        return task.display_name if is_alone and not task.is_in_loop else task.path
+
+    def shown(self) -> list[TaskResult]:
+        """Return the tasks to show, in the order of the pipeline, each after the loop it is in.
+
+        Of a loop with many tasks these are the ones that run or have failed.
+        """
+        inner: dict[str, list[TaskResult]] = {}
+        for task in list(self.tasks.values()):
+            if task.is_in_loop and not task.is_dag:
+                inner.setdefault(task.path.partition("[")[0], []).append(task)
+        rows: list[TaskResult] = []
+        for task in list(self.tasks.values()):
+            if task.is_in_loop:
+                continue
+            if not task.is_dag or task.iterations is not None:
+                rows.append(task)
+            tasks = sorted(inner.get(task.path, []), key=_in_order)
+            if len(tasks) > _MANY:
+                tasks = [one for one in tasks if one.state in _NOTABLE][:_MANY]
+            rows += tasks
+        return rows
+
+    @functools.cached_property
+    def _called(self) -> Counter[str]:
+        """How many tasks outside of loops have each name."""
+        tasks = [task for task in self.tasks.values() if not task.is_dag and not task.is_in_loop]
+        return Counter(task.display_name for task in tasks)
 
     def to_json(self) -> dict[str, Any]:
         """Returns the run as `--json` prints it."""
@@ -143,5 +205,6 @@ class RunResult:
             "store": redact.text(self.store),
             "parameters": redact.parameters(self.parameters),
             "peak_memory_bytes": self.peak_memory,
+            "outputs": redact.parameters(self.outputs) | _ports(self.artifacts),
             "tasks": [task.to_json() for task in self.tasks.values() if not task.is_dag],
         }

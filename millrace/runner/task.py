@@ -1,11 +1,13 @@
-"""Does what a task is about: takes a result from the cache, imports, or runs a container."""
+"""Looks a task up in the cache, runs or imports what it must, and records the result."""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
 import errno
+import re
 import threading
+import time
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from pathlib import Path
@@ -22,11 +24,16 @@ from millrace.lineage import redact
 from millrace.lineage.nodes import ArtifactRecord, CachedTask
 from millrace.runner import cache, external
 from millrace.runner.attempt import LOG, Attempt, AttemptError, Outputs
-from millrace.runner.graph import Node, Outcome, Scope
+from millrace.runner.dry import DryRecorder
+from millrace.runner.graph import Outcome, TaskInstance
 from millrace.runner.result import State, TaskResult
+from millrace.runner.selection import Selection
 from millrace.storage.digest_cache import DigestCache
 
+WORKSPACE = "workspace"
+
 if TYPE_CHECKING:  # it imports ml_metadata, which the runner does beside other things
+    from millrace.lineage.resume import Ended
     from millrace.runner.recorder import Recorder
 
 
@@ -41,6 +48,7 @@ class Job:
         root: The folder with the runs of all pipelines.
         started: When the run started.
         caching: Whether earlier results may be taken.
+        selection: Which tasks are asked for.
         folders: Where relative paths are looked for: beside the pipeline, then with the caller.
     """
 
@@ -50,106 +58,126 @@ class Job:
     root: Path
     started: datetime
     caching: bool
+    selection: Selection
     folders: tuple[Path, ...]
 
 
 class TaskRunner:
-    """Does what tasks are about, each in the thread that calls; records it in the lineage store."""
+    """Looks tasks up, runs and records them, each in the thread that calls."""
 
     def __init__(
         self,
         pipeline: ir.Pipeline,
         job: Job,
         backend: Backend,
-        recorder: Recorder,
-        memo: DigestCache,
+        recorder: Recorder | DryRecorder,
+        digests: DigestCache,
         sources: Sources,
         retrying: Callable[[TaskResult, str, float], None],
     ) -> None:
         self.stop = Stop()
+        self.stop.register(backend.cancel)
         self.folders = job.folders
         self._pipeline = pipeline
         self._job = job
         self._backend = backend
         self._recorder = recorder
-        self._memo = memo
+        self._digests = digests
         self._sources = sources
         self._retrying = retrying
         self._prepared = threading.Lock()
 
-    def look_up(self, node: Node) -> Outcome | None:
-        """Returns what a task came to if it need not run; None if it must."""
-        body = node.task.component.body
+    def look_up(self, one: TaskInstance) -> Outcome | None:
+        """Return what a task came to if it need not run; None if it must."""
+        body = one.task.component.body
         if isinstance(body, ir.Importer):
-            return self._import(node, body)
-        assert isinstance(body, ir.Container)
-        assert node.inputs is not None
-        node.code = self._backend.code(body)
-        node.contents = self._contents(node)
-        node.read = external.datasets(node.contents)
-        if node.task.cache:
-            node.fingerprint = self._fingerprint(node)
-        if self._job.caching and node.fingerprint:
-            cached = self._recorder.find(node.fingerprint)
-            if cached is not None and cache.is_whole(cached, self._memo):
-                return self._take(node, cached)
+            return self._import(one, body)
+        assert one.container is not None
+        assert one.inputs is not None
+        one.code = self._backend.code(one.container)
+        one.contents = self._contents(one)
+        one.external = external.datasets(one.contents)
+        self._identify(one)
+        is_forced = self._job.selection.is_forced(one.result.path)
+        if one.fingerprint and not is_forced:
+            before = self._recorder.ended(one.result.path)
+            if before is not None and self._still_holds(before, one):
+                made = before.result
+                return Outcome(State(before.state), made.outputs, made.parameters)
+            if self._job.caching and one.task.cache:
+                cached = self._recorder.find(one.fingerprint)
+                if cached is not None and cache.is_whole(cached, self._digests):
+                    return self._take(one, cached)
+        if isinstance(self._recorder, DryRecorder):
+            return Outcome(State.PLANNED, error=self._why(one, self._recorder, is_forced))
         self.prepare()
         return None
 
+    def _why(self, one: TaskInstance, recorder: DryRecorder, is_forced: bool) -> str:
+        """Return why a task would run."""
+        if is_forced:
+            return f"asked for: {self._job.selection.why}"
+        if not self._job.caching or not one.task.cache:
+            return "caching is off"
+        return recorder.why_not(one)
+
+    def _still_holds(self, before: Ended, one: TaskInstance) -> bool:
+        """Tell whether what a task made before the run was resumed is what it would make now."""
+        is_same = before.fingerprint == one.fingerprint
+        return is_same and cache.is_whole(before.result, self._digests)
+
     def prepare(self) -> None:
-        """Warms up for the tasks, once: when one must run, those after it will as well."""
+        """Warm up for the tasks, once: when one must run, those after it will as well."""
         if self._prepared.acquire(blocking=False):
             self._backend.prepare(containers(self._pipeline))
 
-    def run(self, node: Node) -> Outcome:
-        """Runs a container, again if it fails and may be tried again."""
-        assert node.inputs is not None
-        body = node.task.component.body
-        assert isinstance(body, ir.Container)
+    def run(self, one: TaskInstance) -> Outcome:
+        """Run a container, again if it fails and may be tried again."""
+        assert one.inputs is not None
+        assert one.container is not None
         attempt = Attempt(
-            node.result.path,
-            node.task.component,
-            node.inputs,
-            self._job.folder / node.result.path,
-            self.facts(node),
-            step_of(body) is not None,
+            one.result.path,
+            one.task.component,
+            one.container,
+            one.inputs,
+            folder_of(self._job.folder, one.result.path),
+            self.placeholders(one),
+            step_of(one.container) is not None,
         )
-        node.result.log = attempt.folder / LOG
-        execution = self._recorder.start(node)
+        one.result.log = attempt.folder / LOG
+        self._recorder.start(one)
         try:
-            outputs = self._attempts(attempt, node)
-            node.result.peak_memory = outputs.peak_memory
-            self._check_contents(node, "while it ran", code=False)  # that may be edited meanwhile
+            outputs = self._attempts(attempt, one)
+            one.result.peak_memory = outputs.peak_memory
+            self._check_contents(one, "while it ran", code=False)  # that may be edited meanwhile
         except AttemptError as error:
             failed = Outcome(State.FAILED, error=str(error))
             outcome = Outcome(State.CANCELED) if self.stop.asked else failed
-            return self._recorder.finish(execution, node, outcome)
+            return self._recorder.finish(one, outcome)
         made = Outcome(State.COMPLETE, outputs.artifacts, outputs.parameters)
-        return self._recorder.finish(execution, node, made)
+        return self._recorder.finish(one, made)
 
-    def broken(self, node: Node, error: BaseException) -> Outcome:
-        """Records a task that cannot be started, or that a full disk or a lost store has ended."""
+    def broken(self, one: TaskInstance, error: BaseException) -> Outcome:
+        """Record a task that cannot be started, or that a full disk or a lost store has ended."""
         outcome = Outcome(State.FAILED, error=reason(error, self._job.root))
         with contextlib.suppress(Exception):  # it may be what cannot be recorded
-            self._recorder.give_up(node, outcome)
+            self._recorder.give_up(one, outcome)
         return outcome
 
-    def start_dag(self, node: Node) -> int:
-        """Records that a DAG within the pipeline has started, and returns its execution."""
-        return self._recorder.start(node)
+    def start_dag(self, one: TaskInstance) -> None:
+        """Record that a DAG within the pipeline, or a loop, has started."""
+        self._recorder.start(one)
 
-    def finish_dag(self, scope: Scope, outcome: Outcome) -> None:
-        """Records how a DAG within the pipeline ended."""
-        assert scope.owner is not None
-        assert scope.execution is not None
-        self._recorder.finish(scope.execution, scope.owner, outcome)
+    def finish_dag(self, one: TaskInstance, outcome: Outcome) -> None:
+        """Record how a DAG within the pipeline, or a loop, ended."""
+        self._recorder.finish(one, outcome)
 
     def cancel_dags(self) -> None:
-        """Records that the DAGs within the pipeline that have not ended were stopped."""
+        """Record that the DAGs within the pipeline that have not ended were stopped."""
         self._recorder.cancel_open()
 
-    def facts(self, node: Node) -> dict[str, str]:
-        """Returns what placeholders say about run and task."""
+    def placeholders(self, one: TaskInstance) -> dict[str, str]:
+        """Return what placeholders say about run and task."""
         job, now = self._job, self._job.started.strftime("%Y-%m-%dT%H:%M:%SZ")
         return {
             "pipeline_job_name": job.display_name,
@@ -158,105 +186,123 @@ class TaskRunner:
             "pipeline_job_create_time_utc": now,
             "pipeline_job_schedule_time_utc": now,
             "pipeline_root": str(job.folder),
-            "pipeline_task_name": node.task.name,
-            "pipeline_task_uuid": f"{job.run_id}/{node.result.path}",
+            "pipeline_task_name": one.task.name,
+            "pipeline_task_uuid": f"{job.run_id}/{one.result.path}",
+            "workspace_path": str(job.folder / WORKSPACE),
         }
 
-    def final_status(self, result: TaskResult) -> dict[str, Any]:
-        """Returns KFP's message of how a task ended, which an exit handler may ask for."""
-        states = {State.COMPLETE: "SUCCEEDED", State.CACHED: "SUCCEEDED", State.FAILED: "FAILED"}
+    def final_status(self, one: TaskInstance) -> dict[str, Any]:
+        """Return KFP's message of how a task ended, which an exit handler may ask for.
+
+        It says what the backend says (COMPLETE, and no error), not what the SDK's docstring says.
+        """
+        states = {State.COMPLETE: "COMPLETE", State.CACHED: "COMPLETE", State.FAILED: "FAILED"}
         return {
-            "state": states.get(result.state, "CANCELLED"),
+            "state": states.get(one.result.state, "CANCELED"),
             "pipelineJobResourceName": self._job.run_id,
-            "pipelineTaskName": result.path,
-            "error": {"message": result.error} if result.error else {},
+            "pipelineTaskName": one.task.name,
+            "error": {},
         }
 
-    def _attempts(self, attempt: Attempt, node: Node) -> Outputs:
-        retry = node.task.retry
+    def _attempts(self, attempt: Attempt, one: TaskInstance) -> Outputs:
+        retry, begun = one.task.retry, time.monotonic()
         while True:
-            self._check_contents(node, "before it began", code=True)
-            number = node.result.attempts
-            node.result.attempts += 1
+            self._check_contents(one, "before it began", code=True)
+            number = one.result.attempts
+            one.result.attempts += 1
             try:
                 return attempt.run(self._backend, self.stop)
             except AttemptError as error:
-                node.result.peak_memory = error.peak_memory
+                one.result.peak_memory = error.peak_memory
                 if error.final or number >= retry.count or self.stop.asked:
                     raise
                 seconds = retry.wait(number)
-                self._retrying(node.result, str(error), seconds)
+                if time.monotonic() - begun + seconds > retry.longest:
+                    raise
+                self._retrying(one.result, str(error), seconds)
                 if self.stop.wait(seconds):
                     raise
 
-    def _take(self, node: Node, cached: CachedTask) -> Outcome:
-        artifacts = {name: records[0] for name, records in cached.outputs.items()}
-        outcome = Outcome(State.CACHED, artifacts, cached.parameters)
-        self._recorder.cached(node, cached)
-        return outcome
+    def _take(self, one: TaskInstance, cached: CachedTask) -> Outcome:
+        self._recorder.cached(one, cached)
+        return Outcome(State.CACHED, cached.outputs, cached.parameters)
 
-    def _fingerprint(self, node: Node) -> str:
-        if node.task.cache_key:
-            return cache.of_key(node.task.cache_key)
-        assert node.inputs is not None
-        return cache.fingerprint(
-            node.task.component,
-            node.code,
-            node.inputs.parameters,
-            node.contents,
-            node.inputs.artifacts,
-        )
+    def _identify(self, one: TaskInstance) -> None:
+        """Find what the result of a task follows from, and so what it is known by."""
+        component = one.task.component
+        assert one.inputs is not None
+        assert one.container is not None
+        one.parts = cache.parts(component, one.container, one.code, one.inputs, one.contents)
+        key = one.task.cache_key if one.task.cache else ""
+        one.fingerprint = cache.of_key(component.name, key) if key else cache.fingerprint(one.parts)
 
-    def _contents(self, node: Node) -> external.Contents:
-        body = node.task.component.body
-        assert node.inputs is not None
-        assert isinstance(body, ir.Container)
+    def _contents(self, one: TaskInstance) -> external.Contents:
+        assert one.inputs is not None
+        assert one.container is not None
         return external.contents(
-            node.inputs.parameters, self._memo, self._sources, self._backend.imports_here(body)
+            external.of(one.task.component),
+            one.inputs.parameters,
+            self._digests,
+            self._sources,
+            self._backend.imports_here(one.container),
         )
 
-    def _check_contents(self, node: Node, when: str, code: bool) -> None:
-        """Checks that what a step reads is what the cache and the record take it for.
+    def _check_contents(self, one: TaskInstance, when: str, code: bool) -> None:
+        """Check that what a step reads is what the cache and the record take it for.
 
         Raises:
             AttemptError: It was changed after it had been looked at.
         """
-        assert node.inputs is not None
-        parameters = node.inputs.parameters
-        changed = external.changed(node.contents, self._contents(node), parameters, code)
+        assert one.inputs is not None
+        parameters = one.inputs.parameters
+        declared = external.of(one.task.component)
+        changed = external.changed(declared, one.contents, self._contents(one), parameters, code)
         if changed:
             what = ", ".join(f"{name}={parameters[name]}" for name in changed)
             raise AttemptError(f"What it reads has changed {when}: {what}. Run again.", final=True)
 
-    def _import(self, node: Node, importer: ir.Importer) -> Outcome:
-        """Records an artifact that exists already; one that is known from before keeps its id."""
-        assert node.inputs is not None
-        record = self._imported(node, importer, node.inputs.parameters)
-        node.fingerprint = cache.of_import(record)
-        known = None if importer.reimport else self._recorder.find(node.fingerprint)
+    def _import(self, one: TaskInstance, importer: ir.Importer) -> Outcome:
+        """Record an artifact that exists already; one that is known from before keeps its id."""
+        assert one.inputs is not None
+        record = self._imported(one, importer, one.inputs.parameters)
+        one.fingerprint = cache.of_import(record)
+        known = None if importer.reimport else self._recorder.find(one.fingerprint)
         if known is not None and known.outputs:
             record = next(iter(known.outputs.values()))[0]
-        port = next(iter(node.task.component.output_artifacts))
-        execution = self._recorder.start(node)
-        return self._recorder.finish(execution, node, Outcome(State.COMPLETE, {port: record}))
+        port = next(iter(one.task.component.output_artifacts))
+        self._recorder.start(one)
+        return self._recorder.finish(one, Outcome(State.COMPLETE, {port: [record]}))
 
     def _imported(
-        self, node: Node, importer: ir.Importer, parameters: Mapping[str, Any]
+        self, one: TaskInstance, importer: ir.Importer, parameters: Mapping[str, Any]
     ) -> ArtifactRecord:
         uri = importer.uri
-        where = str(uri.value if isinstance(uri, ir.Constant) else parameters[uri.name])
+        where = uri.value if isinstance(uri, ir.Constant) else parameters.get(uri.name)
+        if not where:
+            raise AttemptError("The address of what to import is empty.", final=True)
+        where = str(where)
         message = {"inputs": {"parameterValues": dict(parameters)}, "outputs": {}}
-        metadata = placeholders.fill_value(importer.metadata, message, self.facts(node))
+        metadata = placeholders.fill_value(importer.metadata, message, self.placeholders(one))
         if "://" not in where or where.startswith("file://"):
             path = Artifact(where).path
             path = path if path.is_absolute() else self.folders[-1] / path
             if not path.exists():
                 raise AttemptError(f"There is no {path} to import.", final=True)
             where = str(path)
-            metadata |= self._memo.artifact(path)
+            metadata |= self._digests.artifact(path)
         return ArtifactRecord(
             path_name(where), where, importer.schema_title, importer.schema_version, metadata
         )
+
+
+def folder_of(run: Path, path: str) -> Path:
+    """Return the folder of a task instance: an iteration's is its index, as `for-loop-1/0/task`."""
+    return run / re.sub(r"\[(\d+)\]", r"/\1", path)
+
+
+def path_of(run: Path, folder: Path) -> str:
+    """Return the path of the task instance whose folder this is."""
+    return re.sub(r"/(\d+)(?=/|$)", r"[\1]", folder.relative_to(run).as_posix())
 
 
 def reason(error: BaseException, root: Path) -> str:

@@ -58,7 +58,7 @@ class DigestCache:
         paths = digest.files(path)
         statuses = [found.stat() for found in paths]
         parts = [
-            (str(found), *_stamp(status)) for found, status in zip(paths, statuses, strict=True)
+            (str(found), *stamp(status)) for found, status in zip(paths, statuses, strict=True)
         ]
         key = hashlib.sha256(json.dumps(parts).encode()).hexdigest()
         entry = self._known(f"artifact {path}", key)
@@ -91,7 +91,7 @@ class DigestCache:
 
     def _entry(self, path: Path) -> dict[str, Any]:
         status = path.stat()
-        key = list(_stamp(status))
+        key = list(stamp(status))
         entry = self._known(str(path), key)
         if entry is None:
             entry = {"key": key, "sha256": digest.of_file(path).hexdigest}
@@ -111,7 +111,7 @@ class DigestCache:
                 self._fresh[name] = entry
 
 
-def _stamp(status: os.stat_result) -> tuple[int, ...]:
+def stamp(status: os.stat_result) -> tuple[int, ...]:
     """Returns what changes with a file: who sets its mtime back cannot set back its ctime."""
     return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
 

@@ -162,7 +162,10 @@ def test_our_steps_make_the_same_in_both(kit, run, in_docker, image, tmp_path):
         other = contained.tasks[path]
         assert other.state is State.COMPLETE  # another environment: not the other's result
         assert other.parameters == task.parameters
-        assert other.artifacts["out"].metadata["digest"] == task.artifacts["out"].metadata["digest"]
+        assert (
+            other.artifacts["out"][0].metadata["digest"]
+            == task.artifacts["out"][0].metadata["digest"]
+        )
     assert {task.state for task in in_docker(pipeline, values).tasks.values()} == {State.CACHED}
 
 

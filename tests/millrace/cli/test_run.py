@@ -270,5 +270,5 @@ def test_a_long_name_or_error_is_not_cut_where_nobody_watches():
     ],
 )
 def test_facts(metadata, text):
-    task = TaskResult("t", "T", artifacts={"out": ArtifactRecord("out", "/x", metadata=metadata)})
+    task = TaskResult("t", "T", artifacts={"out": [ArtifactRecord("out", "/x", metadata=metadata)]})
     assert task_summary.of(task) == text

@@ -13,7 +13,7 @@ from millrace.runner.result import TaskResult
 
 def task(**metadata: object) -> TaskResult:
     record = ArtifactRecord("out", "/out", "system.Metrics", "0.0.1", metadata)
-    return TaskResult("step", "Step", artifacts={"out": record})
+    return TaskResult("step", "Step", artifacts={"out": [record]})
 
 
 @pytest.mark.parametrize("kind", list(Kind))

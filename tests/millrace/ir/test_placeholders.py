@@ -6,7 +6,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from millrace.errors import PipelineError
 from millrace.ir import placeholders
 
 MESSAGE = {
@@ -42,7 +41,7 @@ MESSAGE = {
         "outputFile": "/root/run/task/output.json",
     },
 }
-FACTS = {
+CONTEXT = {
     "pipeline_job_name": "job",
     "pipeline_job_uuid": "id",
     "pipeline_task_name": "task",
@@ -52,7 +51,8 @@ FACTS = {
 
 
 def ours(*parts):
-    return placeholders.command(parts, MESSAGE, FACTS)
+    given = MESSAGE["inputs"]["parameterValues"].keys() | MESSAGE["inputs"]["artifacts"].keys()
+    return placeholders.command(parts, MESSAGE, CONTEXT, given)
 
 
 SAME = [
@@ -89,6 +89,12 @@ SAME = [
     '{"IfPresent": {"InputName": "data", "Then": {"Concat": ["a", "b"]}}}',
 ]
 
+JSON = {
+    "{{$.inputs.parameters['items']}}",
+    "{{$.inputs.parameters['options']}}",
+    "{{$.inputs.artifacts['data'].metadata}}",
+}
+
 
 @pytest.mark.parametrize("part", SAME)
 def test_as_kfps_local_runner(part):
@@ -102,7 +108,14 @@ def test_as_kfps_local_runner(part):
         pipeline_root="/root",
         unique_pipeline_id="id",
     )
-    assert ours(part) == theirs
+    if part in JSON:  # we write it as KFP's backend does: compact, with sorted keys
+        assert json.loads(ours(part)[0]) == json.loads(theirs[0])
+    else:
+        assert ours(part) == theirs
+
+
+def test_json_in_a_command_is_compact_and_sorted():
+    assert ours("{{$.inputs.artifacts['data'].metadata}}") == ['{"name":"n","rows":5}']
 
 
 def test_the_message_is_json():
@@ -126,14 +139,21 @@ def test_what_is_no_placeholder_stays():
         "{{$.json_escape[1]}}",
     ],
 )
-def test_unknown_ones(text):
-    with pytest.raises(PipelineError, match=r"the placeholder .* cannot be filled in"):
-        ours(text)
+def test_unknown_ones_stay_as_kfps_launcher_leaves_them(text):
+    assert ours(f"<{text}>") == [f"<{text}>"]
+
+
+def test_a_default_of_the_component_is_not_present():
+    part = '{"IfPresent": {"InputName": "text", "Then": ["given"], "Else": ["not"]}}'
+    assert placeholders.command([part], MESSAGE, CONTEXT, {"number"}) == ["not"]
+    assert placeholders.command([part], MESSAGE, CONTEXT, {"text"}) == ["given"]
 
 
 def test_within_json():
     value = {"{{$.pipeline_job_name}}": ["{{$.inputs.parameters['text']}}!", 1, None, True]}
-    assert placeholders.fill_value(value, MESSAGE, FACTS) == {"job": ["some text!", 1, None, True]}
+    assert placeholders.fill_value(value, MESSAGE, CONTEXT) == {
+        "job": ["some text!", 1, None, True]
+    }
 
 
 @settings(max_examples=100, deadline=None)

@@ -33,7 +33,7 @@ def blocked(kit, fifo, root):
 
     def blocking(fifo: str):
         done = kit.play(text="done")
-        kit.play(do=f"block {fifo}").after(done).set_retry(2, backoff_duration="3600s")
+        kit.play(do=f"block {fifo}").after(done).set_retry(2, backoff_duration="600s")
 
     pipeline = kit.compile(blocking)
     command = [sys.executable, "-c", _PROGRAM, pipeline, root, f"fifo={fifo.path}"]

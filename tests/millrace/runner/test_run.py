@@ -41,8 +41,8 @@ def test_values_go_from_task_to_task(kit, run):
     assert second.parameters["said"] == "hello, hello"
     assert second.parameters["number"] == 3
     assert second.parameters["given"]["options"]["text"] == "hello"
-    assert second.artifacts["out"].metadata["source"] == "hello"
-    assert len(second.artifacts["out"].metadata["digest"]) == 64
+    assert second.artifacts["out"][0].metadata["source"] == "hello"
+    assert len(second.artifacts["out"][0].metadata["digest"]) == 64
 
 
 def test_steps_are_processes_of_their_own_with_a_log_each(kit, run):
@@ -51,7 +51,7 @@ def test_steps_are_processes_of_their_own_with_a_log_each(kit, run):
         kit.play(text="two")
 
     result = run(kit.compile(two))
-    pids = {task.artifacts["out"].metadata["pid"] for task in result.tasks.values()}
+    pids = {task.artifacts["out"][0].metadata["pid"] for task in result.tasks.values()}
     assert len(pids | {os.getpid()}) == 3
     assert "played one" in result.tasks["play"].log.read_text()
     assert "played two" in result.tasks["play-2"].log.read_text()
@@ -68,7 +68,8 @@ def test_what_the_run_leaves_on_disk(kit, run, root):
         for path in result.folder.rglob("*")
         if path.is_file()
     }
-    assert found == {"play/out/text", "play/log.txt"}
+    kept = {".run/lock", ".run/pipeline.yaml", ".run/request.json"}
+    assert found == {"play/out/text", "play/log.txt", *kept}
     assert result.folder == root / "small" / result.run_id
     assert (root / "metadata.sqlite").is_file()
 
@@ -103,7 +104,7 @@ def test_an_optional_input_that_is_not_given_keeps_the_steps_default(kit, run):
         kit.play(text="x")
 
     result = run(kit.compile(optional))
-    assert "source" not in result.tasks["play"].artifacts["out"].metadata
+    assert "source" not in result.tasks["play"].artifacts["out"][0].metadata
 
 
 def test_an_optional_parameter_that_is_not_given_keeps_the_components_default(kit, run):
@@ -151,7 +152,7 @@ def test_if_elif_else(kit, run, count, kind, branch):
     taken = {path for path, state in states(result).items() if state == "COMPLETE"}
     branches = {path.split("/")[1] for path in taken if path.count("/") == 1}
     assert branches == {branch}
-    source = result.tasks["play-5"].artifacts["out"].metadata["source"]
+    source = result.tasks["play-5"].artifacts["out"][0].metadata["source"]
     assert source == {"condition-2": "if", "condition-3": "elif", "condition-4": "else"}[branch]
 
 
@@ -186,7 +187,7 @@ def test_nested_pipelines_hand_on_inputs_and_outputs(kit, run):
         kit.play(data=one.output)
 
     result = run(kit.compile(outer))
-    assert result.tasks["play"].artifacts["out"].metadata["source"] == "deep+"
+    assert result.tasks["play"].artifacts["out"][0].metadata["source"] == "deep+"
     assert result.tasks["inner/play"].parameters["number"] == 7
     assert (result.folder / "inner" / "play-2" / "out" / "text").read_text() == "deep+"
 
@@ -205,17 +206,17 @@ def test_an_importer_records_what_is_there(kit, run, tmp_path):
 
     pipeline = kit.compile(importing)
     first = run(pipeline, {"where": str(folder)})
-    record = first.tasks["importer"].artifacts["artifact"]
-    assert first.tasks["play"].artifacts["out"].metadata["source"] == "imported"
+    (record,) = first.tasks["importer"].artifacts["artifact"]
+    assert first.tasks["play"].artifacts["out"][0].metadata["source"] == "imported"
     assert record.metadata["owner"] == "me"
     assert len(record.metadata["digest"]) == 64
     again = run(pipeline, {"where": str(folder)})
-    assert again.tasks["importer"].artifacts["artifact"].id == record.id
+    assert again.tasks["importer"].artifacts["artifact"][0].id == record.id
     assert again.tasks["play"].state is State.CACHED
     (folder / "text").write_text("changed")
     changed = run(pipeline, {"where": str(folder)})
-    assert changed.tasks["importer"].artifacts["artifact"].id != record.id
-    assert changed.tasks["play"].artifacts["out"].metadata["source"] == "changed"
+    assert changed.tasks["importer"].artifacts["artifact"][0].id != record.id
+    assert changed.tasks["play"].artifacts["out"][0].metadata["source"] == "changed"
 
 
 def test_importing_what_is_not_there(kit, run):
@@ -362,7 +363,7 @@ def test_a_forked_step_sees_its_environment(kit, run):
         )
 
     result = run(kit.compile(environment))
-    seen = [task.artifacts["out"].metadata["environment"] for task in result.tasks.values()]
+    seen = [task.artifacts["out"][0].metadata["environment"] for task in result.tasks.values()]
     assert seen == ["", "one", "two"]
 
 
@@ -462,7 +463,7 @@ def test_lineage_of_a_run(kit, run):
     assert executions["play-2"].custom_properties["parent_dag_id"].int_value == dag
     assert executions["play-3"].custom_properties["error"].string_value == "so"
     assert executions["play"].custom_properties["cache_fingerprint"].string_value
-    made = result.tasks["play"].artifacts["out"].id
+    made = result.tasks["play"].artifacts["out"][0].id
     read = [
         event.execution_id
         for event in store.get_events_by_artifact_ids([made])
@@ -523,7 +524,7 @@ def test_relative_files_are_the_callers(kit, run, tmp_path, monkeypatch):
         kit.play(data_uri=data_uri)
 
     result = run(kit.compile(located), {"data_uri": "mine.csv"})
-    made = result.tasks["play"].artifacts["out"]
+    (made,) = result.tasks["play"].artifacts["out"]
     assert made.metadata["data_uri"] == str(tmp_path / "mine.csv")
     assert result.parameters["data_uri"] == str(tmp_path / "mine.csv")
 

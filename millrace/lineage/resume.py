@@ -1,0 +1,92 @@
+"""Opens the record of a run again, after it has failed or was killed."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from millrace.errors import StoreError
+from millrace.lineage import layout, query, read, values
+from millrace.lineage.mlmd import pb
+from millrace.lineage.nodes import CachedTask, Kind, State
+from millrace.lineage.record import RunRecord
+from millrace.lineage.store import Store
+
+PARTS, TASK_FINGERPRINT = "fingerprint_parts", "task_fingerprint"
+
+
+@dataclasses.dataclass(frozen=True)
+class Ended:
+    """A task of the run that has ended well.
+
+    Attributes:
+        state: COMPLETE or CACHED.
+        fingerprint: What its result follows from.
+        result: What it made.
+    """
+
+    state: str
+    fingerprint: str
+    result: CachedTask
+
+
+@dataclasses.dataclass(frozen=True)
+class Previous:
+    """What a run came to before it is resumed.
+
+    Attributes:
+        ended: The tasks that have ended well, by path.
+        dags: The executions of its DAGs, by path.
+    """
+
+    ended: dict[str, Ended] = dataclasses.field(default_factory=dict)
+    dags: dict[str, int] = dataclasses.field(default_factory=dict)
+
+
+def reopen(store: Store, run_id: str, properties: Mapping[str, Any]) -> tuple[RunRecord, Previous]:
+    """Set a run RUNNING again, and what was left RUNNING in it CANCELED; DAGs may go on.
+
+    Args:
+        store: The store.
+        run_id: The run's id.
+        properties: What to keep of who goes on with it, such as the process.
+
+    Raises:
+        StoreError: There is no such run, it has ended well, or the store cannot be written.
+    """
+    run = query.find_run(store, run_id)
+    if run.state == State.COMPLETE:
+        raise StoreError(f"Run {run_id} has ended well: there is nothing to resume.")
+    context = store.call("get_context_by_type_and_name", layout.PIPELINE_RUN, run_id)
+    pipelines = store.call("get_parent_contexts_by_context", context.id)
+    pipeline = next(one for one in pipelines if one.type == layout.PIPELINE)
+    messages = {int(one.id): one for one in store.call("get_executions_by_context", context.id)}
+    root = messages[run.id]
+    dags = {}
+    for number, message in messages.items():
+        if number == run.id:
+            continue
+        if message.type == Kind.DAG:
+            dags[read.path(message, messages)] = number
+        elif message.last_known_state == pb.Execution.RUNNING:
+            layout.end(message, State.CANCELED, None, "the run was interrupted", {})
+            store.put_execution(message, [], [])
+    ended = {
+        task.name: Ended(
+            task.state,
+            str(task.properties.get(TASK_FINGERPRINT) or ""),
+            CachedTask(task.id, task.results, task.outputs),
+        )
+        for task in query.tasks(store, run)
+        if task.state in (State.COMPLETE, State.CACHED) and task.kind != Kind.DAG
+    }
+    root.last_known_state = pb.Execution.RUNNING
+    for name in ("error", "finished_at"):
+        root.custom_properties.pop(name, None)
+    for name, value in properties.items():
+        values.set_property(root, name, value)
+    store.put_execution(root, [], [])
+    record = RunRecord(store, pipeline, context.id, root)
+    record.adopt(messages[number] for number in dags.values())
+    return record, Previous(ended, dags)

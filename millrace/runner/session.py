@@ -1,0 +1,283 @@
+"""One run: what runs its containers, its record, and how it ends."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import getpass
+import os
+import socket
+import time
+from collections.abc import Iterator
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from millrace.backends.base import Backend
+from millrace.backends.docker import DockerBackend, Options
+from millrace.backends.process import ProcessBackend
+from millrace.backends.sources import Sources
+from millrace.errors import ParameterError, PipelineError, StoreError
+from millrace.ir import spec as ir
+from millrace.lineage import STORE
+from millrace.runner import kept, memory
+from millrace.runner.engine import Engine, Events
+from millrace.runner.graph import Outcome
+from millrace.runner.inputs import Inputs
+from millrace.runner.kept import Request
+from millrace.runner.listener import Listener, ResilientListener, Silent
+from millrace.runner.resources import ResourcePool
+from millrace.runner.result import RunResult, State
+from millrace.runner.selection import Selection
+from millrace.runner.signals import Signals, interrupt, interruptible
+from millrace.runner.task import Job, TaskRunner, containers, reason
+from millrace.storage import paths
+from millrace.storage.digest_cache import FILE, DigestCache
+from millrace.version import __version__
+
+if TYPE_CHECKING:
+    from millrace.lineage.record import RunRecord
+    from millrace.lineage.resume import Previous
+    from millrace.lineage.store import Store
+    from millrace.runner.dry import DryRecorder
+    from millrace.runner.recorder import Recorder
+
+RUNNERS = ("process", "docker")
+ENVIRONMENTS = "envs"  # of lightweight components, in the home of the runs
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """How a pipeline is run; see `millrace.runner.run.run`."""
+
+    home: Path
+    runner: str
+    docker: Options
+    caching: bool
+    selection: Selection
+    fail_fast: bool
+    cores: float
+    memory_limit: int
+    measure_memory: bool
+
+
+class Session:
+    """One run, from the first folder it makes to the last line it records."""
+
+    def __init__(
+        self,
+        pipeline: ir.Pipeline,
+        result: RunResult,
+        settings: Settings,
+        listener: Listener | None = None,
+    ) -> None:
+        self._pipeline = pipeline
+        self._result = result
+        self._settings = settings
+        self._listener = ResilientListener(listener or Silent())
+        self._job = Job(
+            result.run_id,
+            result.run_id,
+            result.folder,
+            settings.home,
+            datetime.now(timezone.utc),
+            settings.caching,
+            settings.selection,
+            (pipeline.path.parent, Path.cwd()),
+        )
+        own_store = settings.home / STORE
+        self._is_new = not paths.exists(own_store) and result.store == str(own_store)
+        self._is_recorded = False
+        self._clock = time.monotonic()
+        self._digests = DigestCache(settings.home / FILE)
+        self._sources = Sources(self._digests)
+
+    def start(self, request: Request) -> None:
+        """Run the pipeline to its end."""
+        folder = self._result.folder
+        with interruptible() as signals, self._backend(is_new=True) as backend:
+            kept.keep(folder, self._pipeline, request)
+            try:
+                self._run(backend, signals, is_resumed=False)
+            except BaseException:
+                if not self._is_recorded:
+                    kept.forget(folder)
+                raise
+
+    def plan(self) -> None:
+        """Find out what would be run, and run nothing."""
+        from millrace.lineage.store import Store
+        from millrace.runner.dry import DryRecorder
+
+        with (
+            interruptible(),
+            self._backend(is_new=False) as backend,
+            contextlib.ExitStack() as stack,
+        ):
+            store = None
+            if not self._is_new:
+                store = stack.enter_context(Store.open(self._result.store, create=False))
+            recorder = DryRecorder(store, self._result.pipeline)
+            engine = self._engine(backend, recorder, Events())
+            outcome = engine.run(self._pipeline.root, root_inputs(self._pipeline, self._result))
+            self._result.state, self._result.error = outcome.state, outcome.error
+        self._result.seconds = time.monotonic() - self._clock
+
+    def resume(self) -> None:
+        """Go on with the run."""
+        with interruptible() as signals, self._backend(is_new=False) as backend:
+            self._run(backend, signals, is_resumed=True)
+
+    @contextlib.contextmanager
+    def _backend(self, is_new: bool) -> Iterator[Backend]:
+        """Make what runs the containers, and see that it ends."""
+        kind = self._settings.runner
+        docker = DockerBackend(self._result.run_id, self._settings.docker)
+        kinds: dict[str, Backend] = {
+            "docker": docker,
+            "process": ProcessBackend(
+                self._result.folder, self._sources, docker, self._settings.home / ENVIRONMENTS
+            ),
+        }
+        if kind not in kinds:
+            raise ParameterError(f"There is no runner {kind!r}: take {' or '.join(RUNNERS)}.")
+        backend = kinds[kind]
+        backend.check(containers(self._pipeline))
+        if is_new:
+            _make(self._result.folder)
+        try:
+            yield backend
+        finally:
+            backend.close()
+            self._digests.save()
+
+    def _run(self, backend: Backend, signals: Signals, is_resumed: bool) -> None:
+        """Run what is to be run, and record how it ended."""
+        from millrace.lineage.store import Store
+
+        with (
+            kept.lock(self._result.folder),
+            _measured(self._settings.measure_memory, backend, self._result),
+        ):
+            if self._is_new:  # nothing can be cached, so the imports may begin before anything else
+                backend.prepare(containers(self._pipeline))
+            with Store.open(self._result.store) as store:
+                self._record(store, backend, signals, is_resumed)
+        self._result.seconds = time.monotonic() - self._clock
+
+    def _record(self, store: Store, backend: Backend, signals: Signals, is_resumed: bool) -> None:
+        from millrace.runner.recorder import Recorder
+
+        result, events = self._result, Events()
+        signals.act = lambda: events.put(interrupt)
+        record, previous = self._open(store, backend, is_resumed)
+        self._is_recorded = True
+        recorder = Recorder(store, record, result.pipeline, previous)
+        engine = self._engine(backend, recorder, events)
+        try:
+            self._listener.started(result)
+            outcome = engine.run(self._pipeline.root, root_inputs(self._pipeline, result))
+            result.state, result.error = outcome.state, outcome.error
+            result.outputs, result.artifacts = dict(outcome.parameters), dict(outcome.artifacts)
+        except KeyboardInterrupt:
+            result.state, result.error = State.CANCELED, "the run was stopped"
+        except BaseException as error:
+            result.state, result.error = State.FAILED, reason(error, self._job.root)
+            raise
+        finally:
+            try:
+                recorder.end(Outcome(result.state, {}, result.outputs, result.error))
+            except StoreError as error:  # what came out is still worth showing
+                result.state, result.error = State.FAILED, result.error or str(error)
+            self._listener.ended(result)
+
+    def _engine(self, backend: Backend, recorder: Recorder | DryRecorder, events: Events) -> Engine:
+        runner = TaskRunner(
+            self._pipeline,
+            self._job,
+            backend,
+            recorder,
+            self._digests,
+            self._sources,
+            lambda *told: events.put(lambda: self._listener.retrying(*told)),
+        )
+        settings = self._settings
+        return Engine(
+            runner,
+            ResourcePool(settings.cores, settings.memory_limit),
+            self._result.tasks,
+            self._listener.changed,
+            events,
+            settings.selection,
+            settings.fail_fast,
+        )
+
+    def _open(
+        self, store: Store, backend: Backend, is_resumed: bool
+    ) -> tuple[RunRecord, Previous | None]:
+        """Start the record of the run, or open it again: one that was killed early has none."""
+        from millrace.lineage import query, resume
+        from millrace.lineage.record import RunRecord
+
+        result = self._result
+        if is_resumed and result.run_id in query.run_ids(store, result.run_id):
+            return resume.reopen(store, result.run_id, self._properties(backend))
+        record = RunRecord.start(
+            store,
+            result.pipeline,
+            result.run_id,
+            str(result.folder),
+            result.run_id,
+            result.parameters,
+            self._properties(backend),
+        )
+        return record, None
+
+    def _properties(self, backend: Backend) -> dict[str, Any]:
+        """Return what an auditor asks about a run: whose, where, with which code."""
+        return {
+            "code_version": __version__,
+            "libraries": self._sources.environment(),
+            "pipeline_digest": self._pipeline.digest,
+            "pipeline_file": str(self._pipeline.path),
+            "runner": backend.name,
+            "user": _user(),
+            "host": socket.gethostname(),
+            "process": os.getpid(),
+        }
+
+
+def root_inputs(pipeline: ir.Pipeline, result: RunResult) -> Inputs:
+    """Return the inputs of the root: its defaults count as given, as where KFP submits a run."""
+    optional = {name: None for name, one in pipeline.root.parameters.items() if one.optional}
+    given = optional | result.parameters
+    present = frozenset(name for name, value in given.items() if value is not None)
+    return Inputs(given, {}, present)
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True)
+    except FileExistsError:
+        raise PipelineError(f"There is a run in {folder} already.") from None
+    except OSError as error:
+        raise PipelineError(
+            f"Cannot make {folder}: {error.strerror}. Name another folder with --root."
+        ) from error
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):
+        return str(os.getuid())
+
+
+@contextlib.contextmanager
+def _measured(wanted: bool, backend: Backend, result: RunResult) -> Iterator[None]:
+    if not wanted:
+        yield
+        return
+    with memory.measured(backend.pids) as peak:
+        yield
+    result.peak_memory = peak()
