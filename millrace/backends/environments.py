@@ -219,7 +219,7 @@ def _last_change(argument: str) -> int:
     for folder, folders, files in os.walk(path):
         # Not what a build itself leaves there.
         folders[:] = [one for one in folders if not one.startswith(".") and not _BUILT.search(one)]
-        times += [Path(folder, file).stat().st_mtime_ns for file in files]
+        times += [Path(folder, file).lstat().st_mtime_ns for file in files]
     return max(times)
 
 

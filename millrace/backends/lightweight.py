@@ -6,7 +6,8 @@ packages with pip, writes the source to a file, and has kfp's executor run it:
     sh -c INSTALL  sh -ec PROGRAM SOURCE  --executor_input {{$}} --function_to_execute NAME
 
 INSTALL is missing if there is nothing to install. Here the packages come from a virtual
-environment that is kept, so only what follows INSTALL is run.
+environment that is kept, so only what follows INSTALL is run; and where PROGRAM does no more than
+that, a process is forked that has imported kfp's executor already.
 """
 
 from __future__ import annotations
@@ -19,14 +20,19 @@ import re
 import shlex
 import sys
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from millrace.backends.base import Ended, Work, check_length
-from millrace.backends.environments import Environments, Requirements
+from millrace.backends.environments import Environment, Environments, Requirements
 from millrace.backends.interpreters import interpreter
-from millrace.backends.servers import WarmServer, callers_environment, command_request
+from millrace.backends.servers import (
+    WarmServer,
+    callers_environment,
+    command_request,
+    component_request,
+)
 from millrace.ir import spec as ir
 
 logger = logging.getLogger(__name__)
@@ -46,6 +52,17 @@ _INSTALL = re.compile(
     rf"(?:{re.escape(_ENSURE_PIP)})?(?:PIP_DISABLE_PIP_VERSION_CHECK=1 )?"
     rf'(?:{re.escape(_VENV)})?PIP(?: && (?:{re.escape(_VENV)})?PIP)* && "\$0" "\$@"'
 )
+_PROGRAM = re.compile(
+    re.escape(
+        'program_path=$(mktemp -d) printf "%s" "$0" > "$program_path/ephemeral_component.py" '
+        "_KFP_RUNTIME=true python3 -m kfp.dsl.executor_main "
+        '--component_module_path "$program_path/ephemeral_component.py" "$@"'
+    )
+)
+_AT_RUN_TIME = {"_KFP_RUNTIME": "true"}
+# What kfp.dsl.executor_main imports. It is itself not imported, since it is run as a program.
+_EXECUTORS_IMPORTS = ("argparse", "kfp.dsl.executor", "kfp.dsl.kfp_config", "kfp.dsl.utils")
+_READ_AT_START = ("GLIBC_", "LANG", "LC_", "LD_", "MALLOC_", "PYTHON", "TZ")
 _EXECUTOR = re.compile(r"kfp\.(?:dsl|components)\.executor_main")
 # An official Python image, its mirror, or a Python image of the UBI family.
 _OFFICIAL = re.compile(
@@ -136,7 +153,7 @@ class LightweightBackend:
         """
         self._folder = folder
         self._environments = Environments(environments, self._warm_server)
-        self._server: WarmServer | None = None
+        self._servers: dict[Environment | None, WarmServer] = {}
         self._lock = threading.Lock()
         self._closed = False
 
@@ -188,22 +205,19 @@ class LightweightBackend:
         environment = self._environments.get(_requirements(work.container))
         command = list(work.command[found.start :])
         check_length(command)
-        env = callers_environment()
-        env |= {
-            "PATH": f"{environment.path / 'bin'}:{env.get('PATH', os.defpath)}",
-            "VIRTUAL_ENV": str(environment.path),
-            "PYTHONUNBUFFERED": "1",  # the log shows what is printed when it is printed
-        }
-        for name in work.container.env_from_caller:
-            if name in os.environ:
-                env[name] = os.environ[name]
-        request = command_request(command, env | dict(work.env), work.log)
-        return self._warm_server().run(request, work.stop, work.container.timeout)
+        env = _environment(environment) | _from_caller(work.container) | dict(work.env)
+        request = command_request(command, env, work.log)
+        server = None
+        if _can_fork(command[2], environment, work.env):
+            server = self._warm_server(environment)
+            request = component_request(command[3], command[4:], env | _AT_RUN_TIME, work.log)
+        server = server or self._warm_server()
+        return server.run(request, work.stop, work.container.timeout)
 
     def pids(self) -> list[int]:
-        """Returns the server whose children the components are."""
+        """Returns the servers whose children the components are."""
         with self._lock:
-            return [self._server.pid] if self._server is not None else []
+            return [server.pid for server in self._servers.values()]
 
     def cancel(self) -> None:
         """Stops installing packages."""
@@ -214,19 +228,29 @@ class LightweightBackend:
         self._environments.cancel()
         with self._lock:
             self._closed = True
-            server = self._server
-        if server is not None:
+            servers = list(self._servers.values())
+        for server in servers:
             server.close()
 
-    def _warm_server(self) -> WarmServer:
-        """Returns the server that starts commands: it ends them when the runner is killed."""
+    def _warm_server(self, environment: Environment | None = None) -> WarmServer:
+        """Returns the server that forks components in an environment, or that starts commands.
+
+        Servers end what they have started when the runner is killed.
+        """
         with self._lock:
             if self._closed:
                 raise RuntimeError("the runner is closed")
-            if self._server is None or self._server.ended:
+            server = self._servers.get(environment)
+            if server is None or server.ended:
                 self._folder.mkdir(parents=True, exist_ok=True)
-                self._server = WarmServer(self._folder / "commands.log")
-            return self._server
+                log = self._folder / f"python-{len(self._servers)}.log"
+                if environment is None:
+                    server = WarmServer(log)
+                else:
+                    early = _environment(environment) | _AT_RUN_TIME
+                    server = WarmServer(log, _EXECUTORS_IMPORTS, early, environment.executable)
+                self._servers[environment] = server
+            return server
 
 
 def _requirements(container: ir.Container) -> Requirements:
@@ -235,3 +259,30 @@ def _requirements(container: ir.Container) -> Requirements:
     python = interpreter(found.python) or interpreter("")
     assert python is not None
     return Requirements(python, found.installs)
+
+
+def _environment(environment: Environment) -> dict[str, str]:
+    """Returns the environment variables of components in a virtual environment."""
+    env = callers_environment()
+    return env | {
+        "PATH": f"{environment.path / 'bin'}:{env.get('PATH', os.defpath)}",
+        "VIRTUAL_ENV": str(environment.path),
+        "PYTHONUNBUFFERED": "1",  # the log shows what is printed when it is printed
+    }
+
+
+def _from_caller(container: ir.Container) -> dict[str, str]:
+    return {name: os.environ[name] for name in container.env_from_caller if name in os.environ}
+
+
+def _can_fork(program: str, environment: Environment, env: Mapping[str, str]) -> bool:
+    """Tells whether a forked process does the same as a command.
+
+    Args:
+        program: The script that the command runs.
+        environment: Where it runs.
+        env: Its own environment variables; a process may read them only when it starts.
+    """
+    is_known = _PROGRAM.fullmatch(" ".join(program.split()))
+    is_new = tuple(map(int, environment.python.split("."))) >= (3, 9)
+    return bool(is_known) and is_new and not any(key.startswith(_READ_AT_START) for key in env)

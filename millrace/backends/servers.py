@@ -17,8 +17,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from millrace.backends import warm
 from millrace.backends.base import GRACE, Ended, Stop, has_ended
 
+_HERE = (sys.executable, "-m", warm.__name__)
 _NOT_FOR_COMMANDS = ("PYTHON", "MILLRACE_", "TMPDIR")
 
 
@@ -38,6 +40,25 @@ def callers_environment() -> dict[str, str]:
     """Returns the caller's environment without what is meant for Millrace and its Python."""
     return {
         key: value for key, value in os.environ.items() if not key.startswith(_NOT_FOR_COMMANDS)
+    }
+
+
+def component_request(
+    source: str, arguments: Iterable[str], env: Mapping[str, str], log: Path
+) -> dict[str, Any]:
+    """Returns a request to run a Python component.
+
+    Args:
+        source: Its source.
+        arguments: What kfp's executor is given beside the source.
+        env: Its whole environment, TMPDIR excepted.
+        log: The file that takes its output.
+    """
+    return {
+        "source": source,
+        "arguments": list(arguments),
+        "env": dict(env),
+        "log": str(log),
     }
 
 
@@ -70,7 +91,11 @@ class WarmServer:
     """A warm server's process."""
 
     def __init__(
-        self, log: Path, modules: Iterable[str] = (), early: Mapping[str, str] | None = None
+        self,
+        log: Path,
+        modules: Iterable[str] = (),
+        early: Mapping[str, str] | None = None,
+        python: Path | None = None,
     ) -> None:
         """Starts the process.
 
@@ -78,6 +103,7 @@ class WarmServer:
             log: The file for its own messages; it is removed if there are none.
             modules: What it imports.
             early: Environment variables that are read when modules are imported.
+            python: The interpreter of another environment, for Python components.
         """
         ours, theirs = socket.socketpair()
         self.ended = False
@@ -90,9 +116,7 @@ class WarmServer:
         with theirs:
             self._process = subprocess.Popen(
                 [
-                    sys.executable,
-                    "-m",
-                    "millrace.backends.warm",
+                    *([str(python), warm.__file__] if python else _HERE),
                     str(theirs.fileno()),
                     str(log),
                     self._scratch.name,
@@ -100,7 +124,7 @@ class WarmServer:
                 ],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
-                env=environment(early or {}),
+                env=dict(early or {}) if python else environment(early or {}),
                 start_new_session=True,  # Ctrl-C is the runner's to handle
             )
         self.pid = self._process.pid

@@ -3,10 +3,17 @@
     python -m millrace.backends.warm SOCKET LOG SCRATCH MODULE…
 
 It reads requests and writes replies, one JSON object a line, on the socket it inherits. A request
-is for a step, which runs in the forked process, or for a command, which replaces it. Requests
-are served between two imports already: such a step imports by itself what is still missing. The
-server has one thread, and starts nothing of TensorFlow's that would not survive a fork. It ends
-with everything it forked when the socket closes.
+is for one of three:
+- a step of ours (`argv`), which runs in the forked process;
+- a Python component (`source`), which kfp's executor runs in the forked process;
+- a command (`command`), which replaces the forked process.
+
+Requests are served between two imports already: such a step imports by itself what is still
+missing. The server has one thread, and starts nothing of TensorFlow's that would not survive a
+fork. It ends with everything it forked when the socket closes.
+
+A server for Python components runs in the environment of these, which has no Millrace in it, as a
+file and in Python 3.9 or later. So this module imports the standard library only.
 
 What a step or command leaves running is killed when it ends, even in a session of its own: the
 server is the subreaper of its descendants, so that it becomes the parent of those it must kill.
@@ -21,6 +28,7 @@ import importlib
 import json
 import logging
 import os
+import runpy
 import select
 import shutil
 import signal
@@ -35,6 +43,13 @@ from typing import Any
 
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
 _SHOW_WARNING = warnings.showwarning
+
+
+class _Component(BaseException):
+    """Leaves the server's loop in a process that was forked for a Python component."""
+
+    def __init__(self, source: str, arguments: list[str], folder: Path) -> None:
+        self.source, self.arguments, self.folder = source, arguments, folder
 
 
 class Server:
@@ -90,13 +105,14 @@ class Server:
         try:
             self._connection.close()
             code = self._child(request, parent)
+        except _Component:
+            raise
         except BaseException:
             traceback.print_exc()
-        finally:
-            with contextlib.suppress(Exception):
-                sys.stdout.flush()
-                sys.stderr.flush()
-            os._exit(code)
+        with contextlib.suppress(Exception):
+            sys.stdout.flush()
+            sys.stderr.flush()
+        os._exit(code)
 
     def _child(self, request: dict[str, Any], parent: int) -> int:
         signal.set_wakeup_fd(-1)
@@ -111,11 +127,16 @@ class Server:
         scratch.mkdir()
         if "command" in request:
             _execute(request["command"], request["folder"] or scratch, request["env"], scratch)
-        os.environ.update({"TMPDIR": str(scratch)} | request["env"])
+        env = {"TMPDIR": str(scratch)} | request["env"]
+        if "source" in request:
+            os.environ.clear()
+        os.environ.update(env)
         tempfile.tempdir = None  # an import may have looked the server's up
         gc.enable()
         logging.disable(logging.NOTSET)
         warnings.showwarning = _SHOW_WARNING
+        if "source" in request:
+            raise _Component(request["source"], request["arguments"], scratch)
         from millrace import entrypoint
 
         return entrypoint.main(request["argv"])
@@ -217,6 +238,17 @@ def _execute(command: list[str], folder: str | Path, env: dict[str, str], scratc
         os._exit(127)  # as a shell does
 
 
+def _run_component(component: _Component) -> None:
+    """Does as the command that `@dsl.component` compiles to, in a process that is its own."""
+    folder = Path(tempfile.mkdtemp(dir=component.folder))
+    program = folder / "ephemeral_component.py"
+    program.write_text(component.source, encoding="utf-8")
+    os.chdir(component.folder)
+    sys.path.insert(0, str(component.folder))  # as `python -m` does
+    sys.argv = ["", "--component_module_path", str(program), *component.arguments]
+    runpy.run_module("kfp.dsl.executor_main", run_name="__main__", alter_sys=True)
+
+
 def _children() -> list[int]:
     """Returns the children of this process, orphans that it inherited included."""
     try:
@@ -246,6 +278,10 @@ def _redirect(log: str) -> None:
 
 def _look_here_last() -> None:
     """Lets steps import modules from where the caller is, but none in place of a library's."""
+    if not __package__:  # another environment's Python runs this file
+        beside = str(Path(__file__).resolve().parent)
+        sys.path[:] = [path for path in sys.path if path != beside]
+        return
     here = os.getcwd()  # noqa: PTH109
     sys.path[:] = [*(path for path in sys.path if path not in ("", here)), here]
     os.environ.pop("PYTHONSAFEPATH", None)
@@ -256,7 +292,14 @@ def main(argv: list[str]) -> None:
     number, log, scratch, *modules = argv
     _redirect(log)
     _look_here_last()
-    server = Server(socket.socket(fileno=int(number)), Path(scratch))
+    try:
+        _serve(Server(socket.socket(fileno=int(number)), Path(scratch)), modules)
+    except _Component as forked:
+        component = forked
+    _run_component(component)  # Python then ends as it does after any program
+
+
+def _serve(server: Server, modules: list[str]) -> None:
     gc.disable()
     warnings.showwarning = lambda *_, **__: None
     logging.disable(logging.WARNING)

@@ -11,11 +11,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
+from millrace import redact
 from millrace.backends.docker import Options
 from millrace.cli import output, progress
 from millrace.errors import ParameterError
 from millrace.ir import parameters
-from millrace.lineage import redact
 from millrace.report import numbers
 from millrace.runner import run
 from millrace.runner.result import RunResult, State, TaskResult

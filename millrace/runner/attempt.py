@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from millrace import redact
 from millrace.artifacts import Artifact
 from millrace.backends.base import Backend, Ended, Stop, Work
 from millrace.backends.log_reason import reason_in
@@ -18,7 +19,6 @@ from millrace.errors import DataError, StepError
 from millrace.ir import placeholders, values
 from millrace.ir import spec as ir
 from millrace.ir.text import whole
-from millrace.lineage import redact
 from millrace.lineage.nodes import ArtifactRecord
 from millrace.runner import external
 from millrace.runner.inputs import Inputs

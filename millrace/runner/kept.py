@@ -16,10 +16,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from millrace import redact
 from millrace.errors import ParameterError, PipelineError, nearest
 from millrace.ir import spec as ir
 from millrace.ir.reader import read
-from millrace.lineage import redact
 
 FOLDER = ".run"
 _PIPELINE, _REQUEST, _LOCK = "pipeline.yaml", "request.json", "lock"

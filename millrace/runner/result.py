@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from millrace.lineage import redact
+from millrace import redact
 from millrace.lineage.nodes import ArtifactRecord
 
 

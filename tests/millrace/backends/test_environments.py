@@ -173,12 +173,8 @@ def test_an_environment_that_somebody_removed_is_made_again(environments, wheel)
     assert second.executable.exists()
 
 
-@pytest.mark.parametrize("uv", [True, False])
-def test_a_package_that_does_not_exist(environments, monkeypatch, uv):
+def test_a_package_that_does_not_exist(environments, monkeypatch):
     monkeypatch.setenv("PIP_NO_INDEX", "1")
-    monkeypatch.setenv("UV_NO_INDEX", "1")
-    if not uv:
-        monkeypatch.setattr(pip, "_uv", lambda: "")
     with pytest.raises(PipelineError) as caught:
         environments.get(wants(("--quiet", "six-of-nobody==1", "toolz")))
     message = str(caught.value)
@@ -191,6 +187,7 @@ def test_a_package_that_does_not_exist(environments, monkeypatch, uv):
     assert "six-of-nobody" in Path(log).read_text()
 
 
+@pytest.mark.slow
 def test_an_index_that_cannot_be_reached(environments, monkeypatch):
     monkeypatch.setenv("PIP_RETRIES", "1")
     monkeypatch.setenv("UV_HTTP_RETRIES", "0")
@@ -220,6 +217,7 @@ def test_packages_that_contradict_each_other(environments, tmp_path, wheel):
         environments.get(wants((str(wheel), str(other))))
 
 
+@pytest.mark.slow
 def test_an_environment_without_uv(environments, monkeypatch, wheel):
     monkeypatch.setattr(pip, "_uv", lambda: "")
     found = environments.get(wants((str(wheel),)))

@@ -459,6 +459,74 @@ def test_it_ends_with_the_runner(component, kit, fifo, root, tmp_path, number):
     assert not list((tmp_path / "temporary").rglob("*"))
 
 
+def test_ctrl_c_while_packages_are_installed(component, kit, fifo, root, tmp_path):
+    package = tmp_path / "package"
+    package.mkdir()
+    (package / "pyproject.toml").write_text(
+        '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n'
+    )
+    (package / "backend.py").write_text(
+        "import os, time\n"
+        "def prepare_metadata_for_build_wheel(*_):\n"
+        f"    with open({str(fifo.path)!r}, 'w') as file:\n"
+        "        file.write(str(os.getpid()))\n"
+        "    time.sleep(600)\n"
+        "build_wheel = prepare_metadata_for_build_wheel\n"
+    )
+
+    @component(packages_to_install=[str(package)])
+    def use() -> int:
+        return 1
+
+    def alone():
+        use()
+
+    process = _start(kit.compile(alone), root, tmp_path / "temporary")
+    builder = os.pidfd_open(int(fifo.hear()))
+    started = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=30)
+    assert process.returncode == 130, output
+    assert time.monotonic() - started < 5
+    assert _ended(builder)
+
+
+def test_what_cannot_be_installed_is_told_in_one_line(single, component, monkeypatch):
+    @component(packages_to_install=["six-of-nobody==1"])
+    def use() -> int:
+        return 1
+
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    task = single(use)
+    assert task.state is State.FAILED
+    assert task.error.startswith(
+        "Cannot install six-of-nobody==1: No matching distribution found for six-of-nobody==1 (see"
+    )
+    assert "\n" not in task.error
+
+
+def test_who_runs_it_is_said_once(kit, run, component, caplog):
+    @component()
+    def one() -> int:
+        return 1
+
+    @component(base_image="python:2.99")
+    def other() -> int:
+        return 1
+
+    def several():
+        one()
+        one()
+        other()
+
+    assert run(kit.compile(several)).state is State.COMPLETE
+    first, second = [
+        record.getMessage() for record in caplog.records if "lightweight" in record.name
+    ]
+    assert "run on this machine as you" in first
+    assert f"There is no Python 2.99 here: components for it run in Python {PYTHON}." in second
+
+
 @pytest.mark.slow
 def test_packages_from_an_index(single, component):
     @component(packages_to_install=["six==1.17.0", "toolz"])
