@@ -283,8 +283,10 @@ def _remove(path: Path) -> None:
 
 
 def _of_exit_code(code: int, log: Path) -> str:
+    if code - 128 in _SIGNALS:  # as a shell tells that a signal has ended its command
+        code = 128 - code
     if code == -signal.SIGKILL:
-        return "it was killed, as the system does when memory runs out"
+        return "it was killed (SIGKILL), as the system does when memory runs out"
     if -code in _SIGNALS:
         return f"it was ended by {_SIGNALS[-code]}"
     if code < 0:  # no signal: a container has ended with 255, say, of its own will

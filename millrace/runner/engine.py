@@ -159,7 +159,9 @@ class Engine:
         elif one.is_dag:
             self._set(one, State.RUNNING)
             self._runner.start_dag(one)
-            self._open(DagInstance(one.task.component, one.inputs, one))
+            one.opened = True
+            inner = DagInstance(one.task.component, one.inputs, one, loop_items=_loop_items(one))
+            self._open(inner)
         else:
             self._spawn(self._lookups, one, self._runner.look_up, self._looked_up)
 
@@ -168,6 +170,7 @@ class Engine:
         loop.result.iterations = len(loop.iterations.items)
         self._set(loop, State.RUNNING)
         self._runner.start_dag(loop)
+        loop.opened = True
         self._start_iterations(loop)
 
     def _start_iterations(self, loop: TaskInstance) -> None:
@@ -292,6 +295,7 @@ class Engine:
         tasks = one.dag.tasks
         return TaskContext(
             one.dag.given,
+            one.dag.loop_items,
             lambda task, output: tasks[task].result.parameters.get(output, ir.MISSING),
             lambda task, output: tasks[task].result.artifacts.get(output),
             lambda task: self._runner.final_status(tasks[task]),
@@ -339,6 +343,16 @@ class _Queue:
                 yield line.popleft()[1]
             if not line:
                 del self._lines[resources]
+
+
+def _loop_items(one: TaskInstance) -> dict[str, Any]:
+    """Return the items of the loops that the tasks of a DAG are in."""
+    found = dict(one.dag.loop_items)
+    if one.loop is not None and one.task.loop is not None and one.inputs is not None:
+        name = one.task.loop.item
+        if name in one.inputs.parameters:
+            found[name] = one.inputs.parameters[name]
+    return found
 
 
 def _why_skipped(upstream: TaskResult) -> str:

@@ -150,14 +150,16 @@ def resources_from_parameters(cores: str, memory: str) -> int:
 
 @case(
     outputs={"Output": "cached"},
-    ran="say say-2 write",
-    cached="say say-2 write",
+    ran="say say-2 say-3 write",
+    cached="say say-2 say-3 write",
     features=["caching"],
     local="2.13",
 )
 def cached_the_second_time() -> str:
     write(text="cached")
-    return say(text=say(text="cached").output).output
+    first = say(text="first")
+    say(text=f"after {first.output}")
+    return say(text="cached").output
 
 
 @case(
