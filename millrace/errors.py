@@ -9,6 +9,7 @@ MillraceError
 ├── PipelineError        a pipeline file that cannot be found, compiled or run
 ├── StepError            a step that ended with an error; carries the step's own message
 ├── PolicyError          no candidate meets the policy that picks what is pushed
+├── StorageError         a place for files that cannot be reached, read or written
 └── StoreError           a lineage store that cannot be opened, read or written
 """
 
@@ -51,6 +52,10 @@ class StepError(MillraceError):
 
 class PolicyError(MillraceError):
     """No candidate meets the policy that picks what is pushed."""
+
+
+class StorageError(MillraceError):
+    """A place for files that cannot be reached, read or written."""
 
 
 class StoreError(MillraceError):

@@ -75,6 +75,15 @@ class DigestCache:
         found = external_files.files(path, self._path.parent)
         return digest.of_contents({name: self._file(file) for name, file in found.items()})
 
+    def remote(self, uri: str, key: list[Any]) -> str | None:
+        """Returns the SHA-256 of an object, unless it is unknown or its version has changed."""
+        entry = self._known(uri, key)
+        return None if entry is None else str(entry["sha256"])
+
+    def keep_remote(self, uri: str, key: list[Any], sha256: str) -> None:
+        """Remembers the SHA-256 of an object in this version."""
+        self._keep(uri, {"key": key, "sha256": sha256}, 0)
+
     def save(self) -> None:
         """Writes the file, if it can be written."""
         if not self._changed:
