@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from millrace import redact
-from millrace.errors import DataError
+from millrace.errors import DataError, StorageError
 from millrace.ir import spec as ir
 from millrace.lineage.nodes import ArtifactRecord, CachedTask
 from millrace.runner import external
@@ -111,12 +111,18 @@ def is_whole(cached: CachedTask, digests: DigestCache) -> bool:
 
 
 def _is_there(uri: str, recorded: str, digests: DigestCache) -> bool:
+    if not uri:
+        return True
     path = Path(paths.local(uri))
-    if not uri or not path.is_absolute():
-        return True  # a remote object, or nothing
     try:
+        if not path.is_absolute():
+            from millrace.storage import store
+
+            return store.exists(uri) and (
+                not recorded or store.digest(uri, digests).hexdigest == recorded
+            )
         return path.exists() and (not recorded or digests.artifact(path)["digest"] == recorded)
-    except (DataError, OSError):
+    except (DataError, StorageError, OSError):
         return False
 
 

@@ -34,12 +34,14 @@ class Request:
         source: The file that the pipeline was read from, which relative paths may lie beside.
         runner: Where its steps run.
         caching: Whether results of earlier runs may be taken.
+        root: The URI below which artifacts lie; empty if they are in the run's folder.
     """
 
     values: Mapping[str, Any]
     source: str
     runner: str
     caching: bool
+    root: str = ""
 
 
 def keep(folder: Path, pipeline: ir.Pipeline, request: Request) -> None:

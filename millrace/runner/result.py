@@ -131,7 +131,8 @@ class RunResult:
     Attributes:
         run_id: Its id in the lineage store.
         pipeline: The pipeline's name.
-        folder: Where everything it made lies.
+        folder: Its folder on this machine, with the logs, and what it made unless `target` is set.
+        target: The URI below which what it made lies, if the root is remote.
         store: The lineage store.
         parameters: The pipeline's parameters, defaults included.
         tasks: Its tasks by path, in the order of the pipeline.
@@ -152,6 +153,7 @@ class RunResult:
     state: State = State.RUNNING
     seconds: float = 0.0
     error: str = ""
+    target: str = ""
     outputs: dict[str, Any] = dataclasses.field(default_factory=dict)
     artifacts: dict[str, Sequence[ArtifactRecord]] = dataclasses.field(default_factory=dict)
     peak_memory: int | None = None
@@ -202,6 +204,7 @@ class RunResult:
             "seconds": round(self.seconds, 3),
             "error": self.error or None,
             "folder": str(self.folder),
+            "target": self.target or None,
             "store": redact.text(self.store),
             "parameters": redact.parameters(self.parameters),
             "peak_memory_bytes": self.peak_memory,

@@ -24,11 +24,11 @@ from millrace.runner.listener import Listener
 from millrace.runner.result import RunResult, TaskResult
 from millrace.runner.selection import select
 from millrace.runner.session import RUNNERS, Session, Settings
-from millrace.storage import paths
+from millrace.storage import location, paths
 
 __all__ = ["ROOT", "ROOT_VARIABLE", "RUNNERS", "load", "resume", "run"]
 
-ROOT, ROOT_VARIABLE = ".millrace", "MILLRACE_ROOT"
+ROOT, ROOT_VARIABLE, HOME_VARIABLE = ".millrace", "MILLRACE_ROOT", "MILLRACE_HOME"
 _ID = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*")
 
 
@@ -69,7 +69,9 @@ def run(
         pipeline: One of ours by name, a compiled YAML file, a folder with `pipeline.py`; or what
             `load` returned.
         values: Its parameters, as JSON values.
-        root: The folder for everything that runs make; MILLRACE_ROOT or `./.millrace` if None.
+        root: The folder for everything that runs make; MILLRACE_ROOT or `./.millrace` if None. A
+            URI such as `s3://bucket/prefix` keeps artifacts there; logs and the lineage store are
+            then in MILLRACE_HOME or `./.millrace`.
         store: The lineage store; `<root>/metadata.sqlite` if None.
         runner: `process` forks steps of ours, runs lightweight Python components in processes and
             takes Docker for other images; `docker` takes it for all.
@@ -95,13 +97,14 @@ def run(
     loaded = load(pipeline) if isinstance(pipeline, str) else pipeline
     given = _located(loaded, parameters.checked(loaded, values or {}), values or {})
     selection = select(loaded, start, end, only)
-    home = home_of(root)
+    home, remote = home_of(root), remote_of(root)
     if run_id and not _ID.fullmatch(run_id):
         raise ParameterError(f"{run_id!r} cannot be a run's id: it names a folder.")
     now = datetime.now(timezone.utc)
     run_id = run_id or f"{loaded.name}-{now:%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
     settings = Settings(
         home,
+        remote,
         runner,
         docker or Options(),
         caching,
@@ -116,7 +119,7 @@ def run(
     if dry:
         session.plan()
     else:
-        session.start(Request(given, str(loaded.path), runner, caching))
+        session.start(Request(given, str(loaded.path), runner, caching, remote))
     return result
 
 
@@ -158,6 +161,7 @@ def resume(
     check(loaded)
     settings = Settings(
         home,
+        request.root,
         request.runner,
         docker or Options(),
         request.caching,
@@ -174,8 +178,22 @@ def resume(
 
 
 def home_of(root: str | Path | None) -> Path:
-    """Return the folder that keeps runs, as an absolute path."""
+    """Return the folder that keeps runs, as an absolute path; of a remote root it is the default.
+
+    It holds the logs, the lineage store and copies of what is remote.
+    """
+    if remote_of(root):
+        root = os.environ.get(HOME_VARIABLE) or ROOT
     return paths.absolute(root or os.environ.get(ROOT_VARIABLE) or ROOT)
+
+
+def remote_of(root: str | Path | None) -> str:
+    """Return the root if it is a URI of an object store, or else empty text."""
+    text = str(root or os.environ.get(ROOT_VARIABLE) or "")
+    if "://" not in paths.local(text):
+        return ""
+    location.scheme(text)  # raises if it cannot be used
+    return text.rstrip("/")
 
 
 def _result(

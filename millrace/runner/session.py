@@ -26,12 +26,13 @@ from millrace.runner.graph import Outcome
 from millrace.runner.inputs import Inputs
 from millrace.runner.kept import Request
 from millrace.runner.listener import Listener, ResilientListener, Silent
+from millrace.runner.placement import Placement
 from millrace.runner.resources import ResourcePool
 from millrace.runner.result import RunResult, State
 from millrace.runner.selection import Selection
 from millrace.runner.signals import Signals, interrupt, interruptible
 from millrace.runner.task import Job, TaskRunner, containers, reason
-from millrace.storage import paths
+from millrace.storage import location, paths
 from millrace.storage.digest_cache import FILE, DigestCache
 from millrace.version import __version__
 
@@ -51,6 +52,7 @@ class Settings:
     """How a pipeline is run; see `millrace.runner.run.run`."""
 
     home: Path
+    root: str
     runner: str
     docker: Options
     caching: bool
@@ -91,6 +93,9 @@ class Session:
         self._clock = time.monotonic()
         self._digests = DigestCache(settings.home / FILE)
         self._sources = Sources(self._digests)
+        target = location.join(settings.root, pipeline.name, result.run_id) if settings.root else ""
+        self._placement = Placement(result.folder, target, settings.home, self._digests)
+        result.target = target
 
     def start(self, request: Request) -> None:
         """Run the pipeline to its end."""
@@ -149,6 +154,7 @@ class Session:
             yield backend
         finally:
             backend.close()
+            self._placement.close()
             self._digests.save()
 
     def _run(self, backend: Backend, signals: Signals, is_resumed: bool) -> None:
@@ -199,6 +205,7 @@ class Session:
             recorder,
             self._digests,
             self._sources,
+            self._placement,
             lambda *told: events.put(lambda: self._listener.retrying(*told)),
         )
         settings = self._settings
@@ -226,7 +233,7 @@ class Session:
             store,
             result.pipeline,
             result.run_id,
-            str(result.folder),
+            result.target or str(result.folder),
             result.run_id,
             result.parameters,
             self._properties(backend),

@@ -18,7 +18,7 @@ from millrace.artifacts import Artifact
 from millrace.backends.base import Backend, Stop
 from millrace.backends.process import step_of
 from millrace.backends.sources import Sources
-from millrace.errors import MillraceError
+from millrace.errors import MillraceError, StorageError
 from millrace.ir import placeholders
 from millrace.ir import spec as ir
 from millrace.lineage.nodes import ArtifactRecord, CachedTask
@@ -26,6 +26,7 @@ from millrace.runner import cache, external
 from millrace.runner.attempt import LOG, Attempt, AttemptError, Outputs
 from millrace.runner.dry import DryRecorder
 from millrace.runner.graph import Outcome, TaskInstance
+from millrace.runner.placement import Placement
 from millrace.runner.result import State, TaskResult
 from millrace.runner.selection import Selection
 from millrace.storage.digest_cache import DigestCache
@@ -73,6 +74,7 @@ class TaskRunner:
         recorder: Recorder | DryRecorder,
         digests: DigestCache,
         sources: Sources,
+        placement: Placement,
         retrying: Callable[[TaskResult, str, float], None],
     ) -> None:
         self.stop = Stop()
@@ -84,6 +86,7 @@ class TaskRunner:
         self._recorder = recorder
         self._digests = digests
         self._sources = sources
+        self._placement = placement
         self._retrying = retrying
         self._prepared = threading.Lock()
 
@@ -135,27 +138,28 @@ class TaskRunner:
         """Run a container, again if it fails and may be tried again."""
         assert one.inputs is not None
         assert one.container is not None
-        attempt = Attempt(
-            one.result.path,
-            one.task.component,
-            one.container,
-            one.inputs,
-            folder_of(self._job.folder, one.result.path),
-            self.placeholders(one),
-            step_of(one.container) is not None,
-        )
-        one.result.log = attempt.folder / LOG
+        folder = folder_of(self._job.folder, one.result.path)
+        one.result.log = folder / LOG
         self._recorder.start(one)
         try:
+            attempt = Attempt(
+                one.result.path,
+                one.task.component,
+                one.container,
+                self._placement.stage(one.inputs, one.contents),
+                folder,
+                self.placeholders(one),
+                step_of(one.container) is not None,
+            )
             outputs = self._attempts(attempt, one)
             one.result.peak_memory = outputs.peak_memory
             self._check_contents(one, "while it ran", code=False)  # that may be edited meanwhile
-        except AttemptError as error:
+            artifacts = self._placement.publish(outputs.artifacts)
+        except (AttemptError, StorageError) as error:
             failed = Outcome(State.FAILED, error=str(error))
             outcome = Outcome(State.CANCELED) if self.stop.asked else failed
             return self._recorder.finish(one, outcome)
-        made = Outcome(State.COMPLETE, outputs.artifacts, outputs.parameters)
-        return self._recorder.finish(one, made)
+        return self._recorder.finish(one, Outcome(State.COMPLETE, artifacts, outputs.parameters))
 
     def broken(self, one: TaskInstance, error: BaseException) -> Outcome:
         """Record a task that cannot be started, or that a full disk or a lost store has ended."""
