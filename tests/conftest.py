@@ -88,11 +88,12 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3]:
     env = {
         "AWS_ACCESS_KEY_ID": "millrace-tests",
         "AWS_SECRET_ACCESS_KEY": "a-secret-of-the-tests",
-        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_DEFAULT_REGION": "eu-central-1",
         "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}",
     }
     command = [server, "--port", f"127.0.0.1:{port}", "--access", env["AWS_ACCESS_KEY_ID"]]
     command += ["--secret", env["AWS_SECRET_ACCESS_KEY"], "--quiet", "--keep-alive"]
+    command += ["--region", env["AWS_DEFAULT_REGION"]]
     (folder / "buckets").mkdir()
     (folder / "sidecar").mkdir()  # for file systems without extended attributes
     command += ["posix", "--sidecar", str(folder / "sidecar"), str(folder / "buckets")]

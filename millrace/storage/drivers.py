@@ -92,7 +92,12 @@ def failure(uri: str, action: str, error: BaseException) -> StorageError:
     return StorageError(f"{uri} {action}: {reason}. {_advice(uri, error)}".rstrip())
 
 
-def _opened_options(kind: str, text: str) -> dict[str, Any]:
+def forget() -> None:
+    """Has the next call open each store anew, with what the environment says then."""
+    _opened.cache_clear()
+
+
+def _options(kind: str, text: str) -> dict[str, Any]:
     options = json.loads(text or "{}").get(kind, {})
     if kind == "s3":
         options.setdefault("default_block_size", BLOCK)
@@ -108,7 +113,7 @@ def _opened(kind: str, text: str, pid: int) -> Any:  # a fork needs its own
     import fsspec
 
     # One for all threads: fsspec would open one for each.
-    files = fsspec.filesystem(kind, skip_instance_cache=True, **_opened_options(kind, text))
+    files = fsspec.filesystem(kind, skip_instance_cache=True, **_options(kind, text))
     if kind == "s3":
         files.retries = 3  # on top of the client's own
     return files

@@ -47,7 +47,7 @@ def test_no_part_leads_out(uri: str, part: str) -> None:
         "s3://bucket/key?endpoint=https://evil.example.com",
         "s3://bucket/key#fragment",
         "s3://AKIAEXAMPLE:hunter2@bucket/key",
-        "abfs://container@hunter2.dfs.core.windows.net/key",
+        "abfs://container@account.dfs.core.windows.net/key",
         "s3://bucket/../other",
         "s3://bucket/./key",
         "s3://bucket//key",
@@ -64,5 +64,5 @@ def test_what_is_no_place_is_one_clear_error(uri: str) -> None:
     with pytest.raises(StorageError) as raised:
         location.scheme(uri)
     assert "\n" not in str(raised.value)
-    assert "hunter2" not in str(raised.value) or "hunter2.dfs" in str(raised.value)
+    assert "hunter2" not in str(raised.value)
     assert "evil" not in str(raised.value)
