@@ -25,10 +25,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
-from millrace import artifacts, modules
+from millrace import artifacts, modules, redact
 from millrace.errors import DataError, MillraceError, ModuleError, ParameterError, nearest
 from millrace.ir import declared
-from millrace.lineage import redact
 from millrace.storage import digest
 
 USER_ERROR, INTERNAL_ERROR = 1, 70

@@ -9,10 +9,10 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TextIO
 
+from millrace import redact
 from millrace.backends.docker import Options
 from millrace.cli import progress
 from millrace.ir import parameters
-from millrace.lineage import redact
 from millrace.report import numbers
 from millrace.runner import run
 from millrace.runner.result import RunResult, State, TaskResult

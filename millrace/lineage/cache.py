@@ -6,7 +6,8 @@ context, as in TFX, in which the executions are that ended well.
 
 from __future__ import annotations
 
-from millrace.lineage import layout, read, redact, values
+from millrace import redact
+from millrace.lineage import layout, read, values
 from millrace.lineage.mlmd import ListOptions, OrderByField, pb
 from millrace.lineage.nodes import ArtifactRecord, CachedTask
 from millrace.lineage.store import Store

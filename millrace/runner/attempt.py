@@ -10,13 +10,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from millrace import redact
 from millrace.artifacts import Artifact
 from millrace.backends.base import Backend, Ended, Stop, Work
 from millrace.entrypoint import INTERNAL_ERROR, TERMINATION_LOG, USER_ERROR
 from millrace.errors import StepError
 from millrace.ir import placeholders
 from millrace.ir import spec as ir
-from millrace.lineage import redact
 from millrace.lineage.nodes import ArtifactRecord
 from millrace.runner import external
 from millrace.runner.inputs import Inputs, read_text, typed

@@ -12,9 +12,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from millrace import redact
 from millrace.errors import DataError
 from millrace.ir import spec as ir
-from millrace.lineage import redact
 from millrace.lineage.nodes import ArtifactRecord, CachedTask
 from millrace.runner import external
 from millrace.storage import paths

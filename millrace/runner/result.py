@@ -8,7 +8,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from millrace.lineage import redact
+from millrace import redact
 from millrace.lineage.nodes import ArtifactRecord
 
 

@@ -11,6 +11,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from millrace import redact
 from millrace.artifacts import Artifact
 from millrace.backends.base import Backend, Stop
 from millrace.backends.process import step_of
@@ -18,7 +19,6 @@ from millrace.backends.sources import Sources
 from millrace.errors import MillraceError
 from millrace.ir import placeholders
 from millrace.ir import spec as ir
-from millrace.lineage import redact
 from millrace.lineage.nodes import ArtifactRecord, CachedTask
 from millrace.runner import cache, external
 from millrace.runner.attempt import LOG, Attempt, AttemptError, Outputs
