@@ -72,9 +72,9 @@ PushedModel = _twin(artifacts.PushedModel)
 def step(
     image: Image | str,
     *,
-    reads: Sequence[str] = (),
-    modules: Sequence[str] = (),
-    writes: Sequence[str] = (),
+    reads: str | Sequence[str] = (),
+    modules: str | Sequence[str] = (),
+    writes: str | Sequence[str] = (),
 ) -> Callable[[Callable[..., None]], Any]:
     """Turns a signature with a docstring and no body into the container component of that name.
 
@@ -92,7 +92,7 @@ def step(
     Raises:
         ParameterError: One of these is no parameter of the signature.
     """
-    declared = Declared(tuple(reads), tuple(modules), tuple(writes))
+    declared = Declared(_names(reads), _names(modules), _names(writes))
 
     def decorate(signature: Callable[..., None]) -> Any:
         @functools.wraps(signature)
@@ -108,6 +108,10 @@ def step(
         return component
 
     return decorate
+
+
+def _names(given: str | Sequence[str]) -> tuple[str, ...]:
+    return (given,) if isinstance(given, str) else tuple(given)
 
 
 def _executor(signature: Callable[..., None]) -> str:
@@ -158,5 +162,4 @@ def with_resources(
         The same task.
     """
     task.set_display_name(name).set_cpu_request(cpu).set_memory_request(memory)
-    task.set_retry(num_retries=2, backoff_duration="10s", backoff_factor=2.0)
-    return task.set_caching_options(True)
+    return task.set_retry(num_retries=2, backoff_duration="10s", backoff_factor=2.0)

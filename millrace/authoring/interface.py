@@ -149,12 +149,12 @@ def _step_in(tree: ast.Module, path: Path) -> tuple[ast.FunctionDef, ast.Call]:
 
 def _uses(decorator: ast.Call) -> dict[str, str]:
     """Returns what a step declares of its parameters, by their names."""
-    return {
-        name: keyword.arg
-        for keyword in decorator.keywords
-        if keyword.arg in _USES
-        for name in ast.literal_eval(keyword.value)
-    }
+    uses: dict[str, str] = {}
+    for keyword in decorator.keywords:
+        if keyword.arg in _USES:
+            given = ast.literal_eval(keyword.value)
+            uses |= dict.fromkeys([given] if isinstance(given, str) else given, keyword.arg)
+    return uses
 
 
 def _image(node: ast.expr) -> str:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from millrace.authoring import interface
 from millrace.errors import ParameterError
 from millrace.ir.declared import Declared, declared
 
@@ -37,6 +38,14 @@ def test_a_step_of_the_users_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert container.image == "registry.example/mine:1"
     assert list(container.command[3:]) == ["count_rows_of_mine.executor"]
     assert declared([*container.command, *container.args]) == Declared(reads=("data_uri",))
+
+
+def test_one_name_needs_no_list(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    component = load(tmp_path, monkeypatch, COMPONENT.replace('["data_uri"]', '"data_uri"'))
+    container = component.component_spec.implementation.container  # type: ignore[attr-defined]
+    assert declared([*container.command, *container.args]) == Declared(reads=("data_uri",))
+    parsed = interface.parse(tmp_path / "count_rows_of_mine/component.py")
+    assert [port.use for port in parsed.ports] == ["reads", "", ""]
 
 
 @pytest.mark.parametrize("name", ["data_url", "examples", "limit"])

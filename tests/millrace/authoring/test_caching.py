@@ -20,7 +20,7 @@ from millrace.components.schema_gen.component import schema_gen
 from millrace.components.statistics_gen.component import statistics_gen
 from millrace.components.trainer.component import trainer
 from millrace.components.transform.component import transform
-from millrace.dsl import pinned
+from millrace.dsl import pinned, with_resources
 
 @dsl.component
 def fingerprint(uri: str) -> str:
@@ -163,6 +163,13 @@ example_gen(data_uri=uri).set_caching_options(False)
     )
     assert found == {"example-gen": CONTENT, "example-gen-2": NEVER, "example-gen-3": NEVER}
     assert tasks("example_gen(data_uri=uri).set_caching_options(False)") == {"example-gen": NEVER}
+
+
+def test_resources_change_nothing_of_the_cache(tasks: Any) -> None:
+    off = "with_resources(example_gen(data_uri=uri).set_caching_options(False), 'Rows')"
+    assert tasks(off) == {"example-gen": NEVER}
+    keyed = "example_gen(data_uri=uri).set_caching_options(True, cache_key='v1')"
+    assert tasks(f"with_resources({keyed}, 'Rows')") == {"example-gen": KFP}
 
 
 def test_what_the_author_keyed_stays_cached(tasks: Any) -> None:
