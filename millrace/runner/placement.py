@@ -15,6 +15,7 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from millrace.errors import StorageError
 from millrace.lineage.nodes import ArtifactRecord
 from millrace.runner.external import Contents
 from millrace.runner.inputs import Inputs
@@ -101,7 +102,10 @@ class Placement:
             return record
         uri = location.join(self._target, *path.relative_to(self._folder).parts)
         if path.exists():
-            staging.stage_out(path, uri)
+            try:
+                staging.stage_out(path, uri)
+            except OSError as error:
+                raise StorageError(f"{uri} cannot be written: {error}") from error
             self._remember(path, uri)
         with self._lock:
             self._local[uri] = path
