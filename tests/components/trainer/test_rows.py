@@ -47,7 +47,7 @@ def rows_of(dataset: Any, epoch: int | None = None) -> list[int]:
 FEATURES = ("row", "pair", "text")
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     number=st.integers(1, 400),
     batch_size=st.integers(1, 130),

@@ -292,7 +292,7 @@ def test_profile(helpers, tmp_path) -> None:
     }
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.lists(st.integers(-50, 50), min_size=1, max_size=60))
 def test_few_values_are_counted_exactly(tmp_path_factory, helpers, values) -> None:
     root = tmp_path_factory.mktemp("few")

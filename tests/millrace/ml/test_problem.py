@@ -7,7 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from millrace.data.examples import SplitWriter
@@ -216,7 +216,6 @@ def test_label_of_lists(tmp_path) -> None:
         infer(both(tmp_path, [[1], [2]]), "label")
 
 
-@settings(max_examples=30, deadline=None)
 @given(st.lists(st.one_of(st.text(max_size=3), st.none()), min_size=1, max_size=12))
 def test_any_text_poses_a_problem_or_is_refused(tmp_path_factory, values) -> None:
     root = both(tmp_path_factory.mktemp("any"), pa.array(values, pa.string()))
