@@ -89,7 +89,7 @@ def fit(model: tf_keras.Model, fn_args: FnArgs, steps: int) -> Curves:
             eval split stops falling, and ends with the weights that had the lowest.
 
     Raises:
-        ModelError: The loss is no longer a finite number.
+        ModelError: The loss is not a finite number.
     """
     features = export.inputs(model, fn_args.features)
     batches = fn_args.train_dataset(features)
@@ -191,22 +191,36 @@ class _Patience(_Watch):
         return measured
 
     def finish(self) -> None:
-        """Takes the weights that had the lowest loss."""
+        """Takes the weights that had the lowest loss.
+
+        Raises:
+            ModelError: The loss on the eval split was never a finite number.
+        """
+        if not self._weights:
+            features, _ = next(iter(self._check))
+            raise ModelError(
+                "The loss on the eval split was not a finite number in any evaluation, so training"
+                f" cannot tell when to stop. {_hint(features)}"
+            )
         self.model.set_weights(self._weights)
         self.curves.best_step, self.curves.chosen = self._best_step, True
 
 
 def _diverged(step: int, fn_args: FnArgs) -> str:
-    """Says that the loss is not finite, and which features may be the cause."""
+    """Returns the message for a loss on the train split that is not finite."""
     features, _ = next(iter(fn_args.train_dataset()))
+    return f"The loss is no longer a finite number at step {step}. {_hint(features)}"
+
+
+def _hint(features: Mapping[str, tf.Tensor]) -> str:
+    """Returns advice on a loss that is not finite, from a batch of features."""
     numbers = {
         name: values.numpy() for name, values in features.items() if values.dtype.is_floating
     }
     broken = [name for name, values in numbers.items() if not np.isfinite(values).all()]
     large = [name for name, values in numbers.items() if np.abs(values).max() > LARGE]
-    hint = "Lower the learning rate."
     if broken:
-        hint = f"These features hold NaN or infinite values: {', '.join(broken)}."
-    elif large:
-        hint = f"Scale these features, which hold large values: {', '.join(large)}."
-    return f"The loss is no longer a finite number at step {step}. {hint}"
+        return f"These features hold NaN or infinite values: {', '.join(broken)}."
+    if large:
+        return f"Scale these features, which hold large values: {', '.join(large)}."
+    return "Lower the learning rate."

@@ -16,9 +16,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from millrace.components.transform.moments import Moments
 from millrace.data import examples
 from millrace.ml.features import absent_as_null, cast
+from millrace.ml.moments import Moments
 from millrace.ml.problem import Kind, Problem
 
 _PER_VALUE = 10  # rows, on average: of fewer, each value may have a single class by accident

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,8 +13,8 @@ import pyarrow.compute as pc
 import tensorflow_transform as tft
 from tensorflow_metadata.proto.v0 import schema_pb2
 
-from millrace.components.transform.moments import Moments
 from millrace.data.lists import are_lists
+from millrace.ml.moments import Moments
 from millrace.ml.problem import Kind, Problem
 
 _BARS = 24
@@ -70,7 +69,7 @@ class _Seen:
     @property
     def deviation(self) -> float:
         """How far they all deviate from it."""
-        return math.sqrt(self.moments.products[0, 0] / self.number)
+        return float(self.moments.deviations[0])
 
     def look(self, values: np.ndarray) -> None:
         finite = values[np.isfinite(values)] if values.dtype.kind == "f" else values

@@ -13,6 +13,7 @@ import tf_keras
 from millrace.components.trainer import fitting
 from millrace.components.trainer.charts import charts
 from millrace.components.trainer.fitting import Curves
+from millrace.errors import ModelError
 
 
 class Playing(fitting._Patience):
@@ -62,6 +63,17 @@ def test_it_ends_with_the_best_even_if_it_never_stops() -> None:
     player.play(3)
     assert player.curves.best_step == 2
     assert player.weights[0].tolist() == [2]
+
+
+@pytest.mark.parametrize("value", [0.5, float("inf")])
+def test_an_eval_loss_that_is_never_finite(value: float) -> None:
+    player = Playing([float("nan")] * 50)
+    player._check = [({"x": tf.constant([[value]])}, tf.constant([[1.0]]))]
+    advice = "Lower the learning rate" if value == 0.5 else "These features hold NaN .*: x"
+    with pytest.raises(ModelError, match=f"eval split was not a finite number .* {advice}"):
+        player.play(50)
+    assert player.curves.steps == fitting.PATIENCE
+    assert player.weights is None
 
 
 def test_history_becomes_curves() -> None:

@@ -210,9 +210,7 @@ def test_memory_does_not_grow_with_different_values(tmp_path) -> None:
         tracemalloc.stop()
     assert problem.kind is Kind.REGRESSION
     assert peak < 20 << 20  # a counter of all 600,000 takes some 80 MB
-    with pytest.raises(
-        ParameterError, match=r"more than 10,000 different values, 0\.0"):
-    ):
+    with pytest.raises(ParameterError, match=r"more than 10,000 different values, 0\.0"):
         infer(tmp_path, "label", "multiclass")
 
 
