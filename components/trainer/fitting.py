@@ -96,22 +96,22 @@ def fit(model: tf_keras.Model, fn_args: FnArgs, steps: int) -> Curves:
     rows = fn_args.rows(EVAL, features)
     check = _evaluation(rows, fn_args, min(fn_args.eval_steps, CHECK_STEPS))
     if steps:
-        watch = _Watch(fn_args, check, max(1, steps // POINTS), -(-steps // CHECKS), steps)
+        callback = _Recorder(fn_args, check, max(1, steps // POINTS), -(-steps // CHECKS), steps)
         round_, rounds = steps, 1
     else:
         epoch = fn_args.rows(TRAIN, features).steps(fn_args.batch_size)
         round_, rounds = min(max(epoch, ROUND[0]), ROUND[1]), ROUNDS
-        watch = _Patience(fn_args, check, round_, round_, round_ * rounds)
+        callback = _EarlyStopping(fn_args, check, round_, round_, round_ * rounds)
     if hasattr(model.optimizer, "build"):  # else the first step would be traced twice
         model.optimizer.build(model.trainable_variables)
-    model.fit(batches, steps_per_epoch=round_, epochs=rounds, callbacks=[watch], verbose=0)
-    watch.finish()
+    model.fit(batches, steps_per_epoch=round_, epochs=rounds, callbacks=[callback], verbose=0)
+    callback.finish()
     if fn_args.eval_steps > CHECK_STEPS:
         final = model.evaluate(
             _evaluation(rows, fn_args, fn_args.eval_steps), return_dict=True, verbose=0
         )
-        watch.curves.add(EVAL, watch.curves.best_step, final)
-    return watch.curves
+        callback.curves.add(EVAL, callback.curves.best_step, final)
+    return callback.curves
 
 
 def _evaluation(rows: Rows, fn_args: FnArgs, steps: int) -> tf.data.Dataset:
@@ -120,7 +120,7 @@ def _evaluation(rows: Rows, fn_args: FnArgs, steps: int) -> tf.data.Dataset:
     return rows.dataset(fn_args.batch_size, shuffle=part, epochs=1, steps=steps)
 
 
-class _Watch(tf_keras.callbacks.Callback):  # type: ignore[misc]
+class _Recorder(tf_keras.callbacks.Callback):  # type: ignore[misc]
     """Takes note of losses and metrics as training goes on."""
 
     def __init__(
@@ -166,7 +166,7 @@ class _Watch(tf_keras.callbacks.Callback):  # type: ignore[misc]
         self.curves.best_step = self.curves.steps
 
 
-class _Patience(_Watch):
+class _EarlyStopping(_Recorder):
     """Stops when the loss on the eval split no longer falls, and goes back to its lowest."""
 
     def __init__(self, *args: Any) -> None:

@@ -46,7 +46,10 @@ def infer(path, rows: list[list[str | None]]) -> dict[str, str]:
         columns = csv_types.infer(connection, scan, names)
         computed = [f"{value} AS {name}" for name, value in columns.computed.items()]
         described = connection.execute(f"DESCRIBE SELECT {', '.join([*computed, '1'])} FROM {scan}")
-        types = {name: kind for name, kind, *_ in described.fetchall()}
+        types = {
+            name: kind.replace("TIMESTAMP WITH TIME ZONE", "TIMESTAMPTZ")
+            for name, kind, *_ in described.fetchall()
+        }
     assert columns.rows == len(rows)
     return {name: types.get(name, kind) for name, kind in columns.types.items()}
 

@@ -16,7 +16,7 @@ from millrace.components.trainer.fitting import Curves
 from millrace.errors import ModelError
 
 
-class Playing(fitting._Patience):
+class Playing(fitting._EarlyStopping):
     """Patience that is told the losses on the eval split."""
 
     def __init__(self, losses: list[float]) -> None:
@@ -102,10 +102,10 @@ def test_charts_leave_out_what_cannot_be_drawn() -> None:
 def test_autograph_leaves_keras_alone() -> None:
     from tensorflow.python.autograph.impl import conversion
 
-    from millrace.components.trainer.autograph import leave_keras_alone
+    from millrace.components.trainer.autograph import skip_keras
 
-    leave_keras_alone()
-    leave_keras_alone()
+    skip_keras()
+    skip_keras()
     assert conversion.is_allowlisted(tf_keras.layers.Dense.call)
     assert not conversion.is_allowlisted(test_history_becomes_curves)
     assert tf.__version__
