@@ -2,6 +2,7 @@
 #
 # Settings, as `make test JOBS=4` or in the environment:
 #   JOBS               test processes (2)
+#   FUZZ_MINUTES       how long `make fuzz` goes on (10)
 #   ARGS               more arguments for the command that a target runs
 #   PYTHON             the Python that .venv is made from
 #   IMAGE_PREFIX, IMAGE_TAG, BASE_IMAGE, DOCKER_BUILD_ARGS, DOCKER     for `make images`
@@ -14,6 +15,7 @@ SHELL := /bin/bash
 unexport PYTHONDONTWRITEBYTECODE VIRTUAL_ENV
 BIN := .venv/bin
 JOBS ?= 2
+FUZZ_MINUTES ?= 10
 ARGS ?=
 DOCKER ?= docker
 export IMAGE_PREFIX ?= millrace
@@ -54,6 +56,14 @@ test: setup ## run all tests but those in containers, and report coverage
 .PHONY: test-quick
 test-quick: setup ## run the tests that take no more than a few seconds each
 	$(BIN)/$(PYTEST) $(PARALLEL) -m "not docker and not slow" $(ARGS)
+
+# Each round draws other examples. What one finds, the next tries first (.hypothesis/), so fix it or stop.
+.PHONY: fuzz
+fuzz: setup ## draw new examples for the property tests, for FUZZ_MINUTES; what they find becomes an @example
+	@end=$$((SECONDS + 60 * $(FUZZ_MINUTES))) failed=0; \
+	while ((SECONDS < end)); do \
+	  $(BIN)/python -m pytest $(PARALLEL) -m "hypothesis and not docker" --hypothesis-profile fuzz $(ARGS) || failed=1; \
+	done; exit $$failed
 
 .PHONY: test-docker
 test-docker: setup ## run the tests of the images, which `make images` built

@@ -1,4 +1,9 @@
-"""What every test may use."""
+"""Fixtures and settings of all tests.
+
+Property tests draw the same examples on every machine and in every run (the hypothesis profile
+`repeatable`). `make fuzz` draws new ones (the profile `fuzz`); add what it finds as an `@example`
+of the test, so that every run repeats it from then on.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +18,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 # Set before anything imports TensorFlow: quiet, on the CPU, and with Keras 2.
 os.environ |= {
@@ -20,6 +26,17 @@ os.environ |= {
     "CUDA_VISIBLE_DEVICES": "-1",
     "TF_USE_LEGACY_KERAS": "1",
 }
+
+# No limit of time depends on how busy the machine is: --timeout ends a test that hangs.
+_ANY_MACHINE = settings(
+    max_examples=50,
+    deadline=None,
+    print_blob=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+settings.register_profile("repeatable", _ANY_MACHINE, derandomize=True, database=None)
+settings.register_profile("fuzz", _ANY_MACHINE, max_examples=500, derandomize=False)
+settings.load_profile("repeatable")  # --hypothesis-profile loads another
 
 ROOT = Path(__file__).parents[1]
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from millrace.components.evaluator.scores import Scores
 from millrace.ml.metrics import THRESHOLD, Array
 from millrace.ml.problem import Kind
+from millrace.ml.scores import Scores
 
 POINTS = 100
 BINS = 10

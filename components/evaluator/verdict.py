@@ -6,9 +6,8 @@ import dataclasses
 
 import numpy as np
 
-from millrace.components.evaluator.bounds import (
+from millrace.components.evaluator.checks import (
     OVERALL,
-    Bound,
     Check,
     check_change,
     check_value,
@@ -16,6 +15,7 @@ from millrace.components.evaluator.bounds import (
 )
 from millrace.components.evaluator.measure import Values
 from millrace.components.evaluator.slices import Slicing, label
+from millrace.ml.bounds import Bound
 from millrace.ml.metrics import METRICS, Array
 from millrace.ml.problem import Kind
 from millrace.report import numbers

@@ -1,7 +1,7 @@
 """Finds the type of every column of CSV files from all of their values.
 
-DuckDB's own sniffer looks at the first rows only, and its reader takes a later 1.5 in a column of
-integers for 2. Here a type is a pattern that every value matches, so that nothing is rounded, and
+DuckDB's own sniffer looks at the first rows only, and its reader rounds a later 1.5 in a column of
+integers to 2. Here a type is a pattern that every value matches, so that nothing is rounded, and
 neither the order of the rows nor the number of files makes a difference:
 
     BIGINT       digits, with or without a sign, that fit 64 bits
@@ -43,7 +43,7 @@ _MINUTES = r"[ T]\d{2}:\d{2}"
 _SECONDS = r":\d{2}(\.\d{1,6})?"
 _PATTERNS = {
     "BIGINT": r" *[+-]?\d+ *",
-    # Whole numbers of more digits are told apart by the cast to BIGINT: they stay exact, as text.
+    # Whole numbers of more digits are note apart by the cast to BIGINT: they stay exact, as text.
     "DOUBLE": (
         r" *[+-]?(\d{1,18}|(\d+\.\d*|\.\d+)([eE][+-]?\d+)?|\d+[eE][+-]?\d+"
         r"|(?i:inf|infinity|nan)) *"
@@ -82,7 +82,7 @@ _NUMBERS = {
     _COMMA_THOUSANDS: {_COMMA_THOUSAND},
     _POINTLESS: set[str](),
 }
-_TOLD = {
+_NOTES = {
     _COMMA: "with decimal commas, so that 1,5 is 1.5",
     _THOUSANDS: "as whole numbers, so that 1.234 is 1234 and 1.234.567 is 1234567",
     _COMMA_THOUSANDS: "as whole numbers, so that 1,234 is 1234 and 1,234,567 is 1234567",
@@ -162,7 +162,7 @@ def infer(
         missing = {
             name for name, each in zip(doubtful, bits, strict=True) if each & _BITS[_MISSING]
         }
-    looks, kinds = kinds, _settled(kinds)
+    found, kinds = kinds, _resolve(kinds)
     if grouped := [name for name, kind in kinds.items() if kind == _THOUSANDS]:
         kinds |= dict.fromkeys(_names(connection, scan, grouped), TEXT)
     missing = {name for name in missing if kinds[name] != TEXT}
@@ -175,11 +175,11 @@ def infer(
         {name: TEXT if name in computed else kind for name, kind in kinds.items()},
         computed,
         rows,
-        _notes(looks, kinds),
+        _notes(found, kinds),
     )
 
 
-def _settled(kinds: Mapping[str, str]) -> dict[str, str]:
+def _resolve(kinds: Mapping[str, str]) -> dict[str, str]:
     """Returns the kinds of columns, each of which may depend on the others."""
     found = set(kinds.values())
     points = bool(found & {"DOUBLE", _COMMA_THOUSANDS})
@@ -205,17 +205,17 @@ def _names(connection: duckdb.DuckDBPyConnection, scan: str, columns: Sequence[s
     return [name for name, same in zip(columns, found, strict=True) if same]
 
 
-def _notes(looks: Mapping[str, str], kinds: Mapping[str, str]) -> list[str]:
+def _notes(found: Mapping[str, str], kinds: Mapping[str, str]) -> list[str]:
     notes = []
-    for kind, told in _TOLD.items():
+    for kind, note in _NOTES.items():
         names = [
             f'"{name}"'
             for name, each in kinds.items()
-            if each == kind and (kind != TEXT or looks[name] in (_COMMA_THOUSAND, _COMMA_THOUSANDS))
+            if each == kind and (kind != TEXT or found[name] in (_COMMA_THOUSAND, _COMMA_THOUSANDS))
         ]
         if names:
             more = f" and {len(names) - _NAMED:,} more" if len(names) > _NAMED else ""
-            notes.append(f"Read {told}: {', '.join(names[:_NAMED])}{more}.")
+            notes.append(f"Read {note}: {', '.join(names[:_NAMED])}{more}.")
     return notes
 
 

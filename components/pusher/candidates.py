@@ -11,9 +11,10 @@ import numpy as np
 from millrace.components.pusher import convert
 from millrace.components.pusher.interpreter import Runner, batches
 from millrace.components.pusher.quantize import Quantizer
-from millrace.components.pusher.sample import Sample, measure
+from millrace.components.pusher.sample import Sample
 from millrace.errors import ModelError
 from millrace.ml.exported import ExportedModel, shaped
+from millrace.ml.scores import Scores
 
 logger = logging.getLogger(__name__)
 
@@ -90,7 +91,7 @@ def _make(name: str, quantizer: Quantizer, model: ExportedModel, sample: Sample)
     outputs = shaped(outputs, model)
     if not np.isfinite(outputs).all():
         return Candidate(name, failure="some of its predictions are not finite numbers")
-    metrics = measure(sample.problem, sample.labels, outputs)
+    metrics = Scores.of(sample.problem, sample.labels, outputs).overall()
     quality = metrics[sample.metric]
     return Candidate(
         name,

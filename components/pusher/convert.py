@@ -8,7 +8,7 @@ import tempfile
 import tensorflow as tf
 
 from millrace.components.pusher.flatbuffer import number_tables
-from millrace.components.pusher.quiet import quiet
+from millrace.components.pusher.library_output import suppressed
 from millrace.components.pusher.rewrite import Rewritten, rewrite
 from millrace.errors import ModelError
 from millrace.ml.exported import SIGNATURE, ExportedModel
@@ -23,7 +23,7 @@ def to_float32(model: ExportedModel) -> bytes:
         ModelError: It needs an operation that TFLite does not have.
     """
     rewritten = rewrite(model.signature, model.output)
-    with tempfile.TemporaryDirectory(prefix="millrace-") as scratch, quiet():
+    with tempfile.TemporaryDirectory(prefix="millrace-") as scratch, suppressed():
         folder = f"{scratch}/model"
         _save(rewritten, folder)
         converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=[SIGNATURE])

@@ -14,7 +14,7 @@ from ai_edge_quantizer import quantizer
 from millrace.components.pusher import flatbuffer
 from millrace.components.pusher.flatbuffer import GATHER, MIN_ELEMENTS, Weight
 from millrace.components.pusher.interpreter import Rows, Runner, batches
-from millrace.components.pusher.quiet import quiet
+from millrace.components.pusher.library_output import suppressed
 from millrace.errors import ModelError
 from millrace.ml.metrics import Array
 
@@ -135,7 +135,7 @@ def _widen(ranges: _Ranges, name: str, values: Array) -> None:
 
 def _quantize(float32: bytes, recipe: list[dict[str, Any]], ranges: _Ranges) -> bytes:
     try:
-        with quiet():
+        with suppressed():
             made = quantizer.Quantizer(bytearray(float32), recipe)
             content = made.quantize(ranges).quantized_model
     except (ValueError, RuntimeError, KeyError, NotImplementedError) as error:

@@ -10,11 +10,11 @@ import pyarrow as pa
 
 from millrace.data import examples
 from millrace.errors import DataError, ModelError
-from millrace.ml import metrics
 from millrace.ml.exported import ExportedModel
 from millrace.ml.features import to_numpy
-from millrace.ml.metrics import HEADLINE, Array, Groups
+from millrace.ml.metrics import HEADLINE, Array
 from millrace.ml.problem import Kind, Problem
+from millrace.ml.scores import Scores
 
 _TRAIN = "train"
 _CALIBRATION_ROWS = 2048
@@ -87,21 +87,8 @@ def take(model: ExportedModel, root: Path, split: str, max_rows: int) -> Sample:
         label,
         predicted,
         _metric(model.problem, label),
-        measure(model.problem, label, predicted),
+        Scores.of(model.problem, label, predicted).overall(),
     )
-
-
-def measure(problem: Problem, labels: Array, outputs: Array) -> dict[str, float]:
-    """Returns every metric of predictions of shape [rows, width]."""
-    groups = Groups.one(len(labels))
-    if problem.kind is Kind.MULTICLASS:
-        top_k = metrics.top_k(len(problem.classes))
-        found = metrics.multiclass(labels, *metrics.of_classes(outputs, labels), top_k, groups)
-    elif problem.kind is Kind.BINARY:
-        found = metrics.binary(labels, outputs[:, 0], groups)
-    else:
-        found = metrics.regression(labels, outputs[:, 0], groups)
-    return {name: float(values[0]) for name, values in found.items()}
 
 
 def _metric(problem: Problem, labels: Array) -> str:

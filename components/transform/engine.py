@@ -226,7 +226,7 @@ def _write(plan: _Plan, learned: Mapping[str, tf.Tensor], folder: Path) -> _Trac
     )
     saved = folder / tft.TFTransformOutput.TRANSFORM_FN_DIR
     tf.saved_model.save(final.module, str(saved))
-    saved_model.settle(saved, plan.scratch)
+    saved_model.make_deterministic(saved, plan.scratch)
     described = folder / tft.TFTransformOutput.TRANSFORMED_METADATA_DIR
     metadata_io.write_metadata(metadata, str(described))
     (described / tft.TFTransformOutput.ASSET_MAP).write_text(json.dumps(plan.assets))
