@@ -49,6 +49,21 @@ QUIET = ("--quiet", "--no-warn-script-location")
 KFP_ARGUMENTS = ("kfp==2.17.0", "--no-deps", 'typing-extensions>=3.7.4,<5; python_version<"3.9"')
 
 
+@pytest.fixture(scope="session")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The environments of all tests that do not need their own."""
+    return tmp_path_factory.mktemp("envs")
+
+
+@pytest.fixture
+def root(tmp_path: Path, kept: Path) -> Path:
+    """Where the runs of a test go, with the environments that earlier tests have made."""
+    root = tmp_path / "root"
+    root.mkdir()
+    (root / "envs").symlink_to(kept)
+    return root
+
+
 def container(install: str = "", image: str = IMAGE, command: tuple[str, ...] = RUN):
     install_command = ("sh", "-c", install) if install else ()
     return ir.Container(image, (*install_command, *command), ("--executor_input", "{{$}}"))
