@@ -62,12 +62,12 @@ class Server:
         self._prctl(_PR_SET_CHILD_SUBREAPER, 1)
         self._received = b""
         self._children: dict[int, int] = {}  # request by process
-        self._wakeup, write = os.pipe()
-        os.set_blocking(write, False)
-        os.set_blocking(self._wakeup, False)
+        self._wakeup, self._signalled = os.pipe()
+        for end in (self._wakeup, self._signalled):
+            os.set_blocking(end, False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        signal.set_wakeup_fd(write, warn_on_full_buffer=False)
+        signal.set_wakeup_fd(self._signalled, warn_on_full_buffer=False)
 
     def serve(self, wait: bool) -> None:
         """Handles what has come, or what comes until the socket closes."""
@@ -116,6 +116,8 @@ class Server:
 
     def _child(self, request: dict[str, Any], parent: int) -> int:
         signal.set_wakeup_fd(-1)
+        os.close(self._wakeup)
+        os.close(self._signalled)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.default_int_handler)
         os.setsid()

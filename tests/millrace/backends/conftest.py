@@ -45,21 +45,6 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The environments of all tests that do not need their own."""
-    return tmp_path_factory.mktemp("envs")
-
-
-@pytest.fixture
-def root(tmp_path: Path, kept: Path) -> Path:
-    """Where the runs of a test go, with the environments that earlier tests have made."""
-    root = tmp_path / "root"
-    root.mkdir()
-    (root / "envs").symlink_to(kept)
-    return root
-
-
-@pytest.fixture(scope="session")
 def component(kit: Any) -> Callable[..., Any]:
     """Makes a component of a function, for the Python of the tests."""
 

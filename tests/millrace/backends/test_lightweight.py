@@ -1,5 +1,5 @@
 """Other people's Python components, in processes and environments of their own."""
-# ruff: noqa: PTH109, PTH123, T201  the components are as people write them
+# ruff: noqa: PTH109, PTH115, PTH123, PTH208, T201  the components are as people write them
 
 import json
 import os
@@ -47,6 +47,21 @@ PIP = "python3 -m pip install --quiet --no-warn-script-location"
 KFP = """'kfp==2.17.0' '--no-deps' 'typing-extensions>=3.7.4,<5; python_version<"3.9"'"""
 QUIET = ("--quiet", "--no-warn-script-location")
 KFP_ARGUMENTS = ("kfp==2.17.0", "--no-deps", 'typing-extensions>=3.7.4,<5; python_version<"3.9"')
+
+
+@pytest.fixture(scope="session")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The environments of all tests that do not need their own."""
+    return tmp_path_factory.mktemp("envs")
+
+
+@pytest.fixture
+def root(tmp_path: Path, kept: Path) -> Path:
+    """Where the runs of a test go, with the environments that earlier tests have made."""
+    root = tmp_path / "root"
+    root.mkdir()
+    (root / "envs").symlink_to(kept)
+    return root
 
 
 def container(install: str = "", image: str = IMAGE, command: tuple[str, ...] = RUN):
@@ -225,6 +240,76 @@ def test_its_process(single, component, monkeypatch, tmp_path, root):
     assert not Path(env["TMPDIR"]).exists()
     assert not Path(seen["folder"]).exists()
     assert str(tmp_path) not in seen["path"]
+
+
+def test_a_forked_process_is_as_one_that_was_started(kit, run, component):
+    dsl = kit.dsl
+
+    @component()
+    def look(out: dsl.Output[dsl.Dataset]) -> dict:
+        import atexit
+        import logging
+        import multiprocessing
+        import os
+        import signal
+        import sys
+        import threading
+        import time
+
+        def say(word):
+            with open(out.path, "a") as file:
+                file.write(word)
+
+        atexit.register(say, "atexit")
+        threading.Thread(target=lambda: (time.sleep(0.2), say("thread "))).start()
+        with multiprocessing.get_context("spawn").Pool(1) as pool:
+            squares = pool.map(abs, [-3])
+        with multiprocessing.Manager() as manager:
+            shared = list(manager.list([1, 2]))
+        numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD, signal.SIGPIPE)
+        return {
+            "squares": squares,
+            "shared": shared,
+            "main": sys.modules["__main__"].__spec__.name,
+            "path": [path.replace(os.getcwd(), "") for path in sys.path[1:]],
+            "arguments": sys.argv[1::2],
+            "flags": str(sys.flags),
+            "signals": [str(signal.getsignal(number)) for number in numbers],
+            "ours": [name for name in sys.modules if name.startswith("millrace")],
+            "level": logging.getLogger().level,
+            "encoding": sys.stdout.encoding,
+            "threads": threading.active_count(),
+            "input": os.readlink("/proc/self/fd/0"),
+            "files": len(os.listdir("/proc/self/fd")),
+        }
+
+    def looking():
+        look()
+        look().set_env_variable("PYTHON_OF_NOBODY", "")  # so it is not forked
+
+    result = run(kit.compile(looking))
+    assert result.state is State.COMPLETE, result.error
+    forked, started = result.tasks.values()
+    for task in (forked, started):
+        assert Path(task.artifacts["out"].uri).read_text() == "thread atexit"
+    one, other = forked.parameters["Output"], started.parameters["Output"]
+    assert [(key, one[key], other[key]) for key in one if one[key] != other[key]] == []
+    assert forked.parameters["Output"]["ours"] == []
+
+
+def test_two_forked_processes_draw_other_random_numbers(kit, run, component):
+    @component()
+    def draw() -> float:
+        import random
+
+        return random.random()
+
+    def drawing():
+        draw()
+        draw().set_caching_options(False)
+
+    first, second = run(kit.compile(drawing)).tasks.values()
+    assert first.parameters != second.parameters
 
 
 def test_packages_of_its_own_and_their_commands(single, component, wheel):
