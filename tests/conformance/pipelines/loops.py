@@ -3,7 +3,7 @@
 from typing import Dict, List, NamedTuple
 
 from kfp import dsl
-from kfp.dsl import Artifact, Dataset, Input
+from kfp.dsl import Artifact, Dataset, Input, Output
 
 from cases import artifact, case
 from steps import (
@@ -218,24 +218,41 @@ def nested_two_deep():
         add(a=x, b=y)
 
 
+@component
+def three(a: str, b: str, c: str) -> str:
+    """Joins."""
+    return a + b + c
+
+
 @case(
     parameters={
-        f"for-loop-2[{i}]/for-loop-4[{j}]/for-loop-6[{k}]/say": {"Output": f"{x}{y}{z}"}
+        f"for-loop-2[{i}]/for-loop-4[{j}]/for-loop-6[{k}]/three": {"Output": f"{x}{y}{z}"}
         for i, x in enumerate("ab")
         for j, y in enumerate("cd")
         for k, z in enumerate("ef")
+    },
+    features=["ParallelFor", "nested loops"],
+)
+def nested_three_deep():
+    with dsl.ParallelFor(["a", "b"]) as x, dsl.ParallelFor(["c", "d"]) as y:
+        with dsl.ParallelFor(["e", "f"]) as z:
+            three(a=x, b=y, c=z)
+
+
+@case(
+    parameters={
+        f"for-loop-2[{i}]/for-loop-4[{j}]/say": {"Output": f"{x}{y}"}
+        for i, x in enumerate("ab")
+        for j, y in enumerate("cd")
     },
     features=["ParallelFor", "nested loops", "f-strings"],
     local=None,
     why="does not find the items of the loops around a loop",
 )
-def nested_three_deep():
-    with (
-        dsl.ParallelFor(["a", "b"]) as x,
-        dsl.ParallelFor(["c", "d"]) as y,
-        dsl.ParallelFor(["e", "f"]) as z,
-    ):
-        say(text=f"{x}{y}{z}")
+def an_item_that_kfp_does_not_hand_on():
+    """kfp (2.13 to 2.17) does not hand the item of a static loop to a text in a loop within it."""
+    with dsl.ParallelFor(["a", "b"]) as x, dsl.ParallelFor(["c", "d"]) as y:
+        say(text=f"{x}{y}")
 
 
 @case(
@@ -292,6 +309,13 @@ def nested_collected_as_an_output() -> List[List[int]]:
     return dsl.Collected(one.output)
 
 
+@component
+def write_pair(a: str, b: str, made: Output[Dataset]):
+    """Writes two texts."""
+    with open(made.path, "w") as file:
+        file.write(a + b)
+
+
 @case(
     outputs={"Output": "a1,a2,b1,b2"},
     features=["nested Collected", "nested loops", "artifacts", "lists of artifacts"],
@@ -300,7 +324,7 @@ def nested_collected_as_an_output() -> List[List[int]]:
 )
 def collected_artifacts_of_nested_loops_are_flat() -> str:
     with dsl.ParallelFor(["a", "b"]) as x, dsl.ParallelFor(["1", "2"]) as y:
-        one = write(text=f"{x}{y}")
+        one = write_pair(a=x, b=y)
     return read_all(data=dsl.Collected(one.output)).output
 
 
@@ -360,7 +384,7 @@ def no_artifacts_collected(items: List[str]) -> int:
 
 @component
 def count_all(data: Input[List[Artifact]]) -> int:
-    """Counts artifacts; kfp's executor gives None for an empty list."""
+    """Counts artifacts; kfp's executor hands on an empty list as None."""
     return len(data or [])
 
 
@@ -552,14 +576,14 @@ def two_loops() -> NamedTuple("Outputs", [("a", List[str]), ("b", List[int])]):
 @case(
     failed="for-loop-2[1]/condition-3/fail",
     ran="for-loop-2[0]/say for-loop-2[1]/say for-loop-2[2]/say",
-    errors=["iteration b"],
+    errors=["bravo"],
     features=["ParallelFor", "failure"],
 )
 def an_iteration_fails():
-    with dsl.ParallelFor(["a", "b", "c"]) as x:
+    with dsl.ParallelFor(["alpha", "bravo", "charlie"]) as x:
         one = say(text=x)
-        with dsl.If(one.output == "b"):
-            fail(message=f"iteration {x}")
+        with dsl.If(one.output == "bravo"):
+            fail(message=x)
 
 
 @case(
@@ -588,7 +612,7 @@ def over_a_value_that_is_no_list(items: List[int]):
     values={"items": ["no list"]},
     state="FAILED",
     ran="",
-    errors=["no list", "for-loop-1[0]/for-loop-2"],
+    errors=["no list", "needs a list"],
     features=["ParallelFor", "bad input", "nested loops"],
     local=None,
     why="goes over the characters of the text",

@@ -20,7 +20,7 @@ def show(
     """Returns its arguments as JSON."""
     import json
 
-    return json.dumps([text, count, ratio, flag, items, options], sort_keys=True)
+    return json.dumps([text, count, float(ratio), flag, items, options], sort_keys=True)
 
 
 @component
