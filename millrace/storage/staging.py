@@ -72,8 +72,11 @@ def stage_out(path: Path, uri: str) -> None:
         return
     sizes = {name: info.size for name, info in store.list_files(str(path)).items()}
     for name in sizes:
-        if not _is_unicode(name):
-            raise StorageError(f"{path}: the file name {name!r} is not valid UTF-8; rename it.")
+        if not _is_unicode(name) or "?versionId=" in name:  # s3fs takes that for no part of a name
+            raise StorageError(
+                f"{path}: a file named {name!r} cannot be stored: its name is not UTF-8, or has "
+                '"?versionId=" in it; rename it.'
+            )
     with ThreadPoolExecutor(store.THREADS) as threads:
         list(threads.map(lambda name: _upload(path, uri, name), sizes))
     if not sizes:

@@ -245,7 +245,8 @@ def _file_info(info: dict[str, Any]) -> FileInfo:
 
 def _checked(uri: str, name: str) -> str:
     """Returns the relative path of an object, which must be one of a file in a folder."""
-    if {"", ".", ".."} & set(name.split("/")) or "\0" in name:
+    unusable = {"", ".", ".."} & set(name.split("/"))
+    if unusable or "\0" in name or "?versionId=" in name:
         raise StorageError(
             f"{uri} holds an object named {name!r}, which cannot be a file in a folder: remove it."
         )
