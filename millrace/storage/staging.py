@@ -40,7 +40,7 @@ def stage_in(uri: str, path: Path, expected: str | None = None) -> None:
     try:
         found = ""
         for wait in (*_LAG_WAITS, None) if expected and not location.is_local(uri) else (None,):
-            _delete(partial)
+            delete(partial)
             _copy_in(uri, partial)
             if not expected or (found := digests.of(partial).hexdigest) == expected:
                 break
@@ -56,7 +56,7 @@ def stage_in(uri: str, path: Path, expected: str | None = None) -> None:
     except OSError as error:
         raise drivers.failure(uri, f"cannot be copied to {path}", error) from error
     finally:
-        _delete(partial)
+        delete(partial)
 
 
 def stage_out(path: Path, uri: str) -> None:
@@ -72,8 +72,11 @@ def stage_out(path: Path, uri: str) -> None:
         return
     sizes = {name: info.size for name, info in store.list_files(str(path)).items()}
     for name in sizes:
-        if not _is_unicode(name):
-            raise StorageError(f"{path}: the file name {name!r} is not valid UTF-8; rename it.")
+        if not _is_unicode(name) or "?versionId=" in name:  # s3fs takes that for no part of a name
+            raise StorageError(
+                f"{path}: a file named {name!r} cannot be stored: its name is not UTF-8, or has "
+                '"?versionId=" in it; rename it.'
+            )
     with ThreadPoolExecutor(store.THREADS) as threads:
         list(threads.map(lambda name: _upload(path, uri, name), sizes))
     if not sizes:
@@ -168,7 +171,8 @@ def _replace(partial: Path, path: Path) -> None:
         partial.replace(path)
 
 
-def _delete(path: Path) -> None:
+def delete(path: Path) -> None:
+    """Removes a file or folder of this machine, if it is there."""
     if path.is_dir():
         shutil.rmtree(path, ignore_errors=True)
     else:

@@ -81,6 +81,32 @@ def list_files(uri: str) -> dict[str, FileInfo]:
     return dict(sorted(infos.items(), key=lambda item: os.fsencode(item[0])))
 
 
+def list_names(uri: str) -> list[str]:
+    """Returns the names of what lies directly in a folder; none if there is no such folder.
+
+    Raises:
+        StorageError: It cannot be listed.
+    """
+    action = "cannot be listed"
+    try:
+        if location.is_local(uri):
+            return sorted(path.name for path in location.local_path(uri).iterdir())
+        files, path = drivers.filesystem(uri), location.remote_path(uri)
+
+        def ask() -> list[str]:
+            files.invalidate_cache()
+            return list(files.ls(path, detail=False))
+
+        found = (
+            where.rstrip("/").rpartition("/")[2] for where in drivers.retried(uri, action, ask)
+        )
+        return sorted(set(found) - {EMPTY_FOLDER})
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise drivers.failure(uri, action, error) from error
+
+
 def digest(uri: str, known: DigestCache | None = None) -> Digest:
     """Returns the content digest of a file or folder, the same wherever it lies.
 
@@ -245,7 +271,8 @@ def _file_info(info: dict[str, Any]) -> FileInfo:
 
 def _checked(uri: str, name: str) -> str:
     """Returns the relative path of an object, which must be one of a file in a folder."""
-    if {"", ".", ".."} & set(name.split("/")) or "\0" in name:
+    unusable = {"", ".", ".."} & set(name.split("/"))
+    if unusable or "\0" in name or "?versionId=" in name:
         raise StorageError(
             f"{uri} holds an object named {name!r}, which cannot be a file in a folder: remove it."
         )

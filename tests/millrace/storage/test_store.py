@@ -57,7 +57,6 @@ MODEL = {
     "variables/variables.index": b"weights",
     "a name, with äö [x] #1?*": b"",
     "%41%2F.txt": b"not decoded",
-    "x?versionId=1": b"no version",
 }
 
 
@@ -157,6 +156,14 @@ def test_other_content_than_recorded_is_not_staged(place: str, tmp_path: Path) -
     finally:
         staging._LAG_WAITS = waits
     assert sorted(path.name for path in tmp_path.iterdir() if path.name != "place") == ["file"]
+
+
+def test_a_name_that_the_driver_would_misread_is_refused(bucket: str, tmp_path: Path) -> None:
+    """s3fs would write `x`."""
+    folder = make(tmp_path / "model", {"x": b"1", "x?versionId=1": b"2"})
+    with pytest.raises(StorageError, match="rename it"):
+        staging.stage_out(folder, bucket)
+    assert not store.exists(bucket)
 
 
 NAMES = st.text(
