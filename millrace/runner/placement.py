@@ -56,18 +56,25 @@ class Placement:
         """
         return {port: [self._publish(one) for one in records] for port, records in made.items()}
 
-    def stage(self, inputs: Inputs, contents: Contents) -> Inputs:
+    def stage(self, inputs: Inputs, contents: Contents, ours: bool) -> Inputs:
         """Return the inputs of a task with local copies in place of what is remote.
+
+        What somebody else has put elsewhere is copied for steps of ours only: a component of others
+        may want its address, and not its content.
 
         Args:
             inputs: What the task is given.
             contents: What its parameters name outside of the pipeline.
+            ours: Whether our entrypoint runs the task.
 
         Raises:
             StorageError: Something cannot be read, or is not what was recorded.
         """
         artifacts = {
-            port: [self._stage_artifact(one) for one in records]
+            port: [
+                self._stage_artifact(one) if ours or "digest" in one.metadata else one
+                for one in records
+            ]
             for port, records in inputs.artifacts.items()
         }
         parameters = dict(inputs.parameters)

@@ -139,6 +139,7 @@ class TaskRunner:
         assert one.inputs is not None
         assert one.container is not None
         folder = folder_of(self._job.folder, one.result.path)
+        ours = step_of(one.container) is not None
         one.result.log = folder / LOG
         self._recorder.start(one)
         try:
@@ -146,10 +147,10 @@ class TaskRunner:
                 one.result.path,
                 one.task.component,
                 one.container,
-                self._placement.stage(one.inputs, one.contents),
+                self._placement.stage(one.inputs, one.contents, ours),
                 folder,
                 self.placeholders(one),
-                step_of(one.container) is not None,
+                ours,
             )
             outputs = self._attempts(attempt, one)
             one.result.peak_memory = outputs.peak_memory

@@ -250,7 +250,7 @@ def crash():
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-@case(failed="crash", errors=["137"], features=["failure", "signals"], local="2.13")
+@case(failed="crash", errors=["SIGKILL"], features=["failure", "signals"], local="2.13")
 def a_task_that_is_killed():
     crash()
 
