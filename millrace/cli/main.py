@@ -128,6 +128,10 @@ def start(
         ),
     ] = "",
     no_cache: Annotated[bool, typer.Option("--no-cache", help="Run every task anew.")] = False,
+    cache_from: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="ROOT", help="Take results of another root too; may be repeated."),
+    ] = None,
     resume: Annotated[
         str,
         typer.Option(
@@ -176,6 +180,7 @@ def start(
         resume=resume,
         selection={"start": from_task, "end": to_task, "only": only_task},
         fail_fast=fail_fast,
+        cache_from=cache_from or [],
         dry=dry_run,
         junit_file=junit,
         params_file=params,

@@ -31,6 +31,7 @@ def start(
     resume: str = "",
     selection: Mapping[str, str] | None = None,
     fail_fast: bool = False,
+    cache_from: Iterable[Path] = (),
     dry: bool = False,
     junit_file: Path | None = None,
     params_file: Path | None = None,
@@ -50,6 +51,7 @@ def start(
         resume: A run to go on with, in place of a pipeline.
         selection: The tasks that are asked for: `start`, `end` and `only`.
         fail_fast: Whether nothing new is started after a task has failed.
+        cache_from: Other roots whose results may be taken.
         dry: Whether to tell what would be run, and to run nothing.
         junit_file: Takes the result as JUnit XML.
         params_file: A JSON or YAML file of parameters.
@@ -77,6 +79,7 @@ def start(
             loaded = run.load(pipeline)
             values |= parameters.of_command_line(params, loaded.root.parameters)
             options |= {"runner": runner, "caching": use_cache, "dry": dry, **(selection or {})}
+            options["cache_from"] = list(cache_from)
             result = run.run(loaded, values, **options)
     except KeyboardInterrupt:  # before the first task
         return STOPPED

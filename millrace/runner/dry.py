@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from millrace.lineage.nodes import CachedTask
+from millrace.lineage.nodes import ArtifactRecord, CachedTask
 from millrace.runner import cache, explain
 from millrace.runner.graph import Outcome, TaskInstance
 
@@ -19,19 +20,21 @@ class DryRecorder:
     Args:
         store: The lineage store; None if there is none yet.
         pipeline: The pipeline's name.
+        sources: Other stores whose results may be taken.
     """
 
-    def __init__(self, store: Store | None, pipeline: str) -> None:
+    def __init__(self, store: Store | None, pipeline: str, sources: Sequence[Store] = ()) -> None:
+        self._sources = sources
         self._store = store
         self._pipeline = pipeline
 
-    def find(self, fingerprint: str) -> CachedTask | None:
-        """Return what a task with that fingerprint made before."""
+    def find(self, fingerprint: str) -> Iterator[CachedTask]:
+        """Yield what tasks with that fingerprint made before."""
         from millrace.lineage import cache as lineage_cache
 
-        if self._store is None:
-            return None
-        return lineage_cache.find(self._store, self._pipeline, fingerprint)
+        for store in filter(None, (self._store, *self._sources)):
+            if (found := lineage_cache.find(store, self._pipeline, fingerprint)) is not None:
+                yield found
 
     def why_not(self, one: TaskInstance) -> str:
         """Return why a task would run."""
@@ -52,8 +55,11 @@ class DryRecorder:
         """Record nothing."""
         return outcome
 
-    def cached(self, one: TaskInstance, cached: CachedTask) -> None:
+    def cached(
+        self, one: TaskInstance, cached: CachedTask
+    ) -> Mapping[str, Sequence[ArtifactRecord]]:
         """Record nothing."""
+        return cached.outputs
 
     def give_up(self, one: TaskInstance, outcome: Outcome) -> None:
         """Record nothing."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -52,6 +52,7 @@ def run(
     runner: str = "process",
     docker: Options | None = None,
     caching: bool = True,
+    cache_from: Sequence[str | Path] = (),
     fail_fast: bool = False,
     dry: bool = False,
     start: str = "",
@@ -77,6 +78,7 @@ def run(
             takes Docker for other images; `docker` takes it for all.
         docker: How containers are run.
         caching: Whether results of earlier runs may be taken.
+        cache_from: Other roots, or their lineage stores, whose results may be taken as well.
         fail_fast: Whether nothing new is started after a task has failed.
         dry: Whether to find out what would be run, and to run nothing: such tasks are PLANNED.
         start: The task from which everything runs anew.
@@ -113,6 +115,7 @@ def run(
         cores,
         memory_limit,
         measure_memory,
+        tuple(_store_of(one) for one in cache_from),
     )
     result = _result(loaded, run_id, home / loaded.name / run_id, store or str(home / STORE), given)
     session = Session(loaded, result, settings, listener)
@@ -185,6 +188,13 @@ def home_of(root: str | Path | None) -> Path:
     if remote_of(root):
         root = os.environ.get(HOME_VARIABLE) or ROOT
     return paths.absolute(root or os.environ.get(ROOT_VARIABLE) or ROOT)
+
+
+def _store_of(source: str | Path) -> str:
+    """Return the lineage store of another root, which may be named itself."""
+    if "://" in str(source) or paths.is_file(paths.absolute(source)):
+        return str(source)
+    return str(paths.absolute(source) / STORE)
 
 
 def remote_of(root: str | Path | None) -> str:

@@ -8,7 +8,7 @@ import getpass
 import os
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -61,6 +61,7 @@ class Settings:
     cores: float
     memory_limit: int
     measure_memory: bool
+    cache_from: tuple[str, ...] = ()
 
 
 class Session:
@@ -122,7 +123,8 @@ class Session:
             store = None
             if not self._is_new:
                 store = stack.enter_context(Store.open(self._result.store, create=False))
-            recorder = DryRecorder(store, self._result.pipeline)
+            sources = [stack.enter_context(one) for one in self._others()]
+            recorder = DryRecorder(store, self._result.pipeline, sources)
             engine = self._engine(backend, recorder, Events())
             outcome = engine.run(self._pipeline.root, root_inputs(self._pipeline, self._result))
             self._result.state, self._result.error = outcome.state, outcome.error
@@ -167,18 +169,34 @@ class Session:
         ):
             if self._is_new:  # nothing can be cached, so the imports may begin before anything else
                 backend.prepare(containers(self._pipeline))
-            with Store.open(self._result.store) as store:
-                self._record(store, backend, signals, is_resumed)
+            with contextlib.ExitStack() as stack:
+                store = stack.enter_context(Store.open(self._result.store))
+                sources = [stack.enter_context(one) for one in self._others()]
+                self._record(store, sources, backend, signals, is_resumed)
         self._result.seconds = time.monotonic() - self._clock
 
-    def _record(self, store: Store, backend: Backend, signals: Signals, is_resumed: bool) -> None:
+    def _others(self) -> Iterator[Store]:
+        """Open the lineage stores of other roots whose results may be taken."""
+        from millrace.lineage.store import Store
+
+        for where in self._settings.cache_from:
+            yield Store.open(where, create=False)
+
+    def _record(
+        self,
+        store: Store,
+        sources: Sequence[Store],
+        backend: Backend,
+        signals: Signals,
+        is_resumed: bool,
+    ) -> None:
         from millrace.runner.recorder import Recorder
 
         result, events = self._result, Events()
         signals.act = lambda: events.put(interrupt)
         record, previous = self._open(store, backend, is_resumed)
         self._is_recorded = True
-        recorder = Recorder(store, record, result.pipeline, previous)
+        recorder = Recorder(store, record, result.pipeline, previous, sources)
         engine = self._engine(backend, recorder, events)
         try:
             self._listener.started(result)

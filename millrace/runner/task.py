@@ -34,7 +34,6 @@ from millrace.storage.digest_cache import DigestCache
 WORKSPACE = "workspace"
 
 if TYPE_CHECKING:  # it imports ml_metadata, which the runner does beside other things
-    from millrace.lineage.resume import Ended
     from millrace.runner.recorder import Recorder
 
 
@@ -104,13 +103,15 @@ class TaskRunner:
         is_forced = self._job.selection.is_forced(one.result.path)
         if one.fingerprint and not is_forced:
             before = self._recorder.ended(one.result.path)
-            if before is not None and self._still_holds(before, one):
-                made = before.result
-                return Outcome(State(before.state), made.outputs, made.parameters)
+            if before is not None and before.fingerprint == one.fingerprint:
+                made = self._whole(before.result)
+                if made is not None:
+                    return Outcome(State(before.state), made.outputs, made.parameters)
             if self._job.caching and one.task.cache:
-                cached = self._recorder.find(one.fingerprint)
-                if cached is not None and cache.is_whole(cached, self._digests):
-                    return self._take(one, cached)
+                for cached in self._recorder.find(one.fingerprint):
+                    made = self._whole(cached)
+                    if made is not None:
+                        return self._take(one, made)
         if isinstance(self._recorder, DryRecorder):
             return Outcome(State.PLANNED, error=self._why(one, self._recorder, is_forced))
         self.prepare()
@@ -124,10 +125,9 @@ class TaskRunner:
             return "caching is off"
         return recorder.why_not(one)
 
-    def _still_holds(self, before: Ended, one: TaskInstance) -> bool:
-        """Tell whether what a task made before the run was resumed is what it would make now."""
-        is_same = before.fingerprint == one.fingerprint
-        return is_same and cache.is_whole(before.result, self._digests)
+    def _whole(self, cached: CachedTask) -> CachedTask | None:
+        """Return a result if it can be used: all of it is still as it was recorded."""
+        return cache.whole_result(cached, self._job.root, self._digests)
 
     def prepare(self) -> None:
         """Warm up for the tasks, once: when one must run, those after it will as well."""
@@ -229,8 +229,8 @@ class TaskRunner:
                     raise
 
     def _take(self, one: TaskInstance, cached: CachedTask) -> Outcome:
-        self._recorder.cached(one, cached)
-        return Outcome(State.CACHED, cached.outputs, cached.parameters)
+        artifacts = self._recorder.cached(one, cached)
+        return Outcome(State.CACHED, artifacts, cached.parameters)
 
     def _identify(self, one: TaskInstance) -> None:
         """Find what the result of a task follows from, and so what it is known by."""
@@ -271,9 +271,10 @@ class TaskRunner:
         assert one.inputs is not None
         record = self._imported(one, importer, one.inputs.parameters)
         one.fingerprint = cache.of_import(record)
-        known = None if importer.reimport else self._recorder.find(one.fingerprint)
-        if known is not None and known.outputs:
-            record = next(iter(known.outputs.values()))[0]
+        if not importer.reimport:
+            for known in self._recorder.find(one.fingerprint):
+                for records in known.outputs.values():
+                    record = records[0]
         port = next(iter(one.task.component.output_artifacts))
         self._recorder.start(one)
         return self._recorder.finish(one, Outcome(State.COMPLETE, {port: [record]}))
