@@ -80,7 +80,7 @@ test-current: ## run the tests on the current dependency line, in a container
 lint: setup ## check style and types
 	$(BIN)/ruff check $(CHECKED)
 	$(BIN)/ruff format --check $(CHECKED)
-	$(BIN)/mypy
+	$(BIN)/python scripts/check_types.py
 
 .PHONY: format
 format: setup ## put the code into its style
