@@ -80,8 +80,8 @@ test-current: ## run the tests on the current dependency line, in a container
 lint: setup ## check style, types, and which way imports go
 	$(BIN)/ruff check $(CHECKED)
 	$(BIN)/ruff format --check $(CHECKED)
-	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
+	$(BIN)/python scripts/check_types.py
 
 .PHONY: format
 format: setup ## put the code into its style

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from millrace.errors import ParameterError
-from millrace.ml.metrics import Array
+from millrace.ml.arrays import Array
 from millrace.ml.problem import Kind, Problem
 
 
@@ -17,7 +17,7 @@ def align(outputs: Array, ours: Problem, theirs: Problem) -> Array:
     if ours.kind is not Kind.MULTICLASS or ours.classes == theirs.classes:
         return outputs
     known = {value: index for index, value in enumerate(theirs.classes)}
-    result = np.zeros((len(outputs), len(ours.classes)), np.float32)
+    result: Array = np.zeros((len(outputs), len(ours.classes)), np.float32)
     for index, value in enumerate(ours.classes):
         if value in known:
             result[:, index] = outputs[:, known[value]]

@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from millrace.ml.metrics import THRESHOLD, Array
+from millrace.ml.arrays import Array
+from millrace.ml.metrics import THRESHOLD
 from millrace.ml.problem import Kind
 from millrace.ml.scores import Scores
 
@@ -105,7 +106,7 @@ def precision_recall(labels: Array, scores: Array) -> list[dict[str, float]]:
 def calibration(labels: Array, scores: Array) -> list[dict[str, float]]:
     """Returns mean prediction and mean label of `BINS` bins of about equally many rows each."""
     edges = np.unique(np.quantile(scores, np.arange(1, BINS) / BINS))
-    bins = np.searchsorted(edges, scores, side="right").astype(np.int64)
+    bins: Array = np.searchsorted(edges, scores, side="right").astype(np.int64)
     rows = np.bincount(bins)
     used = rows > 0
     predicted = np.bincount(bins, scores)[used] / rows[used]
@@ -152,7 +153,7 @@ def per_class(labels: Array, predicted: Array, classes: list[str]) -> list[dict[
 
 def histogram(errors: Array) -> dict[str, Any]:
     """Returns how many errors lie in each of `BARS` equal ranges, without the outermost percent."""
-    low, high = (float(value) for value in np.quantile(errors, [0.005, 0.995]))
+    low, high = (float(np.quantile(errors, share)) for share in (0.005, 0.995))
     if low == high:
         low, high = low - 0.5, high + 0.5
     counts, _ = np.histogram(errors, BARS, (low, high))
@@ -170,4 +171,5 @@ def _cumulate(labels: Array, scores: Array) -> tuple[Array, Array, Array]:
 def _spread(position: Array) -> Array:
     """Returns which points to keep, the ends among them, so that they lie evenly on the curve."""
     wanted = np.linspace(position[0], position[-1], POINTS)
-    return np.unique(np.minimum(np.searchsorted(position, wanted), len(position) - 1))
+    kept: Array = np.unique(np.minimum(np.searchsorted(position, wanted), len(position) - 1))
+    return kept

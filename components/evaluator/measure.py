@@ -14,9 +14,10 @@ from millrace.components.evaluator.baseline import align
 from millrace.components.evaluator.slices import Encoder, Slicing
 from millrace.data import examples
 from millrace.errors import DataError
+from millrace.ml.arrays import Array
 from millrace.ml.exported import ExportedModel
 from millrace.ml.features import to_numpy
-from millrace.ml.metrics import METRICS, Array
+from millrace.ml.metrics import METRICS
 from millrace.ml.problem import Kind
 from millrace.ml.scores import Scores
 

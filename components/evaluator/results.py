@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,8 @@ import numpy as np
 from millrace.components.evaluator.measure import Values, values
 from millrace.components.evaluator.slices import Slicing, show
 from millrace.components.evaluator.verdict import Verdict
-from millrace.ml.metrics import HEADLINE, METRICS, Array, top_k
+from millrace.ml.arrays import Array
+from millrace.ml.metrics import HEADLINE, METRICS, top_k
 from millrace.ml.problem import Kind, Problem
 from millrace.report import page
 
@@ -58,7 +59,7 @@ class Results:
     unpredicted: int
     overall: Values
     baseline: Values | None
-    slices: list[tuple[Slicing, Mapping[str, Array]]]
+    slices: Sequence[tuple[Slicing, Mapping[str, Array]]]
     pictures: dict[str, Any]
     verdict: Verdict
 

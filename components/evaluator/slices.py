@@ -11,7 +11,8 @@ import numpy as np
 import pyarrow as pa
 
 from millrace.errors import ParameterError, nearest
-from millrace.ml.metrics import Array, Groups
+from millrace.ml.arrays import Array
+from millrace.ml.metrics import Groups
 
 Value = str | int | float | None
 

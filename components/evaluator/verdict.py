@@ -15,8 +15,9 @@ from millrace.components.evaluator.checks import (
 )
 from millrace.components.evaluator.measure import Values
 from millrace.components.evaluator.slices import Slicing, label
+from millrace.ml.arrays import Array
 from millrace.ml.bounds import Bound
-from millrace.ml.metrics import METRICS, Array
+from millrace.ml.metrics import METRICS
 from millrace.ml.problem import Kind
 from millrace.report import numbers
 

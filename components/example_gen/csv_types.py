@@ -240,7 +240,7 @@ def _is_value(column: str) -> str:
 def _guess(values: set[str | None], patterns: Mapping[str, str]) -> str:
     """Returns the type of a few values, without looking whether they can be cast."""
     bits = 0
-    for value in values - {None, *MISSING}:
+    for value in {value for value in values if value is not None}.difference(MISSING):
         matches = (kind for kind in patterns if re.fullmatch(patterns[kind], value, re.ASCII))
         bits |= _BITS[next(matches, TEXT)]
     return _common(bits) if bits else next(iter(_PATTERNS))

@@ -88,7 +88,7 @@ def _changing(connection: duckdb.DuckDBPyConnection, nodes: list[_Node]) -> set[
 
 
 def _arguments(call: _Node) -> list[_Node]:
-    found: list[_Node] = call.get("arguments", call.get("children"))  # DuckDB 2, and 1
+    found: list[_Node] = call["arguments" if "arguments" in call else "children"]  # DuckDB 2, and 1
     return found
 
 

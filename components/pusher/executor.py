@@ -113,7 +113,7 @@ def _keep(
     (pushed_model.path / MODEL_FILE).write_bytes(chosen.content)
     (pushed_model.path / record.FILE).write_bytes(record.encode(said))
     trial.model.problem.save(pushed_model.path)
-    pushed_model.metadata |= {
+    metadata: dict[str, Any] = {
         "pushed": True,
         "chosen": chosen.name,
         "reason": said["reason"],
@@ -122,6 +122,7 @@ def _keep(
         trial.sample.metric: chosen.quality,
         **{key: said[key] for key in ("version", "pushed_destination") if key in said},
     }
+    pushed_model.metadata |= metadata
 
 
 def _names(candidates: list[Any]) -> list[str]:

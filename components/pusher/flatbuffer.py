@@ -11,7 +11,7 @@ import flatbuffers
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from millrace.ml.metrics import Array
+from millrace.ml.arrays import Array
 
 Model: TypeAlias = Any  # schema.ModelT; generated code has no types for mypy
 

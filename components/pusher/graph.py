@@ -11,7 +11,7 @@ import tensorflow as tf
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 from millrace.errors import ModelError
-from millrace.ml.metrics import Array
+from millrace.ml.arrays import Array
 
 Operation: TypeAlias = Any  # tf.Operation; TensorFlow has no types for mypy
 Tensor: TypeAlias = Any

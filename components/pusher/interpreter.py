@@ -10,8 +10,8 @@ import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 
 from millrace.errors import ModelError
+from millrace.ml.arrays import Array
 from millrace.ml.exported import SIGNATURE
-from millrace.ml.metrics import Array
 
 Rows = Mapping[str, Array]
 

@@ -16,7 +16,7 @@ from millrace.components.pusher.flatbuffer import GATHER, MIN_ELEMENTS, Weight
 from millrace.components.pusher.interpreter import Rows, Runner, batches
 from millrace.components.pusher.library_output import suppressed
 from millrace.errors import ModelError
-from millrace.ml.metrics import Array
+from millrace.ml.arrays import Array
 
 FLOAT32, FLOAT16, DYNAMIC_RANGE, INT8 = "float32", "float16", "dynamic_range", "int8"
 MEANING = {

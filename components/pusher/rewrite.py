@@ -24,7 +24,7 @@ from millrace.components.pusher.graph import (
 )
 from millrace.components.pusher.text import Numbering, number
 from millrace.errors import ModelError
-from millrace.ml.metrics import Array
+from millrace.ml.arrays import Array
 
 # A table of whole numbers that span no more than this is looked up by position.
 _SPAN = 1 << 20

@@ -10,9 +10,10 @@ import pyarrow as pa
 
 from millrace.data import examples
 from millrace.errors import DataError, ModelError
+from millrace.ml.arrays import Array
 from millrace.ml.exported import ExportedModel
 from millrace.ml.features import to_numpy
-from millrace.ml.metrics import HEADLINE, Array
+from millrace.ml.metrics import HEADLINE
 from millrace.ml.problem import Kind, Problem
 from millrace.ml.scores import Scores
 

@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from millrace.components.pusher.graph import FIND, HASH, FlatGraph, Operation, Table
 from millrace.errors import ModelError
-from millrace.ml.metrics import Array
+from millrace.ml.arrays import Array
 
 # What only moves text or compares it, and does the same with numbers.
 _MOVES = frozenset({
@@ -59,7 +59,8 @@ class Numbering:
     def encode(self, texts: Array) -> Array:
         """Returns the numbers of known texts."""
         codes = [self.numbers[text] for text in texts.reshape(-1)]
-        return np.array(codes, np.int64).reshape(texts.shape)
+        numbers: Array = np.array(codes, np.int64).reshape(texts.shape)
+        return numbers
 
 
 def number(graph: FlatGraph) -> dict[str, Numbering]:

@@ -77,7 +77,7 @@ def embedding_width(size: int, rows: int) -> int:
 
     It grows with their number, and not beyond what the rows of each can teach.
     """
-    return max(2, min(WIDEST_EMBEDDING, round(1.6 * size**0.5), rows // (4 * size)))
+    return max(2, min(WIDEST_EMBEDDING, round(1.6 * math.sqrt(size)), rows // (4 * size)))
 
 
 def _categories(fn_args: FnArgs) -> dict[str, int]:

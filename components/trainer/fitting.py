@@ -16,6 +16,7 @@ from millrace.components.trainer import export
 from millrace.components.trainer.fn_args import FnArgs
 from millrace.components.trainer.rows import Rows
 from millrace.errors import ModelError
+from millrace.ml.arrays import Array
 
 logger = logging.getLogger(__name__)
 
@@ -172,7 +173,7 @@ class _EarlyStopping(_Recorder):
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
         self._lowest = math.inf
-        self._weights: list[np.ndarray] = []
+        self._weights: list[Array] = []
         self._waited = 0
         self._best_step = 0
 

@@ -21,8 +21,9 @@ import pyarrow.parquet as pq
 import tensorflow as tf
 
 from millrace.errors import ModuleError
+from millrace.ml.arrays import Array
 
-Arrays = dict[str, np.ndarray]
+Arrays = dict[str, Array]
 # Bytes of arrays.
 MEMORY = 96 << 20
 _BATCHES_AT_ONCE = 64  # that cross from Python to TensorFlow
@@ -134,7 +135,7 @@ class Rows:
 
     def _chunks(
         self, size: int, shuffle: bool, epochs: int | None, steps: int | None
-    ) -> Iterator[tuple[Arrays, np.ndarray]]:
+    ) -> Iterator[tuple[Arrays, Array]]:
         """Yields some batches at a time, as arrays of shape [batches, rows, …]."""
         for epoch in itertools.count() if epochs is None else range(epochs):
             random = np.random.default_rng([self.seed, epoch]) if shuffle else None
@@ -164,7 +165,7 @@ class Rows:
         if rest and not drop:
             yield {name: values[np.newaxis] for name, values in rest.items()}
 
-    def _portions(self, random: np.random.Generator | None) -> Iterator[tuple[Arrays, np.ndarray]]:
+    def _portions(self, random: np.random.Generator | None) -> Iterator[tuple[Arrays, Array]]:
         """Yields rows in arrays, with the order to take them in."""
         if self._fits:
             yield self._all, _order(self.number, random)
@@ -203,7 +204,7 @@ def _portions(groups: Sequence[_Group], memory: int) -> Iterator[list[_Group]]:
     yield portion
 
 
-def _order(number: int, random: np.random.Generator | None) -> np.ndarray:
+def _order(number: int, random: np.random.Generator | None) -> Array:
     return np.arange(number) if random is None else random.permutation(number)
 
 
@@ -215,7 +216,7 @@ def is_sparse(feature: str) -> ModuleError:
     )
 
 
-def _take(arrays: Arrays, index: np.ndarray) -> Arrays:
+def _take(arrays: Arrays, index: Array) -> Arrays:
     return {name: values[index] for name, values in arrays.items()}
 
 
@@ -254,9 +255,10 @@ def _text_bytes(texts: pa.Array) -> int:
     return pc.sum(pc.binary_length(texts)).as_py() or 0
 
 
-def _array(column: pa.ChunkedArray) -> np.ndarray:
+def _array(column: pa.ChunkedArray) -> Array:
     width = 1
     if pa.types.is_fixed_size_list(column.type):
         width = column.type.list_size
         column = pa.chunked_array([chunk.flatten() for chunk in column.chunks])
-    return column.to_numpy().reshape(-1, width)
+    values: Array = column.to_numpy().reshape(-1, width)
+    return values

@@ -6,7 +6,6 @@ import collections
 import functools
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
 from tensorflow_transform.beam import analyzer_impls
 
@@ -18,6 +17,7 @@ from millrace.components.transform.interpreter import (
     each,
     implements,
 )
+from millrace.ml.arrays import Array
 
 
 @implements("CacheableCombineAccumulate")
@@ -68,7 +68,7 @@ def _merge_packed(interpreter: Interpreter, operation: Any, collection: Lazy) ->
 def _accumulate_by_key(interpreter: Interpreter, operation: Any, columns: Columns) -> Lazy:
     combiner = operation.combiner
 
-    def add(states: dict[Any, Any], batch: tuple[np.ndarray, ...]) -> dict[Any, Any]:
+    def add(states: dict[Any, Any], batch: tuple[Array, ...]) -> dict[Any, Any]:
         for key, values in analyzer_impls._split_inputs_by_key(batch):
             state = states[key] if key in states else combiner.create_accumulator()
             states[key] = combiner.add_input(state, values)
@@ -98,7 +98,7 @@ def _format_keys(interpreter: Interpreter, operation: Any, collection: Lazy) -> 
         ]
     )
     return tuple(
-        functools.cache(lambda position=position: [tagged()[position]])  # type: ignore[misc]
+        functools.cache(lambda position=position: [tagged()[position]])
         for position in range(operation.num_outputs)
     )
 
@@ -115,6 +115,6 @@ def _flatten_boundaries(
 ) -> tuple[Lazy, ...]:
     joined = functools.cache(lambda: analyzer_impls._join_boundary_rows(collection()[0]))
     return tuple(
-        functools.cache(lambda position=position: [joined()[position]])  # type: ignore[misc]
+        functools.cache(lambda position=position: [joined()[position]])
         for position in range(operation.num_outputs)
     )

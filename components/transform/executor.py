@@ -32,6 +32,7 @@ from millrace.components.transform import (
 from millrace.components.transform.feature_summary import FeatureSummary
 from millrace.components.transform.features import Features
 from millrace.components.transform.inputs import RawInputs
+from millrace.components.transform.interpreter import Unsupported
 from millrace.data import examples as data
 from millrace.data import schemas
 from millrace.errors import DataError, ModuleError, ParameterError, nearest
@@ -213,7 +214,7 @@ def _analyze(
         return engine.analyze(
             function, inputs, lambda: itertools.chain(*(split.read() for split in splits)), folder
         )
-    except engine.Unsupported as reason:
+    except Unsupported as reason:
         logger.info("the analysis runs on Beam, because of %s", reason)
         files = [path for split in splits for path in data.shards(split.root, split.name)]
         on_beam.analyze(function, inputs, files, folder)

@@ -14,6 +14,7 @@ import tensorflow_transform as tft
 from tensorflow_metadata.proto.v0 import schema_pb2
 
 from millrace.data.lists import are_lists
+from millrace.ml.arrays import Array
 from millrace.ml.moments import Moments
 from millrace.ml.problem import Kind, Problem
 
@@ -53,7 +54,7 @@ class _ValueSummary:
     low: float = np.inf
     high: float = -np.inf
     moments: Moments = dataclasses.field(default_factory=lambda: Moments(1))
-    sample: np.ndarray = dataclasses.field(default_factory=lambda: np.empty(0))
+    sample: Array = dataclasses.field(default_factory=lambda: np.empty(0))
     stride: int = 1
 
     @property
@@ -71,7 +72,7 @@ class _ValueSummary:
         """How far they all deviate from it."""
         return float(self.moments.deviations[0])
 
-    def add(self, values: np.ndarray) -> None:
+    def add(self, values: Array) -> None:
         finite = values[np.isfinite(values)] if values.dtype.kind == "f" else values
         if not len(finite):
             return
@@ -180,15 +181,16 @@ def _sizes(schema: schema_pb2.Schema) -> dict[str, int]:
     }
 
 
-def _bars(sample: np.ndarray, size: int | None) -> np.ndarray:
+def _bars(sample: Array, size: int | None) -> Array:
     """Returns a histogram, or the frequencies of a category's values in falling order."""
     if size is None:
-        return np.histogram(sample, _BARS)[0]
-    counts: np.ndarray = np.sort(np.unique(sample, return_counts=True)[1])[::-1]
+        counts: Array = np.histogram(sample, _BARS)[0]
+        return counts
+    counts = np.sort(np.unique(sample, return_counts=True)[1])[::-1]
     return counts[:_BARS]
 
 
-def _outline(counts: np.ndarray) -> str:
+def _outline(counts: Array) -> str:
     width = _WIDTH / max(len(counts), _BARS)
     heights = _HEIGHT * counts / max(counts.max(initial=0), 1)
     bars = (

@@ -16,9 +16,10 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
 from tensorflow_transform import nodes
+
+from millrace.ml.arrays import Array
 
 Lazy = Callable[[], Any]
 
@@ -43,9 +44,7 @@ class Phase:
 class Pass:
     """One pass over the data, which fills every accumulator of a phase."""
 
-    def __init__(
-        self, run: Callable[[Phase], Iterable[Mapping[str, np.ndarray]]], phase: Lazy
-    ) -> None:
+    def __init__(self, run: Callable[[Phase], Iterable[Mapping[str, Array]]], phase: Lazy) -> None:
         self._run = run
         self._phase = phase
         self._folds: list[tuple[Callable[[], Any], Callable[[Any, Any], Any]]] = []
@@ -87,7 +86,7 @@ class Interpreter(nodes.Visitor):  # type: ignore[misc]
 
     def __init__(
         self,
-        run: Callable[[Phase], Iterable[Mapping[str, np.ndarray]]],
+        run: Callable[[Phase], Iterable[Mapping[str, Array]]],
         graph: tf.Graph,
         folder: Path,
     ) -> None:

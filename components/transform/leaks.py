@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from millrace.data import examples
+from millrace.ml.arrays import Array
 from millrace.ml.features import absent_as_null, cast
 from millrace.ml.moments import Moments
 from millrace.ml.problem import Kind, Problem
@@ -144,7 +145,7 @@ class _Line:
         return float(yy - (xy * xy / xx if xx else 0.0))
 
 
-def _in_order(x: np.ndarray, y: np.ndarray) -> bool:
+def _in_order(x: Array, y: Array) -> bool:
     """Tells whether no y is less than that of a smaller x, but for rounding."""
     if not len(y):
         return True
@@ -157,6 +158,6 @@ def _column(rows: pa.Table, name: str) -> pa.Array:
     return absent_as_null(rows.column(name).combine_chunks())
 
 
-def _numbers(values: pa.Array) -> np.ndarray:
-    numbers: np.ndarray = pc.fill_null(cast(values, pa.float64()), np.nan).to_numpy()
+def _numbers(values: pa.Array) -> Array:
+    numbers: Array = pc.fill_null(cast(values, pa.float64()), np.nan).to_numpy()
     return numbers

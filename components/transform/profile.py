@@ -16,6 +16,7 @@ from tensorflow_metadata.proto.v0 import schema_pb2
 
 from millrace.data import examples
 from millrace.data.lists import are_lists
+from millrace.ml.arrays import Array
 from millrace.ml.features import absent_as_null, active_features, single_valued
 from millrace.ml.problem import are_written_numbers
 
@@ -122,7 +123,7 @@ class _Distinct:
         self._smallest = np.empty(0, np.uint64)
         self._values = np.empty(0, object)  # of those hashes
 
-    def add(self, values: np.ndarray) -> None:
+    def add(self, values: Array) -> None:
         hashes, first = np.unique(pd.util.hash_array(values, categorize=False), return_index=True)
         hashes = np.concatenate([self._smallest, hashes[: self.KEPT]])
         known = np.concatenate([self._values, values[first[: self.KEPT]]])

@@ -27,6 +27,7 @@ from millrace.components.transform.interpreter import (
     each,
     implements,
 )
+from millrace.ml.arrays import Array
 
 _Ordering = analyzers._VocabOrderingType
 _INFORMATIVE = (_Ordering.MUTUAL_INFORMATION, _Ordering.WEIGHTED_MUTUAL_INFORMATION)
@@ -50,13 +51,13 @@ def _accumulate_tokens(interpreter: Interpreter, operation: Any, columns: Column
     return functools.cache(lambda: list(accumulated().items()))
 
 
-def _count(counts: collections.Counter[Any], batch: tuple[np.ndarray, ...]) -> Any:
+def _count(counts: collections.Counter[Any], batch: tuple[Array, ...]) -> Any:
     (tokens,) = batch
     counts.update(tokens.tolist())
     return counts
 
 
-def _weigh(counts: collections.Counter[Any], batch: tuple[np.ndarray, ...]) -> Any:
+def _weigh(counts: collections.Counter[Any], batch: tuple[Array, ...]) -> Any:
     tokens, weights = batch
     for token, weight in zip(tokens.tolist(), weights.tolist(), strict=True):
         counts[token] += weight
@@ -155,7 +156,7 @@ def _reserved_tokens(interpreter: Interpreter, operation: Any) -> Lazy:
 def _write(
     interpreter: Interpreter, operation: Any, collection: Lazy, reserved: Lazy | None = None
 ) -> Lazy:
-    def write() -> list[np.ndarray]:
+    def write() -> list[Array]:
         first = list(reserved()[0]) if reserved else []
         taken = set(first)
         counts = [tuple(item) for item in collection() if item[1] not in taken]

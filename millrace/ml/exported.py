@@ -16,10 +16,10 @@ from tensorflow_metadata.proto.v0 import schema_pb2
 from millrace.data import examples
 from millrace.errors import DataError, ModelError, nearest
 from millrace.ml import problem
+from millrace.ml.arrays import Array
 from millrace.ml.features import RawFeature, raw_spec, to_numpy
 from millrace.ml.problem import Kind, Problem, encode
 
-Array: TypeAlias = np.ndarray[Any, Any]
 ConcreteFunction: TypeAlias = Any  # TensorFlow has no types for mypy
 
 SIGNATURE = "raw_features"

@@ -22,7 +22,7 @@ import keyword
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -32,11 +32,11 @@ from tensorflow_metadata.proto.v0 import schema_pb2
 from millrace.data import schemas
 from millrace.data.lists import to_value
 from millrace.errors import DataError
+from millrace.ml.arrays import Array
 
 if TYPE_CHECKING:
     import tensorflow as tf
 
-Array: TypeAlias = np.ndarray[Any, Any]
 
 SOURCES_FILE = "sources.json"  # in the transform graph: the columns that each feature is made of
 INT_MISSING = np.iinfo(np.int64).min

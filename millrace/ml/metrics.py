@@ -7,13 +7,11 @@ defined in a group, such as the AUC of rows of one class, is NaN; `METRICS` says
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, TypeAlias
 
 import numpy as np
 
+from millrace.ml.arrays import Array
 from millrace.ml.problem import Kind
-
-Array: TypeAlias = np.ndarray[Any, Any]
 
 # Keras and TensorFlow Model Analysis, too, keep probabilities so far from 0 and 1 in a logarithm.
 EPSILON = 1e-7

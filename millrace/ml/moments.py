@@ -6,11 +6,9 @@ a variance that is small beside the mean.
 
 from __future__ import annotations
 
-from typing import Any, TypeAlias
-
 import numpy as np
 
-Array: TypeAlias = np.ndarray[Any, Any]
+from millrace.ml.arrays import Array
 
 
 class Moments:

@@ -10,7 +10,7 @@ import math
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -18,10 +18,9 @@ import pyarrow.compute as pc
 
 from millrace.data import examples
 from millrace.errors import DataError, ParameterError, nearest
+from millrace.ml.arrays import Array
 from millrace.ml.features import cast
 from millrace.ml.labels import KEPT, Labels, count
-
-Array: TypeAlias = np.ndarray[Any, Any]
 
 FILE = "problem.json"
 AUTO = "auto"

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from millrace.ml import metrics
-from millrace.ml.metrics import Array, Groups
+from millrace.ml.arrays import Array
+from millrace.ml.metrics import Groups
 from millrace.ml.problem import Kind, Problem
 
 
