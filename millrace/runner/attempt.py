@@ -105,6 +105,7 @@ class Attempt:
             raise self._failure(ended)
         outputs = self._collect(ended.peak_memory)
         shutil.rmtree(self._own())
+        _remove(self.folder / _EXECUTOR_OUTPUT)
         return outputs
 
     def executor_input(self) -> dict[str, Any]:

@@ -79,8 +79,8 @@ def run(
         values: Its parameters, as JSON values.
         root: The folder for everything that runs make; MILLRACE_ROOT or `./.millrace` if None.
         store: The lineage store; `<root>/metadata.sqlite` if None.
-        runner: `process` forks steps of ours and takes Docker for other images; `docker` takes
-            it for all.
+        runner: `process` runs our steps and lightweight Python components in processes, and takes
+            Docker for other containers; `docker` takes it for all.
         docker: How containers are run.
         caching: Whether results of earlier runs may be taken.
         run_id: The run's id; made from the pipeline's name and the time if empty.
