@@ -1,5 +1,5 @@
 """Other people's Python components, in processes and environments of their own."""
-# ruff: noqa: PTH109, PTH115, PTH118, PTH123, PTH208, T201  the components are as people write them
+# ruff: noqa: PTH104, PTH109, PTH110, PTH115, PTH118, PTH123, PTH208, T201  the components are as people write them
 
 import json
 import os
@@ -461,6 +461,46 @@ def test_what_it_leaves_running_ends_with_it(single, component, fifo):
     assert task.state is State.COMPLETE, task.error
     for pid in json.loads(fifo.hear()):
         assert not Path(f"/proc/{pid}").exists()
+
+
+def test_what_another_leaves_running_is_left_alone(kit, run, component, tmp_path):
+    @component()
+    def leave(mine: str, other: str, stays: bool) -> bool:
+        """Leaves a daemon; who stays looks on until the other's daemon was killed."""
+        import os
+        import subprocess
+        import sys
+        import time
+
+        daemon = "import subprocess; print(subprocess.Popen(['sleep', '600']).pid, flush=True)"
+        made = subprocess.Popen(
+            [sys.executable, "-c", daemon], stdout=subprocess.PIPE, start_new_session=True
+        )
+        pid = made.stdout.readline().decode().strip()
+        made.wait()
+        with open(mine + ".new", "w") as file:
+            file.write(pid)
+        os.rename(mine + ".new", mine)
+        while not os.path.exists(other):
+            time.sleep(0.02)
+        with open(other) as file:
+            others = file.read()
+        while stays and os.path.exists("/proc/" + others):
+            time.sleep(0.02)
+        return os.path.exists("/proc/" + pid)
+
+    def leaving(one: str, two: str):
+        leave(mine=one, other=two, stays=True)
+        leave(mine=two, other=one, stays=False)
+
+    files = [tmp_path / "one", tmp_path / "two"]
+    result = run(
+        kit.compile(leaving), dict(zip(("one", "two"), map(str, files), strict=True)), cores=2
+    )
+    assert result.state is State.COMPLETE, result.error
+    assert [task.parameters["Output"] for task in result.tasks.values()] == [True, True]
+    for file in files:
+        assert not Path(f"/proc/{file.read_text()}").exists()
 
 
 def test_one_that_takes_too_long(single, component, kit, run, fifo):
