@@ -162,8 +162,8 @@ class LightweightBackend:
         found = [one for one in map(recognise, containers) if one is not None]
         if found:
             logger.warning(
-                "The pipeline's Python components run on this machine as you: their code may do "
-                "what you may. `--runner docker` runs them in containers."
+                "The pipeline's Python components run as you on this machine, and can do whatever "
+                "you can. `--runner docker` isolates them."
             )
         here = "{}.{}".format(*sys.version_info)
         for version in sorted({one.python for one in found}):
@@ -242,6 +242,8 @@ class LightweightBackend:
                 raise RuntimeError("the runner is closed")
             server = self._servers.get(environment)
             if server is None or server.ended:
+                if server is not None:
+                    server.close()
                 self._folder.mkdir(parents=True, exist_ok=True)
                 log = self._folder / f"python-{len(self._servers)}.log"
                 if environment is None:

@@ -173,6 +173,7 @@ def test_an_environment_that_somebody_removed_is_made_again(environments, wheel)
     assert second.executable.exists()
 
 
+@pytest.mark.slow
 def test_a_package_that_does_not_exist(environments, monkeypatch):
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     with pytest.raises(PipelineError) as caught:
@@ -196,6 +197,7 @@ def test_an_index_that_cannot_be_reached(environments, monkeypatch):
         environments.get(wants(install))
 
 
+@pytest.mark.slow
 def test_a_package_that_cannot_be_built(environments, tmp_path):
     folder = tmp_path / "broken"
     folder.mkdir()
@@ -210,6 +212,7 @@ def test_a_package_that_cannot_be_built(environments, tmp_path):
         environments.get(wants((str(folder),)))
 
 
+@pytest.mark.slow
 def test_packages_that_contradict_each_other(environments, tmp_path, wheel):
     (tmp_path / "other").mkdir()
     other = make_wheel(tmp_path / "other", "millpond", "1.6", "")

@@ -1,5 +1,5 @@
 """Other people's Python components, in processes and environments of their own."""
-# ruff: noqa: PTH109, PTH115, PTH123, PTH208, T201  the components are as people write them
+# ruff: noqa: PTH104, PTH109, PTH110, PTH115, PTH118, PTH123, PTH208, T201  the components are as people write them
 
 import json
 import os
@@ -463,6 +463,46 @@ def test_what_it_leaves_running_ends_with_it(single, component, fifo):
         assert not Path(f"/proc/{pid}").exists()
 
 
+def test_what_another_leaves_running_is_left_alone(kit, run, component, tmp_path):
+    @component()
+    def leave(mine: str, other: str, stays: bool) -> bool:
+        """Leaves a daemon; who stays looks on until the other's daemon was killed."""
+        import os
+        import subprocess
+        import sys
+        import time
+
+        daemon = "import subprocess; print(subprocess.Popen(['sleep', '600']).pid, flush=True)"
+        made = subprocess.Popen(
+            [sys.executable, "-c", daemon], stdout=subprocess.PIPE, start_new_session=True
+        )
+        pid = made.stdout.readline().decode().strip()
+        made.wait()
+        with open(mine + ".new", "w") as file:
+            file.write(pid)
+        os.rename(mine + ".new", mine)
+        while not os.path.exists(other):
+            time.sleep(0.02)
+        with open(other) as file:
+            others = file.read()
+        while stays and os.path.exists("/proc/" + others):
+            time.sleep(0.02)
+        return os.path.exists("/proc/" + pid)
+
+    def leaving(one: str, two: str):
+        leave(mine=one, other=two, stays=True)
+        leave(mine=two, other=one, stays=False)
+
+    files = [tmp_path / "one", tmp_path / "two"]
+    result = run(
+        kit.compile(leaving), dict(zip(("one", "two"), map(str, files), strict=True)), cores=2
+    )
+    assert result.state is State.COMPLETE, result.error
+    assert [task.parameters["Output"] for task in result.tasks.values()] == [True, True]
+    for file in files:
+        assert not Path(f"/proc/{file.read_text()}").exists()
+
+
 def test_one_that_takes_too_long(single, component, kit, run, fifo):
     @component()
     def wait(fifo: str):
@@ -608,8 +648,64 @@ def test_who_runs_it_is_said_once(kit, run, component, caplog):
     first, second = [
         record.getMessage() for record in caplog.records if "lightweight" in record.name
     ]
-    assert "run on this machine as you" in first
+    assert "run as you on this machine" in first
     assert f"There is no Python 2.99 here: components for it run in Python {PYTHON}." in second
+
+
+def test_embedded_files(kit, single, component, tmp_path):
+    dsl = kit.dsl
+    if not hasattr(dsl, "EmbeddedInput"):
+        pytest.skip("this kfp has no embedded files")
+    folder = tmp_path / "embedded"
+    folder.mkdir()
+    (folder / "levels.txt").write_text("deep")
+    (folder / "millpond.py").write_text("LEVEL = 3")
+
+    @component(embedded_artifact_path=str(folder))
+    def use(files: dsl.EmbeddedInput[dsl.Dataset]) -> str:
+        import os
+
+        import millpond
+
+        with open(os.path.join(files.path, "levels.txt")) as file:
+            return f"{file.read()} {millpond.LEVEL}"
+
+    task = single(use)
+    assert task.parameters == {"Output": "deep 3"}, task.error
+
+
+@pytest.mark.slow
+def test_a_notebook(kit, run, tmp_path):
+    dsl = kit.dsl
+    if not hasattr(dsl, "notebook_component"):
+        pytest.skip("this kfp has no notebooks")
+    cells = [
+        {"source": "count = 1", "metadata": {"tags": ["parameters"]}},
+        {"source": "print('count is', count)\nassert count < 5, 'too many'", "metadata": {}},
+    ]
+    common = {"cell_type": "code", "execution_count": None, "outputs": []}
+    notebook = {
+        "cells": [{**common, **cell, "id": f"cell-{at}"} for at, cell in enumerate(cells)],
+        "metadata": {"kernelspec": {"display_name": "Python 3", "name": "python3"}},
+        "nbformat": 4,
+        "nbformat_minor": 5,
+    }
+    (tmp_path / "notebook.ipynb").write_text(json.dumps(notebook))
+
+    @dsl.notebook_component(notebook_path=str(tmp_path / "notebook.ipynb"), base_image=IMAGE)
+    def note(count: int) -> str:
+        dsl.run_notebook(count=count)
+        return "done"
+
+    def noting(count: int):
+        note(count=count)
+
+    pipeline = kit.compile(noting)
+    (task,) = run(pipeline, {"count": 2}).tasks.values()
+    assert task.parameters == {"Output": "done"}, task.error
+    assert "count is 2" in task.log.read_text()
+    (task,) = run(pipeline, {"count": 7}).tasks.values()
+    assert reason_in(task.log).endswith("AssertionError: too many")
 
 
 @pytest.mark.slow
