@@ -30,6 +30,7 @@ from millrace.runner.task import TaskRunner
 Events = queue.SimpleQueue[Callable[[], None]]
 
 _LOOKUPS, _RUNS = 4, 256  # threads
+_KEPT = 10_000  # iterations of a loop whose results a run holds until its end
 _OPEN = 64  # iterations of a loop that are open at once; cores are fewer, and memory stays flat
 
 
@@ -249,10 +250,20 @@ class Engine:
         assert loop is not None
         assert loop.iterations is not None
         assert one.index is not None
-        loop.iterations.outcomes[one.index] = outcome
+        makes_lists = loop.task.component.output_parameters or loop.task.component.output_artifacts
+        kept = outcome if makes_lists else Outcome(outcome.state, error=outcome.error)
+        loop.iterations.outcomes[one.index] = kept
+        if len(loop.iterations.items) > _KEPT and outcome.state.good:
+            self._forget(one)
         loop.iterations.running -= 1
         loop.result.iterations_ended += 1
         self._start_iterations(loop)
+
+    def _forget(self, one: TaskInstance) -> None:
+        """Drop the results of an iteration that ended well: lineage has them."""
+        for path, _ in list(self._inner(one)):
+            del self._results[path]
+        del self._results[one.result.path]
 
     def _task_ended(self, one: TaskInstance) -> None:
         dag = one.dag
