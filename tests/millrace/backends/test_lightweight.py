@@ -199,7 +199,7 @@ def test_values_artifacts_and_metadata_go_from_one_to_the_next(kit, run, compone
     result = run(pipeline)
     assert result.state is State.COMPLETE, result.error
     assert result.tasks["read"].parameters["Output"] == "a üa ü 2 1 ['a', 'ü'] True"
-    assert result.tasks["make"].artifacts["scores"].metadata["accuracy"] == 0.75
+    assert result.tasks["make"].artifacts["scores"][0].metadata["accuracy"] == 0.75
     assert 1e6 < result.tasks["make"].peak_memory < 1e9
     again = run(pipeline)
     assert {task.state for task in again.tasks.values()} == {State.CACHED}
@@ -361,7 +361,7 @@ def test_dsl_get_uri_is_a_place_that_stays(single, component, kit):
     task = single(place)
     assert task.state is State.COMPLETE, task.error
     assert Path(task.artifacts["out"][0].uri).read_text() == "stays"
-    assert len(task.artifacts["out"].metadata["digest"]) == 64
+    assert len(task.artifacts["out"][0].metadata["digest"]) == 64
 
 
 def test_pip_is_there_as_in_the_image(single, component):
