@@ -19,6 +19,7 @@ from millrace.ir.executors import container, importer, only, retry
 from millrace.ir.ordering import ordered
 from millrace.ir.selector import Selector
 from millrace.ir.shape import check_message, check_yaml
+from millrace.values import whole
 
 NEWEST_SCHEMA = (2, 1)
 TYPES = ("STRING", "NUMBER_INTEGER", "NUMBER_DOUBLE", "BOOLEAN", "LIST", "STRUCT")
@@ -235,15 +236,6 @@ def _parameter(name: str, spec: _Json) -> ir.Parameter:
     return ir.Parameter(
         name, kind, default, bool(spec.get("isOptional")), spec.get("description", "")
     )
-
-
-def whole(value: Any) -> Any:
-    """Turns whole floats back into the integers that they were: protobuf's numbers are doubles."""
-    if isinstance(value, dict):
-        return {key: whole(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [whole(item) for item in value]
-    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _artifact(name: str, spec: _Json) -> ir.ArtifactPort:
