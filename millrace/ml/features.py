@@ -91,7 +91,7 @@ def active_features(schema: schema_pb2.Schema) -> list[schema_pb2.Feature]:
 
 
 def single_valued(feature: schema_pb2.Feature) -> bool:
-    """Tells whether a feature holds at most one value a row: its schema must say so."""
+    """Returns whether a feature holds at most one value a row: its schema must say so."""
     if feature.HasField("shape"):
         return all(dimension.size == 1 for dimension in feature.shape.dim)
     return bool(feature.value_count.max == 1)
