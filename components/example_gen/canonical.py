@@ -44,7 +44,7 @@ _TEXTS = {
 
 
 def held(name: str, kind: str) -> str:
-    """Returns the type that examples have for a DuckDB type: BIGINT, DOUBLE, VARCHAR, BLOB or lists.
+    """Returns the type in examples for a DuckDB type: BIGINT, DOUBLE, VARCHAR, BLOB, or a list.
 
     Raises:
         DataError: Examples cannot hold it.

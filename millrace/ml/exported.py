@@ -1,4 +1,4 @@
-"""An exported model: opened, checked, and asked to predict raw rows in a stream."""
+"""Loads an exported model, and predicts raw rows with it in a stream."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class ExportedModel:
     """A SavedModel with a `raw_features` signature.
 
     Attributes:
-        folder: Where it lies.
+        folder: Its folder.
         problem: What it predicts.
         spec: The raw columns it takes.
         signature: The `raw_features` function.
@@ -101,7 +101,7 @@ class ExportedModel:
             yield self.take(batch, split)
 
     def take(self, batch: pa.RecordBatch, split: str) -> Rows:
-        """Makes rows of a batch of a split's columns."""
+        """Returns the rows of a batch of columns."""
         return Rows(batch, to_numpy(batch, self.spec), encode(batch, self.problem, split))
 
     def predict(self, features: dict[str, Array]) -> Array:
