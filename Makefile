@@ -50,12 +50,12 @@ compile: setup ## compile the pipelines to pipeline.yaml
 # ---- Work on it
 
 .PHONY: test
-test: setup ## run all tests but those in containers, and report coverage
-	$(BIN)/$(PYTEST) $(PARALLEL) -m "not docker" --cov --cov-report=term:skip-covered $(ARGS)
+test: setup ## run the tests but slow ones and those in containers, and report coverage
+	$(BIN)/$(PYTEST) $(PARALLEL) -m "not docker and not slow" --cov --cov-report=term:skip-covered $(ARGS)
 
-.PHONY: test-quick
-test-quick: setup ## run the tests that take no more than a few seconds each
-	$(BIN)/$(PYTEST) $(PARALLEL) -m "not docker and not slow" $(ARGS)
+.PHONY: test-slow
+test-slow: setup ## run the tests that `make test` leaves out because they are slow
+	$(BIN)/$(PYTEST) $(PARALLEL) --timeout 900 -m "slow and not docker" $(ARGS)
 
 # Each round draws other examples. What one finds, the next tries first (.hypothesis/), so fix it or stop.
 .PHONY: fuzz

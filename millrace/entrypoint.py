@@ -29,6 +29,7 @@ from millrace import artifacts, modules, redact
 from millrace.errors import DataError, MillraceError, ModuleError, ParameterError, nearest
 from millrace.ir import declared
 from millrace.storage import digest
+from millrace.values import whole
 
 USER_ERROR, INTERNAL_ERROR = 1, 70
 # Kubernetes shows what a container leaves here as the reason it ended; our runner names a file of
@@ -186,7 +187,7 @@ def coerce(name: str, value: Any, hint: Any) -> Any:
         raise ParameterError(
             f'"{name}" must be {wanted}, and is {type(value).__name__}: {value!r}.'
         )
-    return _integral(value)
+    return whole(value) if isinstance(value, (dict, list)) else value
 
 
 def _kinds(hint: Any) -> tuple[type, ...]:
@@ -196,21 +197,6 @@ def _kinds(hint: Any) -> tuple[type, ...]:
         object if one is Any else typing.get_origin(one) or one
         for one in (typing.get_args(hint) if is_union else (hint,))
     )
-
-
-def _integral(value: Any) -> Any:
-    """Turns whole floats within lists and objects back into the integers that they were."""
-    if isinstance(value, dict):
-        return {key: _integral_item(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_integral_item(item) for item in value]
-    return value
-
-
-def _integral_item(value: Any) -> Any:
-    if isinstance(value, float) and value.is_integer():
-        return int(value)
-    return _integral(value)
 
 
 def _artifact(message: dict[str, Any]) -> artifacts.Artifact:

@@ -1,4 +1,4 @@
-"""The baseline: another model, whose predictions are compared with those of the model."""
+"""The baseline: another model to compare the model with."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from millrace.ml.problem import Kind, Problem
 def align(outputs: Array, ours: Problem, theirs: Problem) -> Array:
     """Returns a baseline's outputs with a column for each class that the model under test knows.
 
-    A class that the baseline was not trained on gets no probability from it.
+    A class that the baseline does not know has the probability 0.
     """
     if ours.kind is not Kind.MULTICLASS or ours.classes == theirs.classes:
         return outputs

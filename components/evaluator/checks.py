@@ -1,4 +1,4 @@
-"""Checks: each bound compared with a model's metric, and the finding in a sentence."""
+"""Checks a model's metrics against bounds, and words the findings."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ OVERALL = "overall"
 
 @dataclasses.dataclass(frozen=True)
 class Check:
-    """A bound held against a model.
+    """The result of checking a bound.
 
     Attributes:
         bound: The bound.
@@ -32,13 +32,13 @@ class Check:
     reason: str
 
     def as_json(self) -> dict[str, Any]:
-        """Returns the check as `metrics.json` holds it."""
+        """Returns the check for `metrics.json`."""
         fields = dataclasses.asdict(self)
         return {**fields.pop("bound"), **fields}
 
 
 def check_value(bound: Bound, where: str, value: float | None, undefined: str) -> Check:
-    """Holds a metric against a bound on its value.
+    """Checks a metric against a bound on its value.
 
     Overall, a bound on a metric that is not defined fails; in a slice it does not apply.
     """
@@ -55,7 +55,7 @@ def check_value(bound: Bound, where: str, value: float | None, undefined: str) -
 def check_change(
     bound: Bound, value: float | None, baseline: float | None, undefined: str
 ) -> Check:
-    """Holds the change of an overall metric from the baseline against a bound."""
+    """Checks the change of an overall metric from the baseline against a bound."""
     if value is None or baseline is None:
         reason = f"{bound.metric} is not defined: {undefined}"
         return Check(bound, OVERALL, value, baseline, False, reason)
@@ -70,7 +70,7 @@ def check_change(
 
 
 def without_baseline(bound: Bound, value: float | None) -> Check:
-    """Lets a bound on the change be, for want of a baseline."""
+    """Returns the unchecked bound on a change, when there is no baseline."""
     reason = f"there is no baseline, so {bound} of {bound.metric} was not checked"
     return Check(bound, OVERALL, value, None, None, reason)
 

@@ -1,4 +1,4 @@
-"""The pictures of a model: curves of few points, the confusion matrix, the spread of errors."""
+"""Computes the charts of a model: curves, the confusion matrix, the histogram of errors."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from millrace.ml.scores import Scores
 POINTS = 100
 BINS = 10
 BARS = 40
-# The KFP UI and a reader's eye take no larger matrix; rarer classes are put together.
+# A larger matrix cannot be read in the KFP UI.
 MATRIX_CLASSES = 20
 OTHERS = "all others"
 
 
 def of(scores: Scores) -> dict[str, Any]:
-    """Returns every picture that the kind of problem has."""
+    """Returns every chart for the kind of problem."""
     labels, predictions = scores.labels, scores.predictions
     if not len(labels):
         return {}
@@ -44,7 +44,7 @@ def of(scores: Scores) -> dict[str, Any]:
 
 
 def for_kfp(pictures: dict[str, Any]) -> dict[str, Any]:
-    """Returns a confusion matrix and a ROC curve as `system.ClassificationMetrics` holds them."""
+    """Returns the confusion matrix and ROC curve in the form of `system.ClassificationMetrics`."""
     metadata: dict[str, Any] = {}
     if matrix := pictures.get("confusion_matrix"):
         metadata["confusionMatrix"] = {
@@ -120,7 +120,7 @@ def calibration(labels: Array, scores: Array) -> list[dict[str, float]]:
 def confusion(labels: Array, predicted: Array, classes: list[str]) -> dict[str, Any]:
     """Returns how many rows of each class (in rows) were predicted as each class (in columns).
 
-    Of more than `MATRIX_CLASSES` classes, the rarest are put together as the last.
+    Beyond `MATRIX_CLASSES` classes, the rarest are combined into the last.
     """
     support = np.bincount(labels, minlength=len(classes))
     if len(classes) > MATRIX_CLASSES:
@@ -135,7 +135,7 @@ def confusion(labels: Array, predicted: Array, classes: list[str]) -> dict[str, 
 
 
 def per_class(labels: Array, predicted: Array, classes: list[str]) -> list[dict[str, Any]]:
-    """Returns each class's precision, recall and F1; None where it has no rows to say so."""
+    """Returns each class's precision, recall and F1; None where it has no rows."""
     size = len(classes)
     support, guesses = (np.bincount(of, minlength=size) for of in (labels, predicted))
     hits = np.bincount(labels[labels == predicted], minlength=size)

@@ -1,4 +1,4 @@
-"""One pass of a model, and of a baseline beside it, over the raw rows of a split."""
+"""Runs a model, and a baseline beside it, over the raw rows of a split in one pass."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Values:
     undefined: dict[str, str]
 
     def as_json(self) -> dict[str, Any]:
-        """Returns both, as `metrics.json` holds them."""
+        """Returns both for `metrics.json`."""
         return dataclasses.asdict(self)
 
 

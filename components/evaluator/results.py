@@ -1,4 +1,4 @@
-"""What the step leaves behind: metrics.json, blessing.json and the page."""
+"""Writes the results: metrics.json and the page."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from millrace.ml.metrics import HEADLINE, METRICS, top_k
 from millrace.ml.problem import Kind, Problem
 from millrace.report import page
 
-# The largest slices of each way to slice that are written out; bounds are held against all of them.
+# How many slices of each kind are written, the largest first. Bounds are checked in all of them.
 MAX_SLICES = 1000
-# A table of more is no longer looked at.
+# Rows of a table on the page.
 _SHOWN = 40
 _TILES = {
     Kind.BINARY: ("auc", "auc_precision_recall", "binary_accuracy", "precision", "recall",
@@ -39,7 +39,7 @@ _IN_SLICES = {
 
 @dataclasses.dataclass(frozen=True)
 class Results:
-    """All that was found out about a model.
+    """The results of an evaluation.
 
     Attributes:
         problem: What it predicts.
@@ -64,7 +64,7 @@ class Results:
     verdict: Verdict
 
     def as_json(self) -> dict[str, Any]:
-        """Returns everything, as `metrics.json` holds it."""
+        """Returns the content of `metrics.json`."""
         several = self.problem.kind is Kind.MULTICLASS
         return {
             "problem": dataclasses.asdict(self.problem),
@@ -93,7 +93,7 @@ class Results:
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Writes a JSON file, and the folder it lies in."""
+    """Writes a JSON file, making its folder if needed."""
     path.parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
     path.write_text(text + "\n", encoding="utf-8")
@@ -123,7 +123,7 @@ def render(results: Results) -> str:
 def _table(
     slicing: Slicing, arrays: Mapping[str, Array], kind: Kind, overall: float | None
 ) -> dict[str, Any]:
-    """Returns the slices of one table, the largest first, and what their bars are drawn against."""
+    """Returns the slices of one table, the largest first, and the scale of their bars."""
     order = _largest(arrays)[:_SHOWN]
     headline = arrays[HEADLINE[kind]][order]
     return {

@@ -12,10 +12,9 @@ neither the order of the rows nor the number of files makes a difference:
     TIMESTAMPTZ  2013-01-31 10:00:00Z, and with an offset such as +01:00
     VARCHAR      everything else, and a column without any value
 
-Where the delimiter is no comma, 1,5 and 1.234,5 are a DOUBLE, too, and 1.234 stands for 1234 in
-their column. In columns that do not tell, what the other columns hold decides. Decimal commas are
-what cannot be thousands, such as 1,5, and decimal points what cannot be them, such as 1.5; so many
-thousands as in 1,234,567 go with points.
+Where the delimiter is not a comma, 1,5 and 1.234,5 are DOUBLE too, and 1.234 means 1234 in their
+column. A column that is ambiguous by itself is read as the other columns suggest: 1,5 can only have
+a decimal comma, and 1.5 only a decimal point; 1,234,567 implies decimal points.
 
     the others have   neither   commas     points    both
     1.234             1.234     1234       1.234     1.234
@@ -23,8 +22,9 @@ thousands as in 1,234,567 go with points.
     1,234             VARCHAR   1.234      1234      VARCHAR
     1,234,567         1234567   VARCHAR    1234567   VARCHAR
 
-Names such as 192.168.100.101, with as many points in every value, are no numbers. In a column that
-but for them is of another type than VARCHAR, `MISSING` stand for missing values.
+Names such as 192.168.100.101, with the same number of points in every value, are not numbers. The
+texts in `MISSING` are missing values in a column whose other values are not VARCHAR, and text in
+one whose other values are.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _MINUTES = r"[ T]\d{2}:\d{2}"
 _SECONDS = r":\d{2}(\.\d{1,6})?"
 _PATTERNS = {
     "BIGINT": r" *[+-]?\d+ *",
-    # Whole numbers of more digits are note apart by the cast to BIGINT: they stay exact, as text.
+    # The cast to BIGINT decides on longer whole numbers: those that do not fit stay text, exactly.
     "DOUBLE": (
         r" *[+-]?(\d{1,18}|(\d+\.\d*|\.\d+)([eE][+-]?\d+)?|\d+[eE][+-]?\d+"
         r"|(?i:inf|infinity|nan)) *"
@@ -55,7 +55,7 @@ _PATTERNS = {
     "TIMESTAMPTZ": _DAY + _MINUTES + _SECONDS + r"(Z|[+-]\d{2}(:?\d{2})?)",
 }
 MISSING = ("?", "-", "N/A", "n/a", "#N/A", "NULL", "null", "None", r"\N")
-# Kinds that are none of DuckDB's types. What has one point or comma may be a decimal number.
+# Kinds that are not DuckDB types. A value with one point or comma may be a decimal number.
 _COMMA, _MISSING = "decimal comma", "missing"
 _THOUSAND, _THOUSANDS = "1.234", "1.234.567"
 _COMMA_THOUSAND, _COMMA_THOUSANDS = "1,234", "1,234,567"
@@ -94,7 +94,7 @@ _NOTES = {
 _NAMED = 20
 _NAME_POINTS = 3
 _MISSING_PATTERN = "|".join(re.escape(text) for text in MISSING)
-# The casts are needed, and cost as much again, only for what may not be a number or a day.
+# Casts double the cost, so only types that a pattern alone cannot prove are cast.
 _SURE_INTEGER = r"[+-]?\d{1,18}"
 _CASTS = {"BIGINT", "DATE", "TIMESTAMP", "TIMESTAMPTZ"}
 _BITS = {
@@ -109,10 +109,9 @@ class Columns:
 
     Attributes:
         types: The DuckDB type to read each column as.
-        computed: SQL for the columns that DuckDB's reader cannot read as what they are, but only as
-            text.
+        computed: SQL for the columns that DuckDB's reader can only read as text.
         rows: The number of rows that can be read.
-        notes: What to know of numbers with commas or with points between thousands.
+        notes: Messages about numbers with decimal commas or thousands separators.
     """
 
     types: dict[str, str]
@@ -135,7 +134,7 @@ def infer(
         columns: The names of the columns.
         comma: Whether a number may have a decimal comma.
     """
-    # In this order, a value is of the first kind that it matches.
+    # A value is of the first kind that it matches, in this order.
     patterns = {"BIGINT": _PATTERNS["BIGINT"]} | (_COMMA_PATTERNS if comma else {}) | _PATTERNS
     limit = min(_SAMPLE_ROWS, 1 + _SAMPLE_CELLS // len(columns))
     first_rows = connection.execute(f"FROM {scan} LIMIT {limit}").fetchall()
@@ -180,7 +179,7 @@ def infer(
 
 
 def _resolve(kinds: Mapping[str, str]) -> dict[str, str]:
-    """Returns the kinds of columns, each of which may depend on the others."""
+    """Resolves ambiguous kinds of columns by the kinds of the others."""
     found = set(kinds.values())
     points = bool(found & {"DOUBLE", _COMMA_THOUSANDS})
     only_commas, only_points = _COMMA in found and not points, points and _COMMA not in found
@@ -195,7 +194,7 @@ def _resolve(kinds: Mapping[str, str]) -> dict[str, str]:
 
 
 def _names(connection: duckdb.DuckDBPyConnection, scan: str, columns: Sequence[str]) -> list[str]:
-    """Returns the columns of which every value has as many points, and too many for thousands."""
+    """Returns the columns whose values all have the same number of points, three or more."""
     tests = []
     for column in map(identifier, columns):
         points = f"length({column}) - length(replace({column}, '.', ''))"
@@ -220,7 +219,7 @@ def _notes(found: Mapping[str, str], kinds: Mapping[str, str]) -> list[str]:
 
 
 def _computed(kind: str, column: str, missing: bool) -> str:
-    """Returns SQL that makes values of a kind of a column of text."""
+    """Returns SQL that converts a column of text to a kind."""
     if kind == _COMMA:
         value = f"CAST(replace(replace({column}, '.', ''), ',', '.') AS DOUBLE)"
     elif kind == _THOUSANDS:
@@ -233,12 +232,12 @@ def _computed(kind: str, column: str, missing: bool) -> str:
 
 
 def _is_value(column: str) -> str:
-    """Returns SQL that is false for a mark of a missing value."""
+    """Returns SQL that is false for the texts of missing values."""
     return f"{column} NOT IN ({', '.join(literal(text) for text in MISSING)})"
 
 
 def _guess(values: set[str | None], patterns: Mapping[str, str]) -> str:
-    """Returns the type of a few values, without looking whether they can be cast."""
+    """Returns the type of a few values, without checking that they can be cast."""
     bits = 0
     for value in {value for value in values if value is not None}.difference(MISSING):
         matches = (kind for kind in patterns if re.fullmatch(patterns[kind], value, re.ASCII))
@@ -268,7 +267,7 @@ def _kinds(column: str, patterns: Mapping[str, str]) -> str:
 
 
 def _common(bits: int) -> str:
-    """Returns the kind of a column that holds values of all the kinds that are given as bits."""
+    """Returns the kind of a column from the kinds of its values, given as bits."""
     if bits != _BITS[_MISSING]:
         bits &= ~_BITS[_MISSING]
     for kind, others in _NUMBERS.items():

@@ -1,4 +1,4 @@
-"""Whether the splits are as large as they were asked to be."""
+"""Warns of splits whose size is far from what was asked for."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ _BY_CHANCE = 9.7
 def warning(
     written: Mapping[str, int], parts: Mapping[str, float], key_columns: Sequence[str]
 ) -> str:
-    """Returns what to know of a split whose size is not by chance, or nothing if each is.
+    """Returns a warning if the size of a split cannot be by chance, else an empty text.
 
     Args:
         written: The rows of each split.
-        parts: How many parts of the rows each was to get.
+        parts: How many parts of the rows each was asked to get.
         key_columns: The columns that decide the split; the whole row if empty.
     """
     rows, whole = sum(written.values()), sum(parts.values())

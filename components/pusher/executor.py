@@ -55,7 +55,7 @@ def run(
     decision = Decision.load(blessing.path) if blessing else None
     pushed_model.path.mkdir(parents=True, exist_ok=True)
     if decision and not decision.blessed:
-        _leave(decision, pushed_model, metrics, report)
+        _record_unblessed(decision, pushed_model, metrics, report)
         return
 
     destination = open_destination(push_destination) if push_destination else None
@@ -85,12 +85,14 @@ def run(
         said |= {"version": version, "pushed_destination": where}
     logger.info("%s%s", reason, f" It is at {where}." if where else "")
 
-    _keep(pushed_model, trial, chosen, said)
+    _write_artifact(pushed_model, trial, chosen, said)
     metrics.metadata |= {"pushed": 1, **trial.metrics(chosen)}
     report.path.write_text(record.render(trial, chosen, reason, decision, where), "utf-8")
 
 
-def _leave(decision: Decision, pushed_model: PushedModel, metrics: Metrics, report: HTML) -> None:
+def _record_unblessed(
+    decision: Decision, pushed_model: PushedModel, metrics: Metrics, report: HTML
+) -> None:
     """Records that a model was not blessed, and so not pushed."""
     reason = f"The evaluator did not bless the model: {'; '.join(decision.reasons)}."
     logger.warning("not pushed. %s", reason)
@@ -101,10 +103,10 @@ def _leave(decision: Decision, pushed_model: PushedModel, metrics: Metrics, repo
     report.path.write_text(record.render(None, None, reason, decision, ""), "utf-8")
 
 
-def _keep(
+def _write_artifact(
     pushed_model: PushedModel, trial: record.Trial, chosen: Candidate, said: dict[str, Any]
 ) -> None:
-    """Writes the artifact: the chosen file, every candidate, what the model predicts, and why."""
+    """Writes the artifact: the chosen file, every candidate, the problem and push.json."""
     folder = pushed_model.path / "candidates"
     folder.mkdir(exist_ok=True)
     for each in trial.candidates:
@@ -126,7 +128,7 @@ def _keep(
 
 
 def _names(candidates: list[Any]) -> list[str]:
-    """Returns the candidates to try, in the order of falling precision."""
+    """Returns the candidates to try, the most precise first."""
     for name in candidates:
         if not isinstance(name, str) or name not in MEANING:
             hint = nearest(name, MEANING) if isinstance(name, str) else ""

@@ -1,4 +1,4 @@
-"""The policy: which candidates may be pushed, and which of them is."""
+"""The policy: which candidates may be pushed, and which one is."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Policy:
             raise ParameterError(f'"max_bytes" must be 0 or more, and is {self.max_bytes}.')
 
     def objection(self, candidate: Candidate) -> str:
-        """Returns why a candidate may not be pushed, or nothing if it may."""
+        """Returns why a candidate may not be pushed; an empty text if it may."""
         if candidate.failure:
             return candidate.failure
         reasons = self._broken(candidate)
@@ -67,7 +67,7 @@ class Policy:
         """Returns the candidate to push.
 
         Raises:
-            PolicyError: There is none that may be.
+            PolicyError: No candidate may be pushed.
         """
         fit = [each for each in candidates if not self.objection(each)]
         if not fit:
@@ -79,7 +79,7 @@ class Policy:
         return min(fit, key=lambda each: (len(each.content), each.loss))
 
     def reason(self, chosen: Candidate, candidates: list[Candidate]) -> str:
-        """Returns in a sentence why a candidate was picked."""
+        """Returns why a candidate was picked, in a sentence."""
         fit = sum(not self.objection(each) for each in candidates)
         if fit == 1:
             return f"{chosen.name} is the only candidate that keeps the limits."
@@ -109,13 +109,13 @@ class Policy:
         )
 
     def _needs(self, candidate: Candidate) -> str:
-        """Returns what a candidate breaks, and the limits that would let it through."""
+        """Returns the bounds that a candidate breaks, and the limits that would allow it."""
         told, needs = self._broken(candidate), self._parameters(candidate)
         told += [f"needs {' and '.join(needs)}"] if needs else []
         return f" - {' and '.join(told)}" if told else ""
 
     def _parameters(self, candidate: Candidate) -> list[str]:
-        """Returns the parameters that would let a candidate through, but for the bounds."""
+        """Returns the parameters that would allow a candidate, apart from the bounds."""
         needs: list[str] = []
         if candidate.failure:
             return needs
@@ -126,7 +126,7 @@ class Policy:
         return needs
 
     def _broken(self, candidate: Candidate) -> list[str]:
-        """Returns in words which of the evaluator's bounds a candidate breaks."""
+        """Returns the Evaluator's bounds that a candidate breaks, in words."""
         if candidate.failure:
             return []
         return [
@@ -143,5 +143,5 @@ def kept(bounds: Iterable[Bound], metrics: Mapping[str, float]) -> list[Bound]:
 
 
 def _round_up(value: float) -> str:
-    """Returns a number of three significant digits that is not less."""
+    """Rounds up to three significant digits."""
     return f"{Context(prec=3, rounding=ROUND_CEILING).create_decimal_from_float(value):g}"

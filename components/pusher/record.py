@@ -1,4 +1,4 @@
-"""The record of a push: what was pushed or why nothing was, in push.json and on a page."""
+"""Records a push in push.json and on a page: what was pushed, or why nothing was."""
 
 from __future__ import annotations
 
@@ -44,9 +44,9 @@ class Trial:
     candidates: list[Candidate]
 
     def as_json(self) -> dict[str, Any]:
-        """Returns what push.json says: the same for the same model, rows and tools.
+        """Returns the content of push.json, equal for equal models, rows and tools.
 
-        Latencies differ from run to run. They are written only where one decided.
+        Latencies differ from run to run, and are written only if they decided.
         """
         return {
             "policy": {
@@ -95,7 +95,7 @@ class Trial:
 
 
 def inputs(model: ExportedModel, chosen: Candidate) -> dict[str, Any]:
-    """Returns the inputs of a file by raw column, and what stands for a missing value."""
+    """Returns the inputs of a file by raw column, and the value that means missing."""
     return {
         column: {
             "name": feature.input,
@@ -141,7 +141,7 @@ def render(
 
 
 def _charts(trial: Trial) -> dict[str, Any]:
-    """Returns what the page draws: rows of name, value and text, and points."""
+    """Returns the data of the page's charts: rows of name, value and text, and points."""
     made = [each for each in trial.candidates if not each.failure]
     metric = METRICS[trial.model.problem.kind][trial.sample.metric]
     quality, limit = trial.sample.quality, trial.policy.max_metric_loss
@@ -154,7 +154,7 @@ def _charts(trial: Trial) -> dict[str, Any]:
         "predicted": "prediction" if metric.better < 0 else "probability",
         "differed": [(each.name, each.difference, f"{each.difference:.2g}") for each in made],
         "timed": [(each.name, each.latency_us, f"{each.latency_us:.3g} µs") for each in made],
-        # By size: every other name stands to the left of its point, the others to the right.
+        # Sorted by size: names are put left and right of their points in turn.
         "points": sorted(
             ((each.name, len(each.content), each.quality) for each in made),
             key=lambda point: point[1],

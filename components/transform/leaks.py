@@ -105,7 +105,7 @@ class _Classes:
         return len(self._class) <= self._most
 
     def confirmed(self) -> bool:
-        """Tells whether all rows together prove it."""
+        """Returns whether all rows together prove it."""
         return True
 
 
@@ -133,7 +133,7 @@ class _Line:
         return self._distances() <= self._most and _in_order(-x if falls else x, y)
 
     def confirmed(self) -> bool:
-        """Tells whether all rows together prove it."""
+        """Returns whether all rows together prove it."""
         (xx, _), (_, yy) = self._moments.products
         return bool(
             self._moments.number >= _FEWEST and xx > 0.0 and self._distances() <= _ROUNDING * yy
@@ -146,7 +146,7 @@ class _Line:
 
 
 def _in_order(x: Array, y: Array) -> bool:
-    """Tells whether no y is less than that of a smaller x, but for rounding."""
+    """Returns whether no y is less than that of a smaller x, but for rounding."""
     if not len(y):
         return True
     y = y[np.lexsort((y, x))]

@@ -21,7 +21,7 @@ from millrace.ir.executors import container, importer, only, retry
 from millrace.ir.ordering import ordered
 from millrace.ir.selector import Selector
 from millrace.ir.shape import check_message, check_yaml
-from millrace.ir.text import whole
+from millrace.values import whole
 
 NEWEST_SCHEMA = (2, 1)
 TYPES = ("STRING", "NUMBER_INTEGER", "NUMBER_DOUBLE", "BOOLEAN", "LIST", "STRUCT")

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from millrace.data import examples
 from millrace.errors import DataError, ParameterError, nearest
 
-KEPT = 10_000  # different values from which on no more are counted: they are no classes
+KEPT = 10_000  # the most different values that are counted; more cannot be classes
 
 
 @dataclasses.dataclass

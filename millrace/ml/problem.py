@@ -118,7 +118,7 @@ def infer(
 
 
 def are_written_numbers(texts: Collection[str]) -> bool:
-    """Tells whether texts are numbers, some with a unit, a currency or marks between thousands.
+    """Returns whether texts are numbers, some with a unit, a currency or marks between thousands.
 
     Texts of nothing but digits, such as postal codes, are none.
     """

@@ -18,12 +18,12 @@ from millrace.entrypoint import INTERNAL_ERROR, TERMINATION_LOG, USER_ERROR
 from millrace.errors import DataError, StepError
 from millrace.ir import placeholders, values
 from millrace.ir import spec as ir
-from millrace.ir.text import whole
 from millrace.lineage.nodes import ArtifactRecord
 from millrace.runner import external
 from millrace.runner.inputs import Inputs
 from millrace.storage import digest
 from millrace.storage.digest_cache import stamp
+from millrace.values import whole
 
 LOG = "log.txt"
 _ENDINGS = {"system.HTML": ".html", "system.Markdown": ".md"}
