@@ -61,6 +61,25 @@ def test_every_object_is_valid(manifests):
     assert [mistake for manifest in manifests for mistake in check.mistakes(manifest)] == []
 
 
+@needs_kubectl
+def test_nothing_is_written_that_the_api_server_drops(manifests):
+    """An empty list or map is not stored, so that `kubectl diff` would show it for ever."""
+    dropped = []
+
+    def walk(node: Any, where: str) -> None:
+        pairs = enumerate(node) if isinstance(node, list) else node.items()
+        for key, value in pairs:
+            # Here the empty value says something and is kept: all pods, and a plain `emptyDir`.
+            if value in ([], {}, None) and key not in ("podSelector", "emptyDir"):
+                dropped.append(f"{where}.{key}")
+            elif isinstance(value, (dict, list)):
+                walk(value, f"{where}.{key}")
+
+    for manifest in manifests:
+        walk(manifest, f"{manifest['kind']}/{manifest['metadata']['name']}")
+    assert dropped == []
+
+
 def test_a_misspelt_field_is_found():
     manifest = {
         "apiVersion": "v1",
@@ -150,7 +169,7 @@ def test_network_policies_select_workflow_pods_and_ours_and_let_nobody_in(manife
     for policy in ("millrace-steps", "millrace-steps-outside"):
         assert policies[policy]["podSelector"]["matchExpressions"] == workflow
     for policy in ("millrace-steps", "millrace-lineage-check"):
-        assert policies[policy]["ingress"] == []
+        assert "ingress" not in policies[policy]
         assert set(policies[policy]["policyTypes"]) == {"Ingress", "Egress"}
     (job,) = of_kind(manifests, "CronJob")
     labels = job["spec"]["jobTemplate"]["spec"]["template"]["metadata"]["labels"]
