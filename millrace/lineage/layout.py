@@ -110,10 +110,14 @@ def end(
         values.set_property(execution, name, value)
 
 
-def new_artifacts(store: Store, ports: Ports, kind: int) -> list[Pair]:
-    """Returns the artifacts that are not recorded yet, LIVE, each with its event."""
+def new_artifacts(store: Store, ports: Ports, kind: int, is_good: bool = True) -> list[Pair]:
+    """Return the artifacts that are not recorded yet, each with its event.
+
+    They are LIVE if they are good, and ABANDONED if a task that failed has left them behind.
+    """
+    state = pb.Artifact.LIVE if is_good else pb.Artifact.ABANDONED
     return [
-        (_artifact(store, port, record), _event([port], kind))
+        (_artifact(store, port, record, state), _event([port], kind))
         for port, records in ports.items()
         for record in records
         if record.id is None
@@ -134,11 +138,11 @@ def events(ports: Ports, kind: int) -> list[Pair]:
     return [(None, _event(names, kind, number)) for number, names in places.items()]
 
 
-def _artifact(store: Store, port: str, record: ArtifactRecord) -> pb.Artifact:
+def _artifact(store: Store, port: str, record: ArtifactRecord, state: int) -> pb.Artifact:
     artifact = pb.Artifact(
         type_id=store.artifact_type(record.schema_title),
         uri=values.clean(redact.text(record.uri)),
-        state=pb.Artifact.LIVE,
+        state=state,
     )
     values.set_metadata(artifact, redact.metadata(record.metadata))
     values.set_property(artifact, values.NAME, record.name or port)

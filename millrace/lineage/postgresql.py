@@ -1,6 +1,7 @@
 """Makes records fit MLMD's tables on PostgreSQL, which it serves less well than SQLite and MySQL.
 
-- It writes a text with a backslash as SQL that is not valid, and that would let the text speak SQL.
+- It writes a text with a backslash as SQL that is not valid, and that would let the text speak SQL:
+  in values, and in the names of types, nodes and ports, where it is written `%5C`.
 - It indexes text, and an index takes no more than 2,704 bytes of it; structs are text to it.
 
 What does not fit goes into `proto_value`, which is neither: as google.protobuf.StringValue or
@@ -33,9 +34,17 @@ def fit(nodes: Iterable[Any]) -> None:
             _fit_value(value)
 
 
-def address(uri: str) -> str:
-    """Returns a URI as PostgreSQL holds it."""
-    return uri.replace("\\", "%5C")
+def address(text: str) -> str:
+    """Return a URI, or the name of a type or port, as PostgreSQL holds it."""
+    return text.replace("\\", "%5C")
+
+
+def fit_events(events: Iterable[Any]) -> None:
+    """Change events so that they can be written: their paths hold the names of ports."""
+    for event in events:
+        for step in event.path.steps:
+            if step.HasField("key"):
+                step.key = address(step.key)
 
 
 def _fit_value(value: Any) -> None:

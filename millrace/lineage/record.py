@@ -171,7 +171,8 @@ class RunRecord:
         if execution.type_id == self._store.execution_type(Kind.IMPORTER) and not reimport:
             outputs = {port: list(map(self._known, records)) for port, records in outputs.items()}
         layout.end(execution, state, parameters, error, properties or {})
-        made = layout.new_artifacts(self._store, outputs, pb.Event.OUTPUT)
+        is_good = state in (State.COMPLETE, State.CACHED)
+        made = layout.new_artifacts(self._store, outputs, pb.Event.OUTPUT, is_good)
         ids = self._put(
             execution,
             made + layout.events(outputs, pb.Event.OUTPUT),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import threading
 import time
+import uuid
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
@@ -30,6 +31,7 @@ class Store:
         self._client = client
         self._turns = turns
         self._lock = threading.RLock()
+        self._reconnects = 0
         self._types: dict[tuple[str, str], int] = {
             (node, kind.name): kind.id
             for node in ("context", "execution", "artifact")
@@ -93,7 +95,8 @@ class Store:
         """Calls a method of MLMD's client; a connection that was lost is made anew.
 
         A server closes connections that are idle, as they are while a model trains, and may be
-        restarted. What it was doing then is undone, so that it can be done again.
+        restarted. What it was doing then is undone, or was done without our hearing of it:
+        `put_execution` tells the two apart.
 
         Raises:
             StoreError: The store cannot be read or written.
@@ -116,6 +119,7 @@ class Store:
             try:
                 probe.server(self._address)
                 self._client = metadata_store.MetadataStore(self._address.config)
+                self._reconnects += 1
             except (StoreError, RuntimeError) as error:
                 if time.monotonic() > until:
                     if isinstance(error, StoreError):
@@ -140,10 +144,45 @@ class Store:
         if self._address.scheme == "postgresql":
             nodes = [execution, *contexts, *(artifact for artifact, _ in artifacts if artifact)]
             postgresql.fit(nodes)
-        execution_id, artifact_ids, context_ids = self.call(
-            "put_execution", execution, artifacts, contexts, **options
-        )
+            postgresql.fit_events(event for _, event in artifacts)
+        for node in (execution, *(artifact for artifact, _ in artifacts if artifact is not None)):
+            if not node.HasField("id") and not node.name:
+                node.name = uuid.uuid4().hex  # by which a write that was repeated is found
+        reconnects = self._reconnects
+        try:
+            execution_id, artifact_ids, context_ids = self.call(
+                "put_execution", execution, artifacts, contexts, **options
+            )
+        except StoreError as error:
+            is_there = isinstance(error.__cause__, errors.AlreadyExistsError)
+            if not is_there or self._reconnects == reconnects:
+                raise
+            return self._written(execution, artifacts, contexts)
         return execution_id, artifact_ids, context_ids
+
+    def _written(
+        self,
+        execution: pb.Execution,
+        artifacts: Sequence[tuple[pb.Artifact | None, pb.Event]],
+        contexts: Sequence[pb.Context],
+    ) -> tuple[int, list[int], list[int]]:
+        """Return the ids of what was written just before the connection was lost."""
+        names = {(node, number): name for (node, name), number in self._types.items()}
+
+        def number_of(kind: str, node: Any) -> int:
+            if node.HasField("id"):
+                return int(node.id)
+            method = f"get_{kind}_by_type_and_name"
+            return int(self.call(method, names[kind, node.type_id], node.name).id)
+
+        return (
+            number_of("execution", execution),
+            [
+                number_of("artifact", artifact) if artifact is not None else event.artifact_id
+                for artifact, event in artifacts
+            ],
+            [number_of("context", context) for context in contexts],
+        )
 
     def artifacts_at(self, uri: str) -> list[pb.Artifact]:
         """Returns the artifacts that are recorded at an address, the oldest first."""
@@ -166,6 +205,8 @@ class Store:
         return self._type("artifact", name, pb.ArtifactType)
 
     def _type(self, node: str, name: str, message: Any) -> int:
+        if self._address.scheme == "postgresql":
+            name = postgresql.address(name)
         with self._lock:
             if (node, name) not in self._types:
                 self._types[node, name] = self.call(f"put_{node}_type", message(name=name))
