@@ -1,4 +1,4 @@
-"""Reads a schema that was curated by hand."""
+"""Reads a curated schema."""
 
 from __future__ import annotations
 

@@ -1,12 +1,12 @@
-"""The transform of those who write none, made from the schema and a profile of the columns.
+"""The default transform, made from the schema and a profile of the columns.
 
-    number      z-score, held within ±10; a missing, NaN or infinite value becomes the mean, and a
-                feature of its own says so
+    number      z-score, clipped to ±10; a missing, NaN or infinite value becomes the mean, and a
+                second feature marks it
     level       an integer of few different values: a number, and a category too
     category    index in a vocabulary; rare and unseen values share one index, and missing has one
     left out    constant and empty columns, identifiers, free text, dates and lists
 
-Only operations that TFLite has are used, but for the vocabulary's table, which Pusher rewrites.
+It uses only operations that TFLite has, apart from the vocabulary's table, which Pusher rewrites.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ from millrace.ml.problem import Kind, Problem
 
 NUMBER, LEVEL, CATEGORY, LEFT_OUT = "number", "level", "category", "left out"
 VOCABULARY = 10_000  # the most tokens that a vocabulary keeps
-RARE = 3  # in a column of more than `COMMON` values, one seen less often counts as unseen
+RARE = 3  # in a column of more than `COMMON` values, rarer ones count as unseen
 COMMON = 100
 CLIP = 10.0  # standard deviations
-_UNIQUE = 0.9  # of values that are different: more is an identifier
-# The numbers of rows that were counted through reach so far beyond their number in one split; of
-# numbers drawn at random from such a range, fewer than `_UNIQUE` are different.
+_UNIQUE = 0.9  # the share of distinct values from which on a column is an identifier
+# Row numbers span at most so many times the rows of one split. Of random numbers from such a range,
+# fewer than `_UNIQUE` are distinct.
 _SPREAD = 3.0
 _FREE_TEXT_SPACES = 3.0
 _IDENTIFIER = re.compile(
@@ -48,7 +48,7 @@ _DIGITS = 37  # the most zeros, after the point too, of a power of ten in float3
 
 @dataclasses.dataclass(frozen=True)
 class Choice:
-    """What becomes of a column.
+    """How a column is transformed.
 
     Attributes:
         column: The raw column.
@@ -65,12 +65,12 @@ class Choice:
 
 
 def choose(columns: Iterable[Column], optional: set[str], label: str) -> list[Choice]:
-    """Decides what becomes of every column.
+    """Decides how each column is transformed.
 
     Args:
         columns: The columns.
         optional: Those that may be missing in a row.
-        label: The label, whose name no feature may take.
+        label: The label, whose name no feature may have.
     """
     choices = [_choose(column, column.name in optional) for column in columns]
     names = input_names([choice.column.name for choice in choices])
@@ -85,12 +85,12 @@ def choose(columns: Iterable[Column], optional: set[str], label: str) -> list[Ch
 
 
 def unfit(schema: schema_pb2.Schema, known: pa.Schema, label: str) -> list[Choice]:
-    """Returns the features of a schema that nothing can be made of without looking at the rows.
+    """Returns the features of a schema that cannot be used, whatever their rows hold.
 
     Args:
         schema: The schema.
-        known: What the examples have.
-        label: The label, which is none of them.
+        known: The schema of the examples.
+        label: The label, which is not among them.
     """
     active = {feature.name for feature in active_features(schema)}
     choices = []
@@ -205,7 +205,7 @@ def _unused(name: str, taken: set[str]) -> str:
 def _numbers(choices: Sequence[Choice], inputs: Mapping[str, Any]) -> dict[str, tf.Tensor]:
     """Returns the z-scores of all columns, and where they are missing.
 
-    They are computed as one matrix: tracing a pair of analyzers for each of some hundred columns
+    They are computed as one matrix: tracing a pair of analyzers for each of hundreds of columns
     would take minutes.
     """
     numbers = tf.concat([_number(inputs[choice.column.name]) for choice in choices], axis=1)
@@ -271,7 +271,7 @@ def _category(value: Any, choice: Choice) -> tf.Tensor:
     )
     size = tft.experimental.get_vocabulary_size_by_name(name)
     if isinstance(index, tf.SparseTensor):
-        # TFLite's SparseToDense takes no text, so the index is made dense, and not the text.
+        # TFLite's SparseToDense does not take text, so the index is made dense instead.
         index = _densify(index.indices, index.values + 1, index, 0)
         size += 1
     engine.set_range(index, size)

@@ -19,9 +19,9 @@ from millrace.ml.moments import Moments
 from millrace.ml.problem import Kind, Problem
 
 _BARS = 24
-_SAMPLE = 4096  # values of a feature that are kept for its picture
+_SAMPLE = 4096  # values of a feature that are kept for its histogram
 _TOKENS = 4
-_COARSE = 0.01  # of the label's deviation: a step of float32 beyond it is no longer small
+_COARSE = 0.01  # of the label's deviation: the largest step of float32 that does no harm
 _NO_TOKEN = tft.analyzers.get_empy_vocabulary_dummy_value("string")[1]
 _WIDTH, _HEIGHT = 120, 22
 
@@ -34,8 +34,8 @@ class Row:
         name: The feature.
         sources: The raw columns that it is computed from.
         kind: What it is, in a few words.
-        path: The outline of its picture, as an SVG path: a histogram, or frequencies.
-        range: Its least, mean and greatest value; None where it has none.
+        path: Its histogram or frequencies, as an SVG path.
+        range: Its minimum, mean and maximum; None where it has none.
         remark: Values of a category, most frequent first.
     """
 
@@ -59,17 +59,17 @@ class _ValueSummary:
 
     @property
     def number(self) -> int:
-        """How many values there are."""
+        """The number of values."""
         return self.moments.number
 
     @property
     def mean(self) -> float:
-        """The mean of them all."""
+        """Their mean."""
         return float(self.moments.mean[0])
 
     @property
     def deviation(self) -> float:
-        """How far they all deviate from it."""
+        """Their standard deviation."""
         return float(self.moments.deviations[0])
 
     def add(self, values: Array) -> None:
@@ -103,7 +103,7 @@ class FeatureSummary:
 
     @property
     def number(self) -> int:
-        """How many features there are, without the label."""
+        """The number of features, without the label."""
         return len(self.spec) - 1
 
     def add(self, split: str, batch: pa.RecordBatch) -> None:

@@ -1,4 +1,4 @@
-"""What a default transform must know of each column, in one pass over the raw rows."""
+"""Profiles each column for the default transform, in one pass over the raw rows."""
 
 from __future__ import annotations
 
@@ -26,27 +26,27 @@ _DATE = re.compile(
     r"(\d{4}([-/.])\d{1,2}\2\d{1,2}|\d{1,2}([-/.])\d{1,2}\3(\d{4}|\d{2})"
     r"|\d{1,2}\.?[ -][^\W\d]{3,9}\.?,?[ -]\d{2,4}|[^\W\d]{3,9}\.? \d{1,2},? \d{4})([T ].*)?"
 )
-_SAMPLE = 100  # different texts of which all must summary alike
+_SAMPLE = 100  # distinct texts, all of which must match
 
 
 @dataclasses.dataclass(frozen=True)
 class Column:
-    """A raw column as the rows to learn from show it.
+    """The profile of a raw column.
 
     Attributes:
         name: Its name.
         type: The schema's type: INT, FLOAT or BYTES.
         rows: All rows.
         present: Rows with a value; for numbers, a finite float32.
-        distinct: How many different values it has: exact for few, within some percent for many.
+        distinct: The number of distinct values: exact for few, within some percent for many.
         example: A value, as text.
         low: The smallest number.
         high: The largest number.
         characters: The mean length of a text in bytes.
         spaces: The mean number of spaces in a text.
         dates: Whether its texts are dates.
-        written_numbers: Whether its texts are numbers but for a unit or marks between thousands.
-        levels: The values of an integer column that has few, else nothing.
+        written_numbers: Whether its texts are numbers with units or thousands separators.
+        levels: The values of an integer column that has few.
     """
 
     name: str
@@ -67,7 +67,7 @@ class Column:
 def columns(
     root: Path, splits: Sequence[str], schema: schema_pb2.Schema, label: str
 ) -> list[Column]:
-    """Describes every feature of the schema but the label and those that are unfit."""
+    """Profiles every feature of the schema but the label and those that cannot be used."""
     known = examples.schema(root, splits[0])
     features = [
         feature
@@ -91,11 +91,11 @@ def columns(
 
 
 def unfit(feature: schema_pb2.Feature, known: pa.Schema) -> str:
-    """Returns why nothing can be made of a feature in use, if so; its rows are not looked at.
+    """Returns why a feature cannot be used, whatever its rows hold; an empty text if it can.
 
     Args:
         feature: The feature.
-        known: What the examples have.
+        known: The schema of the examples.
     """
     if feature.name not in known.names:
         return "the examples do not have it"
@@ -136,7 +136,7 @@ class _Distinct:
         return round((self.KEPT - 1) * 2.0**64 / float(self._smallest[-1]))
 
     def some(self, most: int) -> list[Any]:
-        """Returns different values from all over the column, whatever the order of its rows."""
+        """Returns distinct values from all over the column, independent of the order of rows."""
         return list(self._values[:most])
 
 
