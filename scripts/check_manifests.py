@@ -70,7 +70,7 @@ def main() -> None:
                 print(f"{folder.relative_to(MANIFESTS.parent)}: {name}: {mistake}")
         print(f"{folder.relative_to(MANIFESTS.parent)}: {len(manifests)} objects")
     if wrong:
-        sys.exit(f"error: {wrong} errors.")
+        sys.exit(f"{wrong} errors.")
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import tensorflow as tf
 import tensorflow_transform as tft
@@ -40,6 +41,7 @@ _FREE_TEXT_SPACES = 3.0
 _IDENTIFIER = re.compile(
     r"(?:^|[^A-Za-z])(?i:id|uuid|guid|rowid|index|key)$|[a-z](?:Id|ID|Uuid|UUID|Index|Key)$"
 )
+_COARSE = 0.1  # of a column's deviation: a larger step of float32 hides what tells rows apart
 _TINY = 1e-30
 # Magnitudes between whose squares, and sums of them over a batch, float32 can hold.
 _ORDINARY = (1e-6, 1e15)
@@ -129,6 +131,25 @@ def preprocessing_fn(
     return transform
 
 
+def precision_warnings(choices: Iterable[Choice]) -> list[str]:
+    """Returns a warning for each column whose differences float32 rounds away.
+
+    Models take decimal numbers as float32. Integers are exact.
+    """
+    warnings = []
+    for column in (choice.column for choice in choices if choice.kind == NUMBER):
+        step = float(np.spacing(np.float32(max(abs(column.low), abs(column.high)))))
+        if column.type == schema_pb2.FLOAT and step > _COARSE * column.deviation > 0:
+            name = '"' + column.name.replace('"', '""') + '"'
+            warnings.append(
+                f'models see the column "{column.name}" in steps of {step:g}, which is what float32'
+                f" has at {column.high:.6g}, but its standard deviation is only"
+                f" {column.deviation:.3g}. Subtract an offset with a query: SELECT * REPLACE"
+                f" ({name} - {column.offset:.0f} AS {name}) FROM data"
+            )
+    return warnings
+
+
 def sources(choices: Iterable[Choice], label: str) -> dict[str, list[str]]:
     """Returns the raw column that each feature is computed from."""
     made = {output: [choice.column.name] for choice in choices for output in choice.outputs}
@@ -208,7 +229,9 @@ def _numbers(choices: Sequence[Choice], inputs: Mapping[str, Any]) -> dict[str, 
     They are computed as one matrix: tracing a pair of analyzers for each of hundreds of columns
     would take minutes.
     """
-    numbers = tf.concat([_number(inputs[choice.column.name]) for choice in choices], axis=1)
+    numbers = tf.concat(
+        [_number(inputs[choice.column.name], choice.column.offset) for choice in choices], axis=1
+    )
     present = tf.abs(numbers) <= LARGEST  # false for NaN, too
     scales = [_scale(choice.column) for choice in choices]
     if any(scale != 1.0 for scale in scales):
@@ -228,7 +251,7 @@ def _numbers(choices: Sequence[Choice], inputs: Mapping[str, Any]) -> dict[str, 
 
 def _scale(column: Column) -> float:
     """Returns a power of ten that brings a column near 1 if float32 cannot hold its variance."""
-    magnitude = max(abs(column.low), abs(column.high))
+    magnitude = max(abs(column.low - column.offset), abs(column.high - column.offset))
     if magnitude == 0.0 or _ORDINARY[0] <= magnitude <= _ORDINARY[1]:
         return 1.0
     digits = math.floor(math.log10(magnitude))
@@ -240,11 +263,18 @@ def _columns(matrix: tf.Tensor) -> list[tf.Tensor]:
     return columns
 
 
-def _number(value: Any) -> tf.Tensor:
-    """Returns a column as float32 of shape [rows, 1], NaN where it is missing."""
+def _number(value: Any, offset: float) -> tf.Tensor:
+    """Returns a column less an offset as float32 of shape [rows, 1], NaN where it is missing."""
     if isinstance(value, tf.SparseTensor):
-        return _densify(value.indices, tf.cast(value.values, tf.float32), value, float("nan"))
-    return tf.reshape(tf.cast(value, tf.float32), [-1, 1])
+        return _densify(value.indices, _less(value.values, offset), value, float("nan"))
+    return tf.reshape(_less(value, offset), [-1, 1])
+
+
+def _less(values: tf.Tensor, offset: float) -> tf.Tensor:
+    """Returns values less an offset as float32; integers keep all their digits until then."""
+    if offset:
+        values -= tf.constant(int(offset) if values.dtype.is_integer else offset, values.dtype)
+    return tf.cast(values, tf.float32)
 
 
 def _level(value: Any, levels: tuple[int, ...]) -> tf.Tensor:

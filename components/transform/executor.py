@@ -98,8 +98,9 @@ def run(
             )
             for name, split in splits.items()
         }
-    if precision_warning := summary.precision_warning():
-        logger.warning("%s", precision_warning)
+    precision_warnings = [*defaults.precision_warnings(choices), *summary.precision_warnings()]
+    for warning in precision_warnings:
+        logger.warning("%s", warning)
 
     transform_graph.metadata |= {
         "problem": posed.kind.value,
@@ -123,7 +124,7 @@ def run(
             module_file=module_file,
             classes=summary.classes(),
             suspects=suspects,
-            precision_warning=precision_warning,
+            precision_warnings=precision_warnings,
             features=summary.rows(sources),
             left_out=[choice for choice in choices if choice.kind == defaults.LEFT_OUT],
             seconds=[analyzed - started, time.perf_counter() - analyzed],

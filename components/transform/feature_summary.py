@@ -127,20 +127,20 @@ class FeatureSummary:
             for index, value in enumerate(self.problem.classes)
         ]
 
-    def precision_warning(self) -> str:
+    def precision_warnings(self) -> list[str]:
         """Returns a warning if float32, which models compute in, is too coarse for the label."""
         found, label = self._summaries[self.problem.label], self.problem.label
         step = float(np.spacing(np.float32(max(abs(found.low), abs(found.high)))))
         if self.problem.kind is not Kind.REGRESSION or step <= _COARSE * found.deviation:
-            return ""
+            return []
         offset = np.format_float_positional(np.float32(found.low), trim="-")
         column = '"' + label.replace('"', '""') + '"'
-        return (
+        return [
             f'the label "{label}" is learned and predicted in steps of {step:g}, which is what'
-            f" float32 has at {found.high:.6g}, and deviates by {found.deviation:.3g} only. Take an"
-            f" offset off it with a query: SELECT * REPLACE ({column} - {offset} AS {column})"
-            " FROM data"
-        )
+            f" float32 has at {found.high:.6g}, but its standard deviation is only"
+            f" {found.deviation:.3g}. Subtract an offset with a query: SELECT * REPLACE"
+            f" ({column} - {offset} AS {column}) FROM data"
+        ]
 
     def rows(self, sources: Mapping[str, Sequence[str]]) -> list[Row]:
         """Returns a row for each feature, and the label's last."""

@@ -18,6 +18,7 @@ from millrace.data import examples
 from millrace.data.lists import are_lists
 from millrace.ml.arrays import Array
 from millrace.ml.features import absent_as_null, active_features, single_valued
+from millrace.ml.moments import Moments
 from millrace.ml.problem import are_written_numbers
 
 LARGEST = 3.4e38  # about the largest float32 that is finite
@@ -26,6 +27,8 @@ _DATE = re.compile(
     r"(\d{4}([-/.])\d{1,2}\2\d{1,2}|\d{1,2}([-/.])\d{1,2}\3(\d{4}|\d{2})"
     r"|\d{1,2}\.?[ -][^\W\d]{3,9}\.?,?[ -]\d{2,4}|[^\W\d]{3,9}\.? \d{1,2},? \d{4})([T ].*)?"
 )
+_FAR = 100  # standard deviations from zero: float32 keeps fewer than 17 bits of the deviation
+_FARTHEST = 2.0**62  # so that the difference of two integers has 64 bits
 _SAMPLE = 100  # distinct texts, all of which must match
 
 
@@ -42,6 +45,8 @@ class Column:
         example: A value, as text.
         low: The smallest number.
         high: The largest number.
+        deviation: The standard deviation of the numbers.
+        offset: About the mean of numbers that are far from zero for their deviation, else 0.
         characters: The mean length of a text in bytes.
         spaces: The mean number of spaces in a text.
         dates: Whether its texts are dates.
@@ -57,6 +62,8 @@ class Column:
     example: str = ""
     low: float = 0.0
     high: float = 0.0
+    deviation: float = 0.0
+    offset: float = 0.0
     characters: float = 0.0
     spaces: float = 0.0
     dates: bool = False
@@ -147,6 +154,7 @@ class _NumberSummary:
         self._present = 0
         self._low: Any = np.inf
         self._high: Any = -np.inf
+        self._moments = Moments(1)
         self._distinct = _Distinct()
         self._levels: set[int] | None = set()
 
@@ -159,6 +167,7 @@ class _NumberSummary:
         self._present += len(numbers)
         self._low = min(self._low, numbers.min())
         self._high = max(self._high, numbers.max())
+        self._moments.add(numbers)
         self._distinct.add(numbers)
         if self._levels is not None:
             # A column with few values in all has few in this batch.
@@ -176,8 +185,16 @@ class _NumberSummary:
             example=str(self._low).removesuffix(".0"),
             low=float(self._low),
             high=float(self._high),
+            deviation=float(self._moments.deviations[0]),
+            offset=self._offset(feature),
             levels=levels if len(levels) > 2 else (),
         )
+
+    def _offset(self, feature: schema_pb2.Feature) -> float:
+        mean, deviation = float(self._moments.mean[0]), float(self._moments.deviations[0])
+        if not deviation or not _FAR * deviation < abs(mean) < _FARTHEST:
+            return 0.0
+        return float(round(mean)) if feature.type == schema_pb2.INT else float(np.float32(mean))
 
 
 class _TextSummary:
