@@ -219,6 +219,7 @@ def test_a_penalty_is_in_the_gradient_and_not_in_the_loss() -> None:
     assert loss == pytest.approx([0.0], abs=1e-12)  # a graph may round other than eager code
 
 
+@pytest.mark.slow
 def test_a_wide_table_of_few_rows_is_not_learned_by_heart(helpers, tmp_path) -> None:
     def wide(rows: int, seed: int) -> pa.Table:
         values = np.random.default_rng(seed).normal(size=(rows, 150))

@@ -271,6 +271,7 @@ def test_what_only_beam_can_do_runs_on_beam(rows, helpers, tmp_path) -> None:
     assert sources == {"label": ["label"], "batches": ["number"]}
 
 
+@pytest.mark.slow
 def test_wide_tables_stay_small(helpers, tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     columns = {f"n{number}": rng.normal(size=60) for number in range(150)}
