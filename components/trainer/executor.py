@@ -33,7 +33,7 @@ logger = logging.getLogger(__name__)
 
 _UNSHOWN_LAYERS = {"InputLayer", "Flatten", "TFOpLambda"}  # layers that the report leaves out
 _SEEDS = 2**32  # that numpy takes
-EPOCHS = 10  # that a `run_fn` is told to train for if no number of steps is given
+EPOCHS = 10  # for a `run_fn`, if no number of steps is given
 
 
 def run(

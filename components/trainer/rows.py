@@ -83,8 +83,8 @@ class Rows:
         """Returns batches of `(features, label)`, every tensor with two dimensions or more.
 
         Args:
-            batch_size: Rows in a batch; the last of an epoch is dropped if it is smaller and there
-                is no end.
+            batch_size: Rows in a batch; without an end, a smaller last batch of an epoch is
+                dropped.
             shuffle: Whether to draw the rows in a random order, a new one every epoch.
             epochs: How often to go through the rows; None has no end.
             steps: The most batches of an epoch.

@@ -69,7 +69,7 @@ def check_outputs(model: tf_keras.Model, fn_args: FnArgs, module_file: str) -> N
     if low < 0 or high > 1:
         end = "sigmoid" if problem.kind is Kind.BINARY else "softmax"
         raise ModuleError(
-            f"The model of {module_file} returns values from {low:.3g} to {high:.3g}, which are no"
+            f"The model of {module_file} returns values from {low:.3g} to {high:.3g}, which are not"
             f" probabilities: end it with {end}."
         )
 

@@ -25,7 +25,7 @@ from millrace.ml.problem import Kind, Problem
 _PER_VALUE = 10  # rows, on average: with fewer, each value may have a single class by chance
 _MOST_VALUES = 10_000
 _FEWEST = 20  # rows of other classes than the most frequent, or rows with both numbers
-_ROUNDING = 1e-9  # of the label's variance, where a column is the label but for its unit
+_ROUNDING = 1e-9  # of the label's variance, where a column is the label in another unit
 _DROP = 1e-6  # of the labels' distances from their median: a smaller fall is rounding
 
 

@@ -45,8 +45,8 @@ def checked(outputs: Any, label: str, module_file: str) -> dict[str, Any]:
     """Returns the outputs of a `preprocessing_fn` if TFT and Trainer can use them.
 
     Raises:
-        ModuleError: They are no dictionary of tensors, lack the label or features, or are of a type
-            or shape that features cannot have.
+        ModuleError: They are not a dictionary of tensors, lack the label or features, or are of
+            a type or shape that features cannot have.
     """
     who = f"preprocessing_fn of {module_file}"
     if not isinstance(outputs, dict):

@@ -43,7 +43,7 @@ def load(root: Path) -> schema_pb2.Schema:
     """Reads the schema of an artifact.
 
     Raises:
-        DataError: There is none, or it is damaged.
+        DataError: The schema is missing or damaged.
     """
     return read(root / FILE)
 

@@ -265,7 +265,7 @@ def test_a_policy_that_no_candidate_meets(
     for name in CANDIDATES:
         assert f"{name}: auc " in message
     assert message.count(" - needs max_bytes=") == 4
-    assert message.endswith("Relax a limit as told, or allow other candidates.")
+    assert message.endswith("Relax a limit as given, or allow other candidates.")
     assert "\n" not in message
     assert list(serving.iterdir()) == []
     assert "Nothing was pushed" in (tmp_path / "report.html").read_text()
