@@ -2,6 +2,7 @@
 #
 # Settings, as `make test JOBS=4` or in the environment:
 #   JOBS               test processes (2)
+#   FUZZ_MINUTES       how long `make fuzz` goes on (10)
 #   ARGS               more arguments for the command that a target runs
 #   PYTHON             the Python that .venv is made from
 #   IMAGE_PREFIX, IMAGE_TAG, BASE_IMAGE, DOCKER_BUILD_ARGS, DOCKER     for `make images`
@@ -14,6 +15,7 @@ SHELL := /bin/bash
 unexport PYTHONDONTWRITEBYTECODE VIRTUAL_ENV
 BIN := .venv/bin
 JOBS ?= 2
+FUZZ_MINUTES ?= 10
 ARGS ?=
 DOCKER ?= docker
 export IMAGE_PREFIX ?= millrace
@@ -21,7 +23,7 @@ export IMAGE_TAG ?= $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' millrace/ver
 # A test that hangs fails, with the stack of every thread.
 PYTEST := python -m pytest --timeout 300
 PARALLEL := -n $(JOBS) --dist worksteal
-CHECKED := bench components millrace pipelines scripts tests
+CHECKED := bench components millrace pipelines scripts setup.py tests
 
 .PHONY: help
 help: ## list the targets
@@ -48,12 +50,20 @@ compile: setup ## compile the pipelines to pipeline.yaml
 # ---- Work on it
 
 .PHONY: test
-test: setup ## run all tests but those in containers, and report coverage
-	$(BIN)/$(PYTEST) $(PARALLEL) -m "not docker" --cov --cov-report=term:skip-covered $(ARGS)
+test: setup ## run the tests but slow ones and those in containers, and report coverage
+	$(BIN)/$(PYTEST) $(PARALLEL) -m "not docker and not slow" --cov --cov-report=term:skip-covered $(ARGS)
 
-.PHONY: test-quick
-test-quick: setup ## run the tests that take no more than a few seconds each
-	$(BIN)/$(PYTEST) $(PARALLEL) -m "not docker and not slow" $(ARGS)
+.PHONY: test-slow
+test-slow: setup ## run the tests that `make test` leaves out because they are slow
+	$(BIN)/$(PYTEST) $(PARALLEL) --timeout 900 -m "slow and not docker" $(ARGS)
+
+# Each round draws other examples. What one finds, the next tries first (.hypothesis/), so fix it or stop.
+.PHONY: fuzz
+fuzz: setup ## draw new examples for the property tests, for FUZZ_MINUTES; what they find becomes an @example
+	@end=$$((SECONDS + 60 * $(FUZZ_MINUTES))) failed=0; \
+	while ((SECONDS < end)); do \
+	  $(BIN)/python -m pytest $(PARALLEL) -m "hypothesis and not docker" --hypothesis-profile fuzz $(ARGS) || failed=1; \
+	done; exit $$failed
 
 .PHONY: test-docker
 test-docker: setup ## run the tests of the images, which `make images` built
@@ -67,10 +77,11 @@ test-current: ## run the tests on the current dependency line, in a container
 	  $(PYTEST) $(PARALLEL) -p no:cacheprovider -m "not docker and not slow" $(ARGS)
 
 .PHONY: lint
-lint: setup ## check style and types
+lint: setup ## check style, types, and which way imports go
 	$(BIN)/ruff check $(CHECKED)
 	$(BIN)/ruff format --check $(CHECKED)
-	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+	$(BIN)/python scripts/check_types.py
 
 .PHONY: format
 format: setup ## put the code into its style
@@ -101,5 +112,5 @@ manifests-check: setup ## build the Kubernetes manifests and validate every obje
 
 .PHONY: clean
 clean: ## remove what was made, except for .venv, data/ and runs
-	rm -rf build dist *.egg-info .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf build dist *.egg-info .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
 	find . -path ./.venv -prune -o -name __pycache__ -type d -print0 | xargs -0 rm -rf

@@ -108,7 +108,7 @@ def ours(flights: Path, folder: Path) -> dict[str, Any]:
 
 def empty_task(folder: Path) -> float:
     """Returns the seconds that one empty task more costs, with its records."""
-    seconds = []
+    seconds: list[float] = []
     for tasks in (1, 41):
         pipeline = empty.chain(folder, tasks)
         command = [MILLRACE, "run", str(pipeline), "--root", str(folder / "empty"), "--json"]

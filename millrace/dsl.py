@@ -8,14 +8,17 @@ def schema_gen(statistics: Input[Statistics], schema: Output[Schema]):
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from kfp import dsl
 from kfp.dsl import Input, Output
 
 from millrace import artifacts, images
+from millrace.authoring.caching import PINNED
+from millrace.errors import ParameterError, nearest
 from millrace.images import Image
+from millrace.ir.declared import Declared
 
 __all__ = [
     "HTML",
@@ -36,6 +39,7 @@ __all__ = [
     "Schema",
     "Statistics",
     "TransformGraph",
+    "pinned",
     "step",
     "with_resources",
 ]
@@ -65,25 +69,82 @@ Blessing = _twin(artifacts.Blessing)
 PushedModel = _twin(artifacts.PushedModel)
 
 
-def step(image: Image) -> Callable[[Callable[..., None]], Any]:
+def step(
+    image: Image | str,
+    *,
+    reads: str | Sequence[str] = (),
+    modules: str | Sequence[str] = (),
+    writes: str | Sequence[str] = (),
+) -> Callable[[Callable[..., None]], Any]:
     """Turns a signature with a docstring and no body into the container component of that name.
 
-    The container runs `python -m millrace.entrypoint <name>`, which calls the step's `executor.run`
-    with what the backend puts in place of `{{$}}`.
+    The container runs `python -m millrace.entrypoint <step>`, which calls `run` of the step's
+    executor with what the backend puts in place of `{{$}}`. The executor is the module `executor`
+    beside the `component` that declares the step.
+
+    Args:
+        image: One of Millrace's images, or the name of an image that has Millrace and the step.
+        reads: The parameters that name data to read from outside the run: results are reused only
+            if its content is the same, lineage records it, and containers get it mounted.
+        modules: The parameters that name code of the user's: a Python file, or a dotted name.
+        writes: The parameters that name where to write outside the run.
+
+    Raises:
+        ParameterError: One of these is no parameter of the signature.
     """
+    declared = Declared(_names(reads), _names(modules), _names(writes))
 
     def decorate(signature: Callable[..., None]) -> Any:
         @functools.wraps(signature)
         def container(*_: Any, **__: Any) -> dsl.ContainerSpec:
             return dsl.ContainerSpec(
-                image=images.name(image),
-                command=[*images.COMMAND, signature.__name__],
-                args=["--executor_input", "{{$}}"],
+                image=images.name(image) if isinstance(image, Image) else image,
+                command=[*images.COMMAND, _executor(signature)],
+                args=["--executor_input", "{{$}}", *declared.arguments()],
             )
 
-        return dsl.container_component(container)
+        component = dsl.container_component(container)
+        _check(declared, signature.__name__, component.component_spec.inputs or {})
+        return component
 
     return decorate
+
+
+def _names(given: str | Sequence[str]) -> tuple[str, ...]:
+    return (given,) if isinstance(given, str) else tuple(given)
+
+
+def _executor(signature: Callable[..., None]) -> str:
+    """Returns what the entrypoint takes for a step: the name of one of ours, or its executor."""
+    package, _, module = signature.__module__.rpartition(".")
+    if package and module == "component" and not package.startswith("millrace.components."):
+        return f"{package}.executor"
+    return signature.__name__
+
+
+def _check(declared: Declared, step: str, inputs: Mapping[str, Any]) -> None:
+    for use in ("reads", "modules", "writes"):
+        for name in getattr(declared, use):
+            if name not in inputs or not inputs[name].type == "String":
+                raise ParameterError(
+                    f'The step "{step}" declares {use}="{name}", and has no parameter of that name'
+                    f" that is a str.{nearest(name, inputs)}"
+                )
+
+
+def pinned(task: dsl.PipelineTask) -> dsl.PipelineTask:
+    """Tells that what a task reads never changes under its name, so that KFP may cache the task.
+
+    It is for an address with a version or a digest in it, such as `s3://sales/2024-05-01.parquet`.
+    KFP caches no other task that reads from outside: it would not see that the data has changed.
+
+    Args:
+        task: The task.
+
+    Returns:
+        The same task.
+    """
+    return task.set_env_variable(PINNED, "true")
 
 
 def with_resources(
@@ -101,5 +162,4 @@ def with_resources(
         The same task.
     """
     task.set_display_name(name).set_cpu_request(cpu).set_memory_request(memory)
-    task.set_retry(num_retries=2, backoff_duration="10s", backoff_factor=2.0)
-    return task.set_caching_options(True)
+    return task.set_retry(num_retries=2, backoff_duration="10s", backoff_factor=2.0)

@@ -9,6 +9,7 @@ ends the step with one line and exit code 1; a mistake of ours with a traceback 
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import errno
 import importlib
@@ -22,12 +23,13 @@ import types
 import typing
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
-from millrace import artifacts, modules
+from millrace import artifacts, modules, redact
 from millrace.errors import DataError, MillraceError, ModuleError, ParameterError, nearest
-from millrace.lineage import redact
+from millrace.ir import declared
 from millrace.storage import digest
+from millrace.values import whole
 
 USER_ERROR, INTERNAL_ERROR = 1, 70
 # Kubernetes shows what a container leaves here as the reason it ended; our runner names a file of
@@ -56,9 +58,6 @@ logger = logging.getLogger(__name__)
 def main(argv: list[str] | None = None) -> int:
     """Runs the step that `argv` names and returns the exit code."""
     argv = sys.argv[1:] if argv is None else argv
-    if len(argv) != 3 or argv[1] != "--executor_input":
-        sys.stderr.write("usage: python -m millrace.entrypoint STEP --executor_input JSON\n")
-        return USER_ERROR
     logging.basicConfig(
         level=os.environ.get("MILLRACE_LOG_LEVEL", "INFO"),
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
@@ -66,7 +65,8 @@ def main(argv: list[str] | None = None) -> int:
         force=True,
     )
     try:
-        execute(argv[0], json.loads(argv[2]))
+        arguments = _Parser().parse_args(argv)
+        execute(arguments.step, json.loads(arguments.executor_input))
     except (Exception, SystemExit) as error:
         explained = error if isinstance(error, MillraceError) else _explain(error)
         if explained is None:
@@ -76,6 +76,23 @@ def main(argv: list[str] | None = None) -> int:
         _report(str(explained))
         return USER_ERROR
     return 0
+
+
+class _Parser(argparse.ArgumentParser):
+    """Reads the arguments of a step's container; what it declares is for whoever runs it."""
+
+    def __init__(self) -> None:
+        usage = "python -m millrace.entrypoint STEP --executor_input JSON"
+        super().__init__(usage=usage, add_help=False, allow_abbrev=False)
+        self.add_argument("step")
+        self.add_argument("--executor_input", required=True)
+        for flag in (declared.READS, declared.MODULES, declared.WRITES, declared.CACHE):
+            self.add_argument(flag, nargs="+")
+
+    def error(self, message: str) -> NoReturn:
+        """Prints the usage, and raises what ends the step with one line."""
+        sys.stderr.write(f"usage: {self.usage}\n")
+        raise ParameterError(f"{message[:1].upper()}{message[1:]}.")
 
 
 def _explain(error: BaseException) -> MillraceError | None:
@@ -170,7 +187,7 @@ def coerce(name: str, value: Any, hint: Any) -> Any:
         raise ParameterError(
             f'"{name}" must be {wanted}, and is {type(value).__name__}: {value!r}.'
         )
-    return _integral(value)
+    return whole(value) if isinstance(value, (dict, list)) else value
 
 
 def _kinds(hint: Any) -> tuple[type, ...]:
@@ -180,21 +197,6 @@ def _kinds(hint: Any) -> tuple[type, ...]:
         object if one is Any else typing.get_origin(one) or one
         for one in (typing.get_args(hint) if is_union else (hint,))
     )
-
-
-def _integral(value: Any) -> Any:
-    """Turns whole floats within lists and objects back into the integers that they were."""
-    if isinstance(value, dict):
-        return {key: _integral_item(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_integral_item(item) for item in value]
-    return value
-
-
-def _integral_item(value: Any) -> Any:
-    if isinstance(value, float) and value.is_integer():
-        return int(value)
-    return _integral(value)
 
 
 def _artifact(message: dict[str, Any]) -> artifacts.Artifact:
@@ -209,7 +211,7 @@ def _write(
     values: dict[str, Any],
 ) -> None:
     """Writes the ExecutorOutput message, with the content digest of every artifact."""
-    declared = executor_input.get("outputs", {})
+    places = executor_input.get("outputs", {})
     message: dict[str, Any] = {"artifacts": {}, "parameterValues": values}
     for name, artifact in outputs.items():
         metadata = {
@@ -223,9 +225,9 @@ def _write(
             "artifacts": [{"name": artifact.name, "uri": artifact.uri, "metadata": metadata}]
         }
     for name, value in values.items():
-        _write_text(Path(declared["parameters"][name]["outputFile"]), _parameter_text(value))
-    if declared.get("outputFile"):
-        _write_text(Path(declared["outputFile"]), json.dumps(message, allow_nan=False))
+        _write_text(Path(places["parameters"][name]["outputFile"]), _parameter_text(value))
+    if places.get("outputFile"):
+        _write_text(Path(places["outputFile"]), json.dumps(message, allow_nan=False))
 
 
 def _parameter_text(value: Any) -> str:

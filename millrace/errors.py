@@ -9,12 +9,12 @@ MillraceError
 ├── PipelineError        a pipeline file that cannot be found, compiled or run
 ├── StepError            a step that ended with an error; carries the step's own message
 ├── PolicyError          no candidate meets the policy that picks what is pushed
+├── StorageError         a place for files that cannot be reached, read or written
 └── StoreError           a lineage store that cannot be opened, read or written
 """
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 
 
@@ -54,11 +54,17 @@ class PolicyError(MillraceError):
     """No candidate meets the policy that picks what is pushed."""
 
 
+class StorageError(MillraceError):
+    """A place for files that cannot be reached, read or written."""
+
+
 class StoreError(MillraceError):
     """A lineage store that cannot be opened, read or written."""
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
     """Returns ` Did you mean "x"?` for the known name most like `name`, or an empty string."""
+    import difflib
+
     close = difflib.get_close_matches(name, list(known), n=1)
     return f' Did you mean "{close[0]}"?' if close else ""

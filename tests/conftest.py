@@ -1,14 +1,24 @@
-"""What every test may use."""
+"""Fixtures and settings of all tests.
+
+Property tests draw the same examples on every machine and in every run (the hypothesis profile
+`repeatable`). `make fuzz` draws new ones (the profile `fuzz`); add what it finds as an `@example`
+of the test, so that every run repeats it from then on.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 import os
+import shutil
+import socket
 import subprocess
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 # Set before anything imports TensorFlow: quiet, on the CPU, and with Keras 2.
 os.environ |= {
@@ -16,6 +26,17 @@ os.environ |= {
     "CUDA_VISIBLE_DEVICES": "-1",
     "TF_USE_LEGACY_KERAS": "1",
 }
+
+# No limit of time depends on how busy the machine is: --timeout ends a test that hangs.
+_ANY_MACHINE = settings(
+    max_examples=50,
+    deadline=None,
+    print_blob=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+settings.register_profile("repeatable", _ANY_MACHINE, derandomize=True, database=None)
+settings.register_profile("fuzz", _ANY_MACHINE, max_examples=500, derandomize=False)
+settings.load_profile("repeatable")  # --hypothesis-profile loads another
 
 ROOT = Path(__file__).parents[1]
 
@@ -58,3 +79,67 @@ def flights_sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
         sample.writelines(line for number, line in enumerate(source) if number % 17 == 0)
     (folder / "all.csv").unlink()
     return folder / "flights.csv"
+
+
+@dataclasses.dataclass(frozen=True)
+class S3:
+    """An S3 server: its address, a bucket, and the environment that gives access to it."""
+
+    endpoint: str
+    bucket: str
+    env: dict[str, str]
+
+
+@pytest.fixture(scope="session")
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3]:
+    """A real S3 server, versitygw, with an empty bucket."""
+    server = shutil.which("versitygw")
+    if server is None:
+        pytest.skip("needs versitygw: go install github.com/versity/versitygw/cmd/versitygw@v1.8.0")
+    import fsspec
+
+    folder = tmp_path_factory.mktemp("s3")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    env = {
+        "AWS_ACCESS_KEY_ID": "millrace-tests",
+        "AWS_SECRET_ACCESS_KEY": "a-secret-of-the-tests",
+        "AWS_DEFAULT_REGION": "eu-central-1",
+        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}",
+    }
+    command = [server, "--port", f"127.0.0.1:{port}", "--access", env["AWS_ACCESS_KEY_ID"]]
+    command += ["--secret", env["AWS_SECRET_ACCESS_KEY"], "--quiet", "--keep-alive"]
+    command += ["--region", env["AWS_DEFAULT_REGION"]]
+    (folder / "buckets").mkdir()
+    (folder / "sidecar").mkdir()  # for file systems without extended attributes
+    command += ["posix", "--sidecar", str(folder / "sidecar"), str(folder / "buckets")]
+    with (folder / "log").open("w") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log)
+    try:
+        _wait_for(port, process, folder / "log")
+        files = fsspec.filesystem(
+            "s3",
+            skip_instance_cache=True,
+            key=env["AWS_ACCESS_KEY_ID"],
+            secret=env["AWS_SECRET_ACCESS_KEY"],
+            endpoint_url=env["AWS_ENDPOINT_URL"],
+            client_kwargs={"region_name": env["AWS_DEFAULT_REGION"]},
+        )
+        files.mkdir("millrace-tests")
+        yield S3(env["AWS_ENDPOINT_URL"], "millrace-tests", env)
+    finally:
+        process.terminate()
+        process.wait(timeout=30)
+
+
+def _wait_for(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
+    """Waits until a server takes connections."""
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        with socket.socket() as client:
+            if client.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        assert process.poll() is None, log.read_text()
+        time.sleep(0.05)
+    raise AssertionError(f"the server does not answer: {log.read_text()}")

@@ -1,4 +1,4 @@
-"""The pictures of a model: curves of few points, the confusion matrix, the spread of errors."""
+"""Computes the charts of a model: curves, the confusion matrix, the histogram of errors."""
 
 from __future__ import annotations
 
@@ -6,20 +6,21 @@ from typing import Any
 
 import numpy as np
 
-from millrace.components.evaluator.scores import Scores
-from millrace.ml.metrics import THRESHOLD, Array
+from millrace.ml.arrays import Array
+from millrace.ml.metrics import THRESHOLD
 from millrace.ml.problem import Kind
+from millrace.ml.scores import Scores
 
 POINTS = 100
 BINS = 10
 BARS = 40
-# The KFP UI and a reader's eye take no larger matrix; rarer classes are put together.
+# A larger matrix cannot be read in the KFP UI.
 MATRIX_CLASSES = 20
 OTHERS = "all others"
 
 
 def of(scores: Scores) -> dict[str, Any]:
-    """Returns every picture that the kind of problem has."""
+    """Returns every chart for the kind of problem."""
     labels, predictions = scores.labels, scores.predictions
     if not len(labels):
         return {}
@@ -43,7 +44,7 @@ def of(scores: Scores) -> dict[str, Any]:
 
 
 def for_kfp(pictures: dict[str, Any]) -> dict[str, Any]:
-    """Returns a confusion matrix and a ROC curve as `system.ClassificationMetrics` holds them."""
+    """Returns the confusion matrix and ROC curve in the form of `system.ClassificationMetrics`."""
     metadata: dict[str, Any] = {}
     if matrix := pictures.get("confusion_matrix"):
         metadata["confusionMatrix"] = {
@@ -105,7 +106,7 @@ def precision_recall(labels: Array, scores: Array) -> list[dict[str, float]]:
 def calibration(labels: Array, scores: Array) -> list[dict[str, float]]:
     """Returns mean prediction and mean label of `BINS` bins of about equally many rows each."""
     edges = np.unique(np.quantile(scores, np.arange(1, BINS) / BINS))
-    bins = np.searchsorted(edges, scores, side="right").astype(np.int64)
+    bins: Array = np.searchsorted(edges, scores, side="right").astype(np.int64)
     rows = np.bincount(bins)
     used = rows > 0
     predicted = np.bincount(bins, scores)[used] / rows[used]
@@ -119,7 +120,7 @@ def calibration(labels: Array, scores: Array) -> list[dict[str, float]]:
 def confusion(labels: Array, predicted: Array, classes: list[str]) -> dict[str, Any]:
     """Returns how many rows of each class (in rows) were predicted as each class (in columns).
 
-    Of more than `MATRIX_CLASSES` classes, the rarest are put together as the last.
+    Beyond `MATRIX_CLASSES` classes, the rarest are combined into the last.
     """
     support = np.bincount(labels, minlength=len(classes))
     if len(classes) > MATRIX_CLASSES:
@@ -134,7 +135,7 @@ def confusion(labels: Array, predicted: Array, classes: list[str]) -> dict[str, 
 
 
 def per_class(labels: Array, predicted: Array, classes: list[str]) -> list[dict[str, Any]]:
-    """Returns each class's precision, recall and F1; None where it has no rows to say so."""
+    """Returns each class's precision, recall and F1; None where it has no rows."""
     size = len(classes)
     support, guesses = (np.bincount(of, minlength=size) for of in (labels, predicted))
     hits = np.bincount(labels[labels == predicted], minlength=size)
@@ -152,7 +153,7 @@ def per_class(labels: Array, predicted: Array, classes: list[str]) -> list[dict[
 
 def histogram(errors: Array) -> dict[str, Any]:
     """Returns how many errors lie in each of `BARS` equal ranges, without the outermost percent."""
-    low, high = (float(value) for value in np.quantile(errors, [0.005, 0.995]))
+    low, high = (float(np.quantile(errors, share)) for share in (0.005, 0.995))
     if low == high:
         low, high = low - 0.5, high + 0.5
     counts, _ = np.histogram(errors, BARS, (low, high))
@@ -170,4 +171,5 @@ def _cumulate(labels: Array, scores: Array) -> tuple[Array, Array, Array]:
 def _spread(position: Array) -> Array:
     """Returns which points to keep, the ends among them, so that they lie evenly on the curve."""
     wanted = np.linspace(position[0], position[-1], POINTS)
-    return np.unique(np.minimum(np.searchsorted(position, wanted), len(position) - 1))
+    kept: Array = np.unique(np.minimum(np.searchsorted(position, wanted), len(position) - 1))
+    return kept

@@ -16,13 +16,15 @@ from millrace.artifacts import (
     Model,
     Output,
 )
-from millrace.components.evaluator import bounds, results, slices
 from millrace.components.evaluator import curves as pictures
+from millrace.components.evaluator import results, slices
+from millrace.components.evaluator.baseline import check_comparable
 from millrace.components.evaluator.measure import measure, overall
-from millrace.components.evaluator.scores import check_comparable
 from millrace.components.evaluator.verdict import judge
 from millrace.data import examples as data
 from millrace.errors import ParameterError
+from millrace.ml import bounds
+from millrace.ml.blessing import Decision
 from millrace.ml.exported import ExportedModel
 
 logger = logging.getLogger(__name__)
@@ -69,16 +71,10 @@ def run(
         exported.problem, split, measured.rows, unpredicted, total, before, sliced, drawn, verdict
     )
     results.write_json(evaluation.path / "metrics.json", found.as_json())
-    results.write_json(
-        blessing.path / "blessing.json",
-        {
-            "blessed": verdict.blessed,
-            "reasons": verdict.reasons,
-            "warnings": verdict.warnings,
-            "bounds": bounds.on_values(limits),
-            "metrics": total.metrics,
-        },
-    )
+    limits_on_values = [bound for bound in limits if not bound.on_change]
+    Decision(
+        verdict.blessed, verdict.reasons, limits_on_values, verdict.warnings, total.metrics
+    ).save(blessing.path)
     evaluation.metadata |= {"split": split, "rows": measured.rows}
     blessing.metadata |= {
         "blessed": verdict.blessed,

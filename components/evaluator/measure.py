@@ -1,22 +1,25 @@
-"""One pass of a model, and of a baseline beside it, over the raw rows of a split."""
+"""Runs a model, and a baseline beside it, over the raw rows of a split in one pass."""
 
 from __future__ import annotations
 
 import dataclasses
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from millrace.components.evaluator.scores import Collector, Scores, align
+from millrace.components.evaluator.baseline import align
 from millrace.components.evaluator.slices import Encoder, Slicing
 from millrace.data import examples
 from millrace.errors import DataError
+from millrace.ml.arrays import Array
 from millrace.ml.exported import ExportedModel
 from millrace.ml.features import to_numpy
-from millrace.ml.metrics import METRICS, Array, Groups
+from millrace.ml.metrics import METRICS
 from millrace.ml.problem import Kind
+from millrace.ml.scores import Scores
 
 logger = logging.getLogger(__name__)
 
@@ -51,7 +54,7 @@ class Values:
     undefined: dict[str, str]
 
     def as_json(self) -> dict[str, Any]:
-        """Returns both, as `metrics.json` holds them."""
+        """Returns both for `metrics.json`."""
         return dataclasses.asdict(self)
 
 
@@ -74,29 +77,35 @@ def measure(
         )
     sliced = list(dict.fromkeys(column for spec in specs for column in spec))
     extra = sliced + (list(baseline.spec) if baseline else [])
-    ours, slices = Collector(model.problem), Encoder(sliced)
-    theirs = Collector(model.problem)
+    slices = Encoder(sliced)
+    ours: list[Scores] = []
+    theirs: list[Scores] = []
     done = 0
     for rows in model.rows(root, split, extra):
-        ours.add(rows.labels, model.predict(rows.features))
+        ours.append(Scores.of(model.problem, rows.labels, model.predict(rows.features)))
         slices.add(rows.batch)
         if baseline:
             outputs = baseline.predict(to_numpy(rows.batch, baseline.spec))
-            theirs.add(rows.labels, align(outputs, model.problem, baseline.problem))
+            outputs = align(outputs, model.problem, baseline.problem)
+            theirs.append(Scores.of(model.problem, rows.labels, outputs))
         done += rows.batch.num_rows
         logger.info("predicted %s of %s rows", f"{done:,}", f"{total:,}")
     slicings = [slices.slicing(spec) for spec in specs]
-    return Measured(done, ours.scores(), theirs.scores() if baseline else None, slicings)
+    return Measured(done, Scores.join(ours), Scores.join(theirs) if baseline else None, slicings)
 
 
 def overall(scores: Scores) -> Values:
     """Returns the metrics of all rows."""
-    return values(scores.metrics(Groups.one(len(scores.finite))), 0, scores.problem.kind)
+    return _values(scores.overall(), scores.problem.kind)
 
 
-def values(arrays: dict[str, Array], group: int, kind: Kind) -> Values:
-    """Returns the metrics of one group, with the reason for each that is not defined there."""
-    found = {name: float(array[group]) for name, array in arrays.items()}
+def values(arrays: Mapping[str, Array], group: int, kind: Kind) -> Values:
+    """Returns the metrics of one group."""
+    return _values({name: float(array[group]) for name, array in arrays.items()}, kind)
+
+
+def _values(found: Mapping[str, float], kind: Kind) -> Values:
+    """Returns metrics with the reason for each that is not defined."""
     undefined = {
         name: METRICS[kind][name].undefined if found["example_count"] else "there are no rows"
         for name, value in found.items()

@@ -1,10 +1,10 @@
-"""What the step leaves behind: metrics.json, blessing.json and the page."""
+"""Writes the results: metrics.json and the page."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +13,14 @@ import numpy as np
 from millrace.components.evaluator.measure import Values, values
 from millrace.components.evaluator.slices import Slicing, show
 from millrace.components.evaluator.verdict import Verdict
-from millrace.ml.metrics import HEADLINE, METRICS, Array, top_k
+from millrace.ml.arrays import Array
+from millrace.ml.metrics import HEADLINE, METRICS, top_k
 from millrace.ml.problem import Kind, Problem
 from millrace.report import page
 
-# The largest slices of each way to slice that are written out; bounds are held against all of them.
+# How many slices of each kind are written, the largest first. Bounds are checked in all of them.
 MAX_SLICES = 1000
-# A table of more is no longer looked at.
+# Rows of a table on the page.
 _SHOWN = 40
 _TILES = {
     Kind.BINARY: ("auc", "auc_precision_recall", "binary_accuracy", "precision", "recall",
@@ -38,7 +39,7 @@ _IN_SLICES = {
 
 @dataclasses.dataclass(frozen=True)
 class Results:
-    """All that was found out about a model.
+    """The results of an evaluation.
 
     Attributes:
         problem: What it predicts.
@@ -58,12 +59,12 @@ class Results:
     unpredicted: int
     overall: Values
     baseline: Values | None
-    slices: list[tuple[Slicing, Mapping[str, Array]]]
+    slices: Sequence[tuple[Slicing, Mapping[str, Array]]]
     pictures: dict[str, Any]
     verdict: Verdict
 
     def as_json(self) -> dict[str, Any]:
-        """Returns everything, as `metrics.json` holds it."""
+        """Returns the content of `metrics.json`."""
         several = self.problem.kind is Kind.MULTICLASS
         return {
             "problem": dataclasses.asdict(self.problem),
@@ -92,7 +93,7 @@ class Results:
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Writes a JSON file, and the folder it lies in."""
+    """Writes a JSON file, making its folder if needed."""
     path.parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
     path.write_text(text + "\n", encoding="utf-8")
@@ -122,7 +123,7 @@ def render(results: Results) -> str:
 def _table(
     slicing: Slicing, arrays: Mapping[str, Array], kind: Kind, overall: float | None
 ) -> dict[str, Any]:
-    """Returns the slices of one table, the largest first, and what their bars are drawn against."""
+    """Returns the slices of one table, the largest first, and the scale of their bars."""
     order = _largest(arrays)[:_SHOWN]
     headline = arrays[HEADLINE[kind]][order]
     return {

@@ -11,7 +11,8 @@ import numpy as np
 import pyarrow as pa
 
 from millrace.errors import ParameterError, nearest
-from millrace.ml.metrics import Array, Groups
+from millrace.ml.arrays import Array
+from millrace.ml.metrics import Groups
 
 Value = str | int | float | None
 
@@ -20,7 +21,7 @@ def specs(slice_columns: Sequence[Any], schema: pa.Schema) -> list[tuple[str, ..
     """Returns the columns of each way to slice, without repetition.
 
     Raises:
-        ParameterError: An entry is no column of the examples, nor a list of columns.
+        ParameterError: An entry is neither a column of the examples nor a list of columns.
     """
     result: list[tuple[str, ...]] = []
     for entry in slice_columns:
@@ -53,14 +54,14 @@ class Slicing:
 
 
 class Encoder:
-    """Keeps columns as small integers while rows stream by."""
+    """Encodes columns as small integers, batch by batch."""
 
     def __init__(self, columns: Sequence[str]) -> None:
         self._codes: dict[str, list[Array]] = {column: [] for column in columns}
         self._values: dict[str, dict[Value, int]] = {column: {} for column in columns}
 
     def add(self, batch: pa.RecordBatch) -> None:
-        """Takes the columns of a batch."""
+        """Adds the columns of a batch."""
         for column, parts in self._codes.items():
             values = batch.column(batch.schema.get_field_index(column)).dictionary_encode()
             known = self._values[column]
@@ -85,7 +86,7 @@ class Encoder:
             )
         crossed = np.zeros(len(codes[0]), np.int64)
         for code, value in zip(codes, values, strict=True):
-            # Made dense again after each column, so that no cross of many columns overflows.
+            # Renumbered after each column, so that a cross of many columns does not overflow.
             crossed = np.unique(crossed * len(value) + code, return_inverse=True)[1].reshape(-1)
         _, first = np.unique(crossed, return_index=True)
         rows = [
@@ -103,7 +104,7 @@ def label(columns: Sequence[str], values: Sequence[Value]) -> str:
 
 
 def show(value: Value) -> str:
-    """Returns a value as a reader can see it."""
+    """Returns a value as visible text."""
     return "missing" if value is None else str(value) or '""'
 
 
@@ -119,7 +120,7 @@ def _check(column: Any, schema: pa.Schema) -> None:
 
 
 def _plain(value: Any) -> Value:
-    """Returns a value that JSON has, and that equals itself."""
+    """Returns a value that JSON can hold and that equals itself."""
     if isinstance(value, bytes):
         return value.decode("utf-8", "backslashreplace")
     if isinstance(value, float) and not math.isfinite(value):

@@ -1,4 +1,4 @@
-"""The verdict: whether every bound holds, and the reasons in words."""
+"""Decides whether a model is blessed, and why."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ import dataclasses
 
 import numpy as np
 
-from millrace.components.evaluator.bounds import (
+from millrace.components.evaluator.checks import (
     OVERALL,
-    Bound,
     Check,
     check_change,
     check_value,
@@ -16,11 +15,13 @@ from millrace.components.evaluator.bounds import (
 )
 from millrace.components.evaluator.measure import Values
 from millrace.components.evaluator.slices import Slicing, label
-from millrace.ml.metrics import METRICS, Array
+from millrace.ml.arrays import Array
+from millrace.ml.bounds import Bound
+from millrace.ml.metrics import METRICS
 from millrace.ml.problem import Kind
 from millrace.report import numbers
 
-# More would not be read; the count of the others is told.
+# Reasons that are listed; the others are counted.
 _REASONS = 20
 
 
@@ -31,9 +32,9 @@ class Verdict:
     Attributes:
         blessed: Whether it may.
         reasons: Why, in sentences: what failed, or what was reached.
-        warnings: What to know of it all the same, in sentences.
+        warnings: What to know even if it may, in sentences.
         checks: Every bound overall, and the slices that a bound fails in or does not apply to.
-        slices_checked: How many slices were held against bounds.
+        slices_checked: How many slices were checked.
     """
 
     blessed: bool
@@ -52,15 +53,15 @@ def judge(
     unpredicted: int,
     kind: Kind,
 ) -> Verdict:
-    """Holds a model against its bounds.
+    """Checks a model against its bounds.
 
     Args:
         bounds: The bounds.
         overall: The metrics of all rows.
         baseline: The baseline's.
         slices: The slices with their metrics.
-        min_slice_rows: The rows from which on a slice counts; 0 for none.
-        unpredicted: Rows that got no finite prediction.
+        min_slice_rows: The least rows of a slice that is checked; 0 checks none.
+        unpredicted: The number of rows without a finite prediction.
         kind: The kind of problem.
     """
     checks = [_check_overall(bound, overall, baseline) for bound in bounds]
@@ -85,7 +86,7 @@ def judge(
 
 
 def _warnings(overall: Values, kind: Kind) -> list[str]:
-    """Returns which metrics are worse than those of a model that looks at no feature."""
+    """Warns of metrics that are worse than those of a model without features."""
     return [
         f"{name} is {numbers.against(value, metric.blind)}, worse than the {metric.blind:g} of a "
         "model that looks at no feature"

@@ -1,4 +1,4 @@
-"""The columns as examples hold them, and the key of a row, which decides its split.
+"""Maps columns to the types of examples, and computes the key of a row, which decides its split.
 
 A row's key is the MD5 of its canonical text: the texts of its columns in their order, or of the key
 columns, joined by the ASCII unit separator (0x1F), in UTF-8. The text of a value is
@@ -44,7 +44,7 @@ _TEXTS = {
 
 
 def held(name: str, kind: str) -> str:
-    """Returns how examples hold a DuckDB type: as BIGINT, DOUBLE, VARCHAR, BLOB, or a list of them.
+    """Returns the type in examples for a DuckDB type: BIGINT, DOUBLE, VARCHAR, BLOB, or a list.
 
     Raises:
         DataError: Examples cannot hold it.

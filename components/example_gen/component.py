@@ -3,7 +3,7 @@
 from millrace.dsl import HTML, Examples, Image, Output, step
 
 
-@step(Image.CORE)
+@step(Image.CORE, reads=["data_uri"])
 def example_gen(
     data_uri: str,
     examples: Output[Examples],

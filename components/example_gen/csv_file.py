@@ -1,4 +1,4 @@
-"""Looks at CSV files without DuckDB: their header, and how many records they hold.
+"""Reads the header of CSV files and counts their records, without DuckDB.
 
 A CSV file is UTF-8 text (RFC 4180) with a header line; values stand between commas, semicolons,
 tabs or bars, and may be quoted with `"`.
@@ -74,7 +74,7 @@ def count_records(files: Sequence[Path], delimiter: str, columns: int) -> int:
 
 
 def mixes_line_ends(path: Path) -> bool:
-    """Returns whether lines of a file end in different ways."""
+    """Returns whether a file mixes line ends."""
     with _open(path) as file:
         windows = lines = 0
         while block := file.read(_BLOCK):
@@ -132,7 +132,7 @@ def _names(line: str, delimiter: str) -> list[str]:
 
 
 def _count_lines(path: Path, blank: bool) -> int:
-    """Counts lines; those that are blank only if `blank`."""
+    """Counts lines; blank ones only if `blank`."""
     lines, ended = 0, True
     with _open(path) as file:
         while block := file.read(_BLOCK):
@@ -149,7 +149,7 @@ def _count_lines(path: Path, blank: bool) -> int:
 
 @contextlib.contextmanager
 def _open(path: Path) -> Iterator[BinaryIO]:
-    """Opens a file, unpacked; a damaged one is a DataError."""
+    """Opens a file, uncompressed; raises DataError if it is damaged."""
     try:
         if path.name.lower().endswith(".gz"):
             with gzip.open(path) as packed:

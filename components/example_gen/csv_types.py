@@ -1,7 +1,7 @@
 """Finds the type of every column of CSV files from all of their values.
 
-DuckDB's own sniffer looks at the first rows only, and its reader takes a later 1.5 in a column of
-integers for 2. Here a type is a pattern that every value matches, so that nothing is rounded, and
+DuckDB's own sniffer looks at the first rows only, and its reader rounds a later 1.5 in a column of
+integers to 2. Here a type is a pattern that every value matches, so that nothing is rounded, and
 neither the order of the rows nor the number of files makes a difference:
 
     BIGINT       digits, with or without a sign, that fit 64 bits
@@ -12,10 +12,9 @@ neither the order of the rows nor the number of files makes a difference:
     TIMESTAMPTZ  2013-01-31 10:00:00Z, and with an offset such as +01:00
     VARCHAR      everything else, and a column without any value
 
-Where the delimiter is no comma, 1,5 and 1.234,5 are a DOUBLE, too, and 1.234 stands for 1234 in
-their column. In columns that do not tell, what the other columns hold decides. Decimal commas are
-what cannot be thousands, such as 1,5, and decimal points what cannot be them, such as 1.5; so many
-thousands as in 1,234,567 go with points.
+Where the delimiter is not a comma, 1,5 and 1.234,5 are DOUBLE too, and 1.234 means 1234 in their
+column. A column that is ambiguous by itself is read as the other columns suggest: 1,5 can only have
+a decimal comma, and 1.5 only a decimal point; 1,234,567 implies decimal points.
 
     the others have   neither   commas     points    both
     1.234             1.234     1234       1.234     1.234
@@ -23,8 +22,9 @@ thousands as in 1,234,567 go with points.
     1,234             VARCHAR   1.234      1234      VARCHAR
     1,234,567         1234567   VARCHAR    1234567   VARCHAR
 
-Names such as 192.168.100.101, with as many points in every value, are no numbers. In a column that
-but for them is of another type than VARCHAR, `MISSING` stand for missing values.
+Names such as 192.168.100.101, with the same number of points in every value, are not numbers. The
+texts in `MISSING` are missing values in a column whose other values are not VARCHAR, and text in
+one whose other values are.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _MINUTES = r"[ T]\d{2}:\d{2}"
 _SECONDS = r":\d{2}(\.\d{1,6})?"
 _PATTERNS = {
     "BIGINT": r" *[+-]?\d+ *",
-    # Whole numbers of more digits are told apart by the cast to BIGINT: they stay exact, as text.
+    # The cast to BIGINT decides on longer whole numbers: those that do not fit stay text, exactly.
     "DOUBLE": (
         r" *[+-]?(\d{1,18}|(\d+\.\d*|\.\d+)([eE][+-]?\d+)?|\d+[eE][+-]?\d+"
         r"|(?i:inf|infinity|nan)) *"
@@ -55,7 +55,7 @@ _PATTERNS = {
     "TIMESTAMPTZ": _DAY + _MINUTES + _SECONDS + r"(Z|[+-]\d{2}(:?\d{2})?)",
 }
 MISSING = ("?", "-", "N/A", "n/a", "#N/A", "NULL", "null", "None", r"\N")
-# Kinds that are none of DuckDB's types. What has one point or comma may be a decimal number.
+# Kinds that are not DuckDB types. A value with one point or comma may be a decimal number.
 _COMMA, _MISSING = "decimal comma", "missing"
 _THOUSAND, _THOUSANDS = "1.234", "1.234.567"
 _COMMA_THOUSAND, _COMMA_THOUSANDS = "1,234", "1,234,567"
@@ -82,7 +82,7 @@ _NUMBERS = {
     _COMMA_THOUSANDS: {_COMMA_THOUSAND},
     _POINTLESS: set[str](),
 }
-_TOLD = {
+_NOTES = {
     _COMMA: "with decimal commas, so that 1,5 is 1.5",
     _THOUSANDS: "as whole numbers, so that 1.234 is 1234 and 1.234.567 is 1234567",
     _COMMA_THOUSANDS: "as whole numbers, so that 1,234 is 1234 and 1,234,567 is 1234567",
@@ -94,7 +94,7 @@ _TOLD = {
 _NAMED = 20
 _NAME_POINTS = 3
 _MISSING_PATTERN = "|".join(re.escape(text) for text in MISSING)
-# The casts are needed, and cost as much again, only for what may not be a number or a day.
+# Casts double the cost, so only types that a pattern alone cannot prove are cast.
 _SURE_INTEGER = r"[+-]?\d{1,18}"
 _CASTS = {"BIGINT", "DATE", "TIMESTAMP", "TIMESTAMPTZ"}
 _BITS = {
@@ -109,10 +109,9 @@ class Columns:
 
     Attributes:
         types: The DuckDB type to read each column as.
-        computed: SQL for the columns that DuckDB's reader cannot read as what they are, but only as
-            text.
+        computed: SQL for the columns that DuckDB's reader can only read as text.
         rows: The number of rows that can be read.
-        notes: What to know of numbers with commas or with points between thousands.
+        notes: Messages about numbers with decimal commas or thousands separators.
     """
 
     types: dict[str, str]
@@ -135,7 +134,7 @@ def infer(
         columns: The names of the columns.
         comma: Whether a number may have a decimal comma.
     """
-    # In this order, a value is of the first kind that it matches.
+    # A value is of the first kind that it matches, in this order.
     patterns = {"BIGINT": _PATTERNS["BIGINT"]} | (_COMMA_PATTERNS if comma else {}) | _PATTERNS
     limit = min(_SAMPLE_ROWS, 1 + _SAMPLE_CELLS // len(columns))
     first_rows = connection.execute(f"FROM {scan} LIMIT {limit}").fetchall()
@@ -162,7 +161,7 @@ def infer(
         missing = {
             name for name, each in zip(doubtful, bits, strict=True) if each & _BITS[_MISSING]
         }
-    looks, kinds = kinds, _settled(kinds)
+    found, kinds = kinds, _resolve(kinds)
     if grouped := [name for name, kind in kinds.items() if kind == _THOUSANDS]:
         kinds |= dict.fromkeys(_names(connection, scan, grouped), TEXT)
     missing = {name for name in missing if kinds[name] != TEXT}
@@ -175,12 +174,12 @@ def infer(
         {name: TEXT if name in computed else kind for name, kind in kinds.items()},
         computed,
         rows,
-        _notes(looks, kinds),
+        _notes(found, kinds),
     )
 
 
-def _settled(kinds: Mapping[str, str]) -> dict[str, str]:
-    """Returns the kinds of columns, each of which may depend on the others."""
+def _resolve(kinds: Mapping[str, str]) -> dict[str, str]:
+    """Resolves ambiguous kinds of columns by the kinds of the others."""
     found = set(kinds.values())
     points = bool(found & {"DOUBLE", _COMMA_THOUSANDS})
     only_commas, only_points = _COMMA in found and not points, points and _COMMA not in found
@@ -195,7 +194,7 @@ def _settled(kinds: Mapping[str, str]) -> dict[str, str]:
 
 
 def _names(connection: duckdb.DuckDBPyConnection, scan: str, columns: Sequence[str]) -> list[str]:
-    """Returns the columns of which every value has as many points, and too many for thousands."""
+    """Returns the columns whose values all have the same number of points, three or more."""
     tests = []
     for column in map(identifier, columns):
         points = f"length({column}) - length(replace({column}, '.', ''))"
@@ -205,22 +204,22 @@ def _names(connection: duckdb.DuckDBPyConnection, scan: str, columns: Sequence[s
     return [name for name, same in zip(columns, found, strict=True) if same]
 
 
-def _notes(looks: Mapping[str, str], kinds: Mapping[str, str]) -> list[str]:
+def _notes(found: Mapping[str, str], kinds: Mapping[str, str]) -> list[str]:
     notes = []
-    for kind, told in _TOLD.items():
+    for kind, note in _NOTES.items():
         names = [
             f'"{name}"'
             for name, each in kinds.items()
-            if each == kind and (kind != TEXT or looks[name] in (_COMMA_THOUSAND, _COMMA_THOUSANDS))
+            if each == kind and (kind != TEXT or found[name] in (_COMMA_THOUSAND, _COMMA_THOUSANDS))
         ]
         if names:
             more = f" and {len(names) - _NAMED:,} more" if len(names) > _NAMED else ""
-            notes.append(f"Read {told}: {', '.join(names[:_NAMED])}{more}.")
+            notes.append(f"Read {note}: {', '.join(names[:_NAMED])}{more}.")
     return notes
 
 
 def _computed(kind: str, column: str, missing: bool) -> str:
-    """Returns SQL that makes values of a kind of a column of text."""
+    """Returns SQL that converts a column of text to a kind."""
     if kind == _COMMA:
         value = f"CAST(replace(replace({column}, '.', ''), ',', '.') AS DOUBLE)"
     elif kind == _THOUSANDS:
@@ -233,14 +232,14 @@ def _computed(kind: str, column: str, missing: bool) -> str:
 
 
 def _is_value(column: str) -> str:
-    """Returns SQL that is false for a mark of a missing value."""
+    """Returns SQL that is false for the texts of missing values."""
     return f"{column} NOT IN ({', '.join(literal(text) for text in MISSING)})"
 
 
 def _guess(values: set[str | None], patterns: Mapping[str, str]) -> str:
-    """Returns the type of a few values, without looking whether they can be cast."""
+    """Returns the type of a few values, without checking that they can be cast."""
     bits = 0
-    for value in values - {None, *MISSING}:
+    for value in {value for value in values if value is not None}.difference(MISSING):
         matches = (kind for kind in patterns if re.fullmatch(patterns[kind], value, re.ASCII))
         bits |= _BITS[next(matches, TEXT)]
     return _common(bits) if bits else next(iter(_PATTERNS))
@@ -268,7 +267,7 @@ def _kinds(column: str, patterns: Mapping[str, str]) -> str:
 
 
 def _common(bits: int) -> str:
-    """Returns the kind of a column that holds values of all the kinds that are given as bits."""
+    """Returns the kind of a column from the kinds of its values, given as bits."""
     if bits != _BITS[_MISSING]:
         bits &= ~_BITS[_MISSING]
     for kind, others in _NUMBERS.items():

@@ -1,4 +1,4 @@
-"""DuckDB, set up to read the given files and nothing else.
+"""Sets DuckDB up to read the given files and nothing else.
 
 A user's query runs in an engine that can open no other file, write none, load no extension and see
 no Python variable; nor can the query change any of that.
@@ -15,8 +15,8 @@ import pyarrow as pa
 
 from millrace.components.example_gen.source import Format, Source
 
-# DuckDB 2.0 reads a CSV value as text if all that is asked of a typed column is its text, so that
-# 007 in a BIGINT column casts to "007" in one query and to "7" in another.
+# DuckDB 2.0 reads a typed CSV column as text if a query only needs its text, so that 007 in a
+# BIGINT column casts to "007" in one query and to "7" in another.
 _HARMFUL_OPTIMIZERS = {"type_pushdown"}
 # The bounds that a Parquet file tells of a column leave out NaN. DuckDB takes them for those of all
 # values unless told, so that isnan(x) is false, and `WHERE x > 100` drops whole groups with NaN.
@@ -36,7 +36,7 @@ def connect(source: Source, scratch: Path) -> duckdb.DuckDBPyConnection:
 
     Args:
         source: The files.
-        scratch: A folder for what does not fit into memory, such as a large sort.
+        scratch: A folder for data that does not fit into memory, such as that of a large sort.
     """
     connection = duckdb.connect(config={"python_enable_replacements": "false"})
     _disable(connection, _HARMFUL_OPTIMIZERS)
@@ -54,12 +54,12 @@ def connect(source: Source, scratch: Path) -> duckdb.DuckDBPyConnection:
 
 
 def read_whole_lines(connection: duckdb.DuckDBPyConnection) -> None:
-    """Makes every query pass over the same bad lines, whichever columns it needs."""
+    """Makes every query skip the same bad lines, whichever columns it needs."""
     _disable(connection, _HARMFUL_OPTIMIZERS | {_BLIND_OPTIMIZER})
 
 
 def keep_order(connection: duckdb.DuckDBPyConnection) -> None:
-    """Makes every operator get the rows in the order of the source, which takes a single thread."""
+    """Keeps the rows in the order of the source for every operator, in a single thread."""
     connection.execute("SET threads = 1")
 
 
@@ -74,7 +74,7 @@ def scan(source: Source, types: Mapping[str, str] | None = None, rejects: str = 
     Args:
         source: What to read.
         types: The DuckDB type of each column of CSV files; text if not given.
-        rejects: Options of `read_csv` that say what becomes of a line that cannot be read.
+        rejects: Options of `read_csv` for lines that cannot be read.
     """
     files = _list(str(path) for path in source.files)
     hive = f"hive_partitioning = {bool(source.partitions)}"
@@ -113,7 +113,7 @@ def literal(text: str) -> str:
 
 
 def message(error: Exception) -> str:
-    """Returns what DuckDB says in one line, without the query, and of its candidates the first."""
+    """Returns DuckDB's message in one line, without the query and further candidates."""
     lines = re.split(r"\n\s*\n|\n\s*(?:LINE \d|Candidate|Possible)", str(error))[0]
     text = re.sub(r"^(\w+ )*Error: ", "", " ".join(lines.split()))
     text = text if text.endswith((".", "?", "!")) else text + "."

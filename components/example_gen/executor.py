@@ -1,4 +1,4 @@
-"""ExampleGen: DuckDB reads and filters a table in a stream, and every row goes to its split."""
+"""ExampleGen: streams a table through DuckDB and writes every row to its split."""
 
 from __future__ import annotations
 

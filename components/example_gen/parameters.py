@@ -10,7 +10,7 @@ from millrace.errors import DataError, ParameterError
 
 
 def check(splits: Mapping[str, Any], max_rejected: int) -> None:
-    """Raises ParameterError for splits that cannot be made or a negative `max_rejected`."""
+    """Raises ParameterError for invalid splits or a negative `max_rejected`."""
     if not splits:
         raise ParameterError(
             '"splits" is empty: name at least one, such as {"train": 2, "eval": 1}.'

@@ -1,4 +1,4 @@
-"""Looks at the footers of Parquet files: their columns and how many rows they hold."""
+"""Reads the footers of Parquet files: their columns and numbers of rows."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def columns(files: Sequence[Path]) -> tuple[tuple[str, ...], bool]:
 
 
 def check_names(path: Path, names: Sequence[str]) -> None:
-    """Raises DataError if SQL could not tell two columns apart: it takes no notice of case."""
+    """Raises DataError if two names differ in case only: SQL ignores case."""
     seen: dict[str, str] = {}
     for name in names:
         other = seen.setdefault(name.lower(), name)
@@ -60,7 +60,7 @@ def check_same(first: Path, expected: Sequence[str], path: Path, found: Sequence
 
 
 def rows(files: Sequence[Path]) -> int:
-    """Returns the number of rows that the footers tell."""
+    """Returns the number of rows, from the footers."""
     return sum(pq.read_metadata(path).num_rows for path in files)
 
 

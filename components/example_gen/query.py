@@ -1,4 +1,4 @@
-"""The user's SQL: checked before it runs, and run over the view `data`."""
+"""Checks the user's SQL before it runs over the view `data`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from millrace.errors import DataError, ParameterError
 
 TABLE = "data"
 _TOO_LARGE = re.compile(r"destination type INT64 when casting from source column (.+?)\.?$")
-# Operators that hand rows on in the order of the source, whatever the number of threads.
+# Operators that keep the order of the source, whatever the number of threads.
 _STREAMING = {
     "PROJECTION",
     "FILTER",
@@ -23,12 +23,12 @@ _STREAMING = {
     "UNNEST",
     "EMPTY_RESULT",
 }
-# Operators that return the same rows in whatever order they get them.
+# Operators whose result does not depend on the order of their input.
 _INDIFFERENT = {"HASH_JOIN", "NESTED_LOOP_JOIN", "CROSS_PRODUCT", "UNION", "ORDER_BY"}
 
 
 def checked(connection: duckdb.DuckDBPyConnection, query: str) -> str:
-    """Returns a query without the semicolon at its end; an empty one takes everything.
+    """Returns a valid query without its final semicolon; an empty one selects everything.
 
     Raises:
         ParameterError: It is not exactly one SELECT that DuckDB understands, or gives other rows
@@ -82,20 +82,21 @@ def types(connection: duckdb.DuckDBPyConnection, query: str) -> dict[str, str]:
 
 
 def keeps_order(connection: duckdb.DuckDBPyConnection, query: str) -> bool:
-    """Returns whether a query hands on the rows in the order of the source."""
+    """Returns whether a query keeps the rows in the order of the source."""
     return _operators(connection, query) <= _STREAMING
 
 
 def depends_on_order(connection: duckdb.DuckDBPyConnection, query: str) -> bool:
-    """Returns whether a query may give other rows if it gets those of the source in another order.
+    """Returns whether the result of a query may depend on the order of the source's rows.
 
-    So do first() and list(), the last digits of a sum of decimals, and row_number() among equals.
+    That of first() and list() does, as do the last digits of a sum of decimals, and row_number()
+    among equals.
     """
     return not _operators(connection, query) <= _STREAMING | _INDIFFERENT
 
 
 def failure(error: Exception) -> DataError:
-    """Returns what to tell the user of an error while the rows were read."""
+    """Returns the user's message for an error while the rows were read."""
     message = f"The rows cannot be read: {engine.message(error)}"
     if large := _TOO_LARGE.search(message):
         column = engine.identifier(large[1])

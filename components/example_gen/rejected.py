@@ -1,4 +1,4 @@
-"""The lines of CSV files that cannot be read: each is kept, or ends the step."""
+"""Collects the lines of CSV files that cannot be read; too many of them end the step."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ class RejectedLine:
 
 def options(max_rejected: int | None = None) -> str:
     """Returns the options of `read_csv` that put rejected lines aside: all, or a few too many."""
-    # With `ignore_errors` alone, DuckDB stops at the first bad quote, without a word.
+    # With `ignore_errors` alone, DuckDB stops at the first bad quote and reports nothing.
     limit = _UNLIMITED if max_rejected is None else _ERRORS_PER_LINE * (max_rejected + 1)
     return f", store_rejects = true, rejects_limit = {limit}"
 
 
 def collect(connection: duckdb.DuckDBPyConnection) -> list[RejectedLine]:
-    """Returns the lines that DuckDB has put aside, each once, in the order of files and lines."""
+    """Returns the lines that DuckDB rejected, each once, in the order of files and lines."""
     exists = "SELECT count(*) FROM duckdb_tables() WHERE table_name = 'reject_errors'"
     if connection.execute(exists).fetchone() == (0,):
         return []
@@ -53,7 +53,7 @@ def collect(connection: duckdb.DuckDBPyConnection) -> list[RejectedLine]:
 
 
 def check_quotes(lines: Sequence[RejectedLine]) -> None:
-    """Raises DataError if a quote that is not closed has taken the lines after it with it."""
+    """Raises DataError if an unclosed quote has swallowed the lines after it."""
     for line in lines:
         if line.reason == _BAD_QUOTE and len(line.text.strip().splitlines()) > 1:
             raise DataError(
@@ -64,7 +64,7 @@ def check_quotes(lines: Sequence[RejectedLine]) -> None:
 
 
 def check(lines: Sequence[RejectedLine], total: int, read: int, max_rejected: int) -> None:
-    """Raises DataError if more lines were rejected than may be.
+    """Raises DataError if too many lines were rejected.
 
     Args:
         lines: Some of the rejected lines, the first of them at least.
@@ -84,7 +84,7 @@ def check(lines: Sequence[RejectedLine], total: int, read: int, max_rejected: in
 
 
 def write(lines: Sequence[RejectedLine], folder: Path) -> None:
-    """Writes `rejected.csv`; files are named without their folder, to be the same anywhere."""
+    """Writes `rejected.csv`, which names files without their folders, to be the same anywhere."""
     with (folder / FILE).open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["file", "line", "reason", "text"])
@@ -94,7 +94,7 @@ def write(lines: Sequence[RejectedLine], folder: Path) -> None:
 
 
 def _reason(kind: str, message: str) -> str:
-    """Returns DuckDB's reason in the words of this step."""
+    """Rewords DuckDB's reason for people."""
     if kind in ("MISSING COLUMNS", "TOO MANY COLUMNS"):
         expected, found = message.removeprefix("Expected Number of Columns: ").split(" Found: ")
         return f"{found} values where the header has {expected}"

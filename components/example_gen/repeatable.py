@@ -1,4 +1,4 @@
-"""Refuses a query that would give other rows on the next run, by DuckDB's own reading of it."""
+"""Refuses queries whose result differs from run to run, judged by DuckDB's own parse of them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from millrace.errors import ParameterError
 
 _Node: TypeAlias = dict[str, Any]
 
-# They tell the time, although DuckDB's list of functions does not say so. Most need no brackets.
+# They return the time, although DuckDB lists them as constant. Most need no parentheses.
 _CLOCKS = {
     "ago", "current_date", "current_localtime", "current_localtimestamp", "current_time",
     "current_timestamp", "localtime", "localtimestamp",
@@ -31,7 +31,7 @@ _INSTEAD = (
 
 
 def check(connection: duckdb.DuckDBPyConnection, table: str, query: str) -> None:
-    """Raises ParameterError if a query draws lots or asks for the time.
+    """Raises ParameterError if a query uses random numbers or the time.
 
     Args:
         connection: DuckDB.
@@ -54,7 +54,7 @@ def check(connection: duckdb.DuckDBPyConnection, table: str, query: str) -> None
 
 
 def _nodes(text: str) -> list[_Node]:
-    """Returns the objects of a JSON text, of which Python's own parser takes no deep one."""
+    """Returns the objects of a JSON text, which may be nested too deeply for Python's parser."""
     nodes: list[_Node] = []
     around: list[list[Any]] = [[]]
     for part in _JSON_PART.findall(text):
@@ -72,10 +72,10 @@ def _nodes(text: str) -> list[_Node]:
 
 
 def _changing(connection: duckdb.DuckDBPyConnection, nodes: list[_Node]) -> set[str]:
-    """Returns the functions that are called whose value differs from run to run."""
+    """Returns the called functions whose value differs from run to run."""
     calls = [node for node in nodes if node.get("class") == "FUNCTION" and not node["is_operator"]]
     names = {node["function_name"].lower() for node in calls}
-    # The age of one time is its distance from today.
+    # age(x) is the distance of x from today.
     ages = {"age" for node in calls if node["function_name"] == "age" and len(_arguments(node)) < 2}
     if not names:
         return ages
@@ -88,12 +88,12 @@ def _changing(connection: duckdb.DuckDBPyConnection, nodes: list[_Node]) -> set[
 
 
 def _arguments(call: _Node) -> list[_Node]:
-    found: list[_Node] = call.get("arguments", call.get("children"))  # DuckDB 2, and 1
+    found: list[_Node] = call["arguments" if "arguments" in call else "children"]  # DuckDB 2, and 1
     return found
 
 
 def _clocks(connection: duckdb.DuckDBPyConnection, table: str, nodes: list[_Node]) -> set[str]:
-    """Returns the words that tell the time, unless the table or the query has a column so named."""
+    """Returns the keywords for the time that are not the name of a column."""
     words = {_clock(node) for node in nodes} - {""}
     if not words:
         return words
@@ -107,6 +107,6 @@ def _clocks(connection: duckdb.DuckDBPyConnection, table: str, nodes: list[_Node
 
 
 def _clock(node: _Node) -> str:
-    """Returns the word that tells the time, if a node is nothing but one."""
+    """Returns the keyword for the time that a node consists of, if it does."""
     names = node["column_names"] if node.get("class") == "COLUMN_REF" else []
     return names[0].lower() if len(names) == 1 and names[0].lower() in _CLOCKS else ""

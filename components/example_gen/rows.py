@@ -1,4 +1,4 @@
-"""The rows of the user's query as examples hold them, each with the split that its key names."""
+"""Streams the rows of the user's query in the types of examples, with the split of each."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def stream(
     key_columns: Sequence[str],
     shares: Sequence[float],
 ) -> Iterator[pa.RecordBatch]:
-    """Yields the rows; after their own columns, one for each split tells whether the row is in it.
+    """Yields the rows, with one more column for each split: whether it has the row.
 
     Args:
         connection: DuckDB, with the table of the source.
@@ -47,7 +47,7 @@ def stream(
     key = canonical.key(key_columns, held) if key_columns else row_key
     key_name = _new_name(held)
     splits = ", ".join(canonical.membership(key_name, shares))
-    # What a join or a GROUP BY returns comes in another order on every run.
+    # A join or a GROUP BY returns its rows in another order on every run.
     order = "" if query.keeps_order(connection, sql) else f" ORDER BY {row_key}"
     inner = f"SELECT *, {key} AS {key_name} FROM (SELECT {values} FROM ({sql}\n))"
     try:
@@ -59,7 +59,7 @@ def stream(
 
 
 def _new_name(names: Iterable[str]) -> str:
-    """Returns a name that no column has; SQL takes no notice of case."""
+    """Returns a name that no column has; SQL ignores case."""
     taken = {name.lower() for name in names}
     name = "key"
     while name in taken:

@@ -1,4 +1,4 @@
-"""Whether the splits are as large as they were asked to be."""
+"""Warns of splits whose size is far from what was asked for."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ _BY_CHANCE = 9.7
 def warning(
     written: Mapping[str, int], parts: Mapping[str, float], key_columns: Sequence[str]
 ) -> str:
-    """Returns what to know of a split whose size is not by chance, or nothing if each is.
+    """Returns a warning if the size of a split cannot be by chance, else an empty text.
 
     Args:
         written: The rows of each split.
-        parts: How many parts of the rows each was to get.
+        parts: How many parts of the rows each was asked to get.
         key_columns: The columns that decide the split; the whole row if empty.
     """
     rows, whole = sum(written.values()), sum(parts.values())
 
-    def surprise(name: str) -> float:
+    def deviation(name: str) -> float:
         found, expected = written[name], rows * parts[name] / whole
-        return _surprise(found, expected) + _surprise(rows - found, rows - expected)
+        return _divergence(found, expected) + _divergence(rows - found, rows - expected)
 
-    uneven = [name for name in written if surprise(name) > _BY_CHANCE]
+    uneven = [name for name in written if deviation(name) > _BY_CHANCE]
     if not uneven:
         return ""
-    worst = max(sorted(uneven), key=surprise)
+    worst = max(sorted(uneven), key=deviation)
     found = (
         f'Split "{worst}" holds {written[worst] / rows:.1%} of the {rows:,} rows, where '
         f"{parts[worst] / whole:.1%} were asked for: "
@@ -49,6 +49,6 @@ def warning(
     )
 
 
-def _surprise(found: int, expected: float) -> float:
+def _divergence(found: int, expected: float) -> float:
     """Returns a count's term in rows times the Kullback-Leibler divergence of the shares."""
     return found * math.log(found / expected) if found else 0.0

@@ -1,7 +1,7 @@
-"""Finds the files that `data_uri` names, and looks at each before anything is read from it.
+"""Finds the files that `data_uri` names, and checks each before any rows are read.
 
 A folder stands for the data files directly in it, a glob for every file it matches; files whose
-name begins with "." or "_" (such as Spark's `_SUCCESS`) are passed over. Files are read in the
+name begins with "." or "_" (such as Spark's `_SUCCESS`) are skipped. Files are read in the
 order of their paths. Folders below it that are named as Hive's partitions are, such as
 `year=2020/month=1`, are read too, and stand for columns.
 """
@@ -49,7 +49,7 @@ class Source:
         files: In the order in which they are read.
         format: What they are.
         columns: Their columns, in order.
-        delimiter: What stands between the values of a CSV file.
+        delimiter: The delimiter of CSV files.
         same_types: Whether every Parquet file gives each column the same type.
         partitions: The columns that folders stand for.
         around: Others, which folders outside of what was named would stand for.
@@ -165,7 +165,7 @@ def _suffix(path: Path) -> Format | None:
 
 
 def _format(data_uri: str, files: tuple[Path, ...]) -> Format:
-    """Returns the format that the names of all files tell."""
+    """Returns the format, from the names of the files."""
     by_format: dict[Format | None, Path] = {}
     for path in files:
         by_format.setdefault(_suffix(path), path)

@@ -1,4 +1,4 @@
-"""The page about the examples."""
+"""Renders the page about the examples."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def render(
         read: The rows of the source.
         types: The DuckDB type of each column.
         written: The rows of each split.
-        warning: What to know of their sizes, if anything.
+        warning: A warning about their sizes, if any.
         parameters: `data_uri`, `query` and `key_columns`.
     """
     written = dict(sorted(written.items(), key=lambda item: -item[1]))

@@ -1,4 +1,4 @@
-"""Makes the table `data` of a source's files, and accounts for every row of them."""
+"""Creates the table `data` from a source's files, and accounts for each of their rows."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Table:
     Attributes:
         rows: How many can be read.
         rejected: The lines that cannot.
-        notes: What to know of how columns were read.
+        notes: Messages about how columns were read.
     """
 
     rows: int
@@ -92,7 +92,7 @@ def _csv(connection: duckdb.DuckDBPyConnection, found: Source, max_rejected: int
 def _all_rejected(
     connection: duckdb.DuckDBPyConnection, found: Source
 ) -> list[rejected.RejectedLine]:
-    """Returns the rejected lines of files in which some have more errors than were put aside."""
+    """Returns the rejected lines of files in which some have more errors than DuckDB recorded."""
     scan = engine.scan(found, rejects=rejected.options())
     connection.execute(f"SELECT count(COLUMNS(*)) FROM {scan}").fetchall()
     return rejected.collect(connection)

@@ -1,4 +1,4 @@
-"""Hands every row on to the writer of its split."""
+"""Writes every row to its split."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def write(batches: Iterable[pa.RecordBatch], root: Path, splits: Sequence[str]) 
     """Writes rows into their splits.
 
     Args:
-        batches: The rows; the last columns tell for each split whether the row is in it.
+        batches: The rows, whose last columns say for each split whether it has the row.
         root: The folder of the examples.
         splits: The names of the splits.
 

@@ -94,7 +94,7 @@ def _text(
     reason: anomalies_pb2.AnomalyInfo.Reason,
     feature: statistics_pb2.FeatureNameStatistics | None,
 ) -> str:
-    text = reason.description.strip().rstrip(".")
+    text: str = reason.description.strip().rstrip(".")
     if reason.type in _FINITE and feature is not None:
         nans, infinities = stored.non_finite(feature)
         count = nans if reason.type == _REASON.FLOAT_TYPE_HAS_NAN else infinities

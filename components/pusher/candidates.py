@@ -1,4 +1,4 @@
-"""Candidates: each conversion of a model, made, run on rows and timed."""
+"""Makes the candidates: converts the model, runs each conversion on rows and times it."""
 
 from __future__ import annotations
 
@@ -11,14 +11,15 @@ import numpy as np
 from millrace.components.pusher import convert
 from millrace.components.pusher.interpreter import Runner, batches
 from millrace.components.pusher.quantize import Quantizer
-from millrace.components.pusher.sample import Sample, measure
+from millrace.components.pusher.sample import Sample
 from millrace.errors import ModelError
 from millrace.ml.exported import ExportedModel, shaped
+from millrace.ml.scores import Scores
 
 logger = logging.getLogger(__name__)
 
-# Single rows are timed in rounds, all candidates in turn, so that what else the machine does
-# troubles them alike.
+# Single rows are timed in rounds of all candidates, so that other load on the machine affects them
+# alike.
 _ROUNDS = 20
 _ROWS_IN_ROUND = 50
 _MOST_SECONDS = 3.0
@@ -30,16 +31,16 @@ class Candidate:
 
     Attributes:
         name: float32, float16, dynamic_range or int8.
-        failure: Why it could not be made or run; what follows then says nothing.
+        failure: Why it could not be made or run; the other fields are then meaningless.
         content: The .tflite file.
-        inputs: The names of its inputs: those of the raw columns that the model makes use of.
+        inputs: The names of its inputs: the raw columns that the model uses.
         metrics: Every metric.
-        quality: The one that the sample is measured by.
+        quality: The headline metric.
         loss: How much worse it is than the SavedModel's.
         difference: The largest difference of a prediction from the SavedModel's.
-        latency_us: Microseconds for one row: the median.
-        latency_p95_us: The same: only one call in 20 took longer.
-        rows_per_second: In batches of 1,024, in one thread.
+        latency_us: The median of microseconds for one row.
+        latency_p95_us: Their 95th percentile.
+        rows_per_second: Throughput in batches of 1,024, in one thread.
     """
 
     name: str
@@ -56,7 +57,7 @@ class Candidate:
 
 
 def make_all(model: ExportedModel, names: list[str], sample: Sample) -> list[Candidate]:
-    """Converts a model in each of the ways, and measures what came out.
+    """Converts a model in each of the given ways, and measures the results.
 
     Raises:
         ModelError: TFLite cannot compute the model at all.
@@ -71,7 +72,7 @@ def make_all(model: ExportedModel, names: list[str], sample: Sample) -> list[Can
 
 
 def describe(candidate: Candidate, metric: str) -> str:
-    """Returns a candidate's numbers in a line."""
+    """Returns a candidate's measurements in one line."""
     if candidate.failure:
         return f"{candidate.name}: {candidate.failure}"
     return (
@@ -90,7 +91,7 @@ def _make(name: str, quantizer: Quantizer, model: ExportedModel, sample: Sample)
     outputs = shaped(outputs, model)
     if not np.isfinite(outputs).all():
         return Candidate(name, failure="some of its predictions are not finite numbers")
-    metrics = measure(sample.problem, sample.labels, outputs)
+    metrics = Scores.of(sample.problem, sample.labels, outputs).overall()
     quality = metrics[sample.metric]
     return Candidate(
         name,
@@ -105,7 +106,7 @@ def _make(name: str, quantizer: Quantizer, model: ExportedModel, sample: Sample)
 
 
 def _time(candidates: list[Candidate], sample: Sample) -> None:
-    """Fills in the latencies, the first round being for warming up."""
+    """Measures the latencies; the first round is a warm-up."""
     rows = [next(batches(sample.features, _ROWS_IN_ROUND))]
     rows = [row for some in rows for row in batches(some, 1)]
     runners = [Runner(each.content) for each in candidates]
@@ -119,5 +120,5 @@ def _time(candidates: list[Candidate], sample: Sample) -> None:
         if number and time.monotonic() > until:
             break
     for each, seconds in zip(candidates, taken, strict=True):
-        median, high = np.percentile(seconds, [50, 95]) * 1e6
-        each.latency_us, each.latency_p95_us = float(median), float(high)
+        each.latency_us = float(np.percentile(seconds, 50)) * 1e6
+        each.latency_p95_us = float(np.percentile(seconds, 95)) * 1e6

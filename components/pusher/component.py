@@ -14,7 +14,7 @@ from millrace.dsl import (
 )
 
 
-@step(Image.TRAIN)
+@step(Image.TRAIN, writes=["push_destination"])
 def pusher(
     model: Input[Model],
     examples: Input[Examples],

@@ -1,4 +1,4 @@
-"""Converts an exported model to one TFLite file of built-in operations, from raw columns on."""
+"""Converts an exported model to one TFLite file of built-in operations, raw columns included."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import tempfile
 import tensorflow as tf
 
 from millrace.components.pusher.flatbuffer import number_tables
-from millrace.components.pusher.quiet import quiet
+from millrace.components.pusher.library_output import suppressed
 from millrace.components.pusher.rewrite import Rewritten, rewrite
 from millrace.errors import ModelError
 from millrace.ml.exported import SIGNATURE, ExportedModel
@@ -20,10 +20,10 @@ def to_float32(model: ExportedModel) -> bytes:
     """Returns the model as a .tflite file with float32 weights.
 
     Raises:
-        ModelError: It needs an operation that TFLite does not have.
+        ModelError: The model needs an operation that TFLite does not have.
     """
     rewritten = rewrite(model.signature, model.output)
-    with tempfile.TemporaryDirectory(prefix="millrace-") as scratch, quiet():
+    with tempfile.TemporaryDirectory(prefix="millrace-") as scratch, suppressed():
         folder = f"{scratch}/model"
         _save(rewritten, folder)
         converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=[SIGNATURE])
@@ -38,8 +38,8 @@ def to_float32(model: ExportedModel) -> bytes:
 def _save(rewritten: Rewritten, folder: str) -> None:
     """Writes a SavedModel in the form of TensorFlow 1.
 
-    The form of TensorFlow 2 holds three functions for each table, which take longer to trace than
-    all the rest.
+    The form of TensorFlow 2 has three functions for each table, which take longer to trace than
+    everything else.
     """
     with rewritten.graph.as_default(), tf.compat.v1.Session() as session:
         signature = tf.compat.v1.saved_model.predict_signature_def(

@@ -21,12 +21,9 @@ import time
 import uuid
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
-import fsspec
-
-from millrace.errors import ParameterError
-from millrace.storage import digest
+from millrace.errors import ParameterError, StorageError
+from millrace.storage import digest, location, staging, store
 
 _UNFINISHED = ".millrace-unfinished-"
 _CLAIMS = ".millrace-claims"
@@ -42,13 +39,15 @@ def open_destination(uri: str) -> Destination:
         ParameterError: It cannot be used or written to.
     """
     try:
-        files, root = fsspec.core.url_to_fs(uri)
-        local = isinstance(files, fsspec.implementations.local.LocalFileSystem)
-        return _Folder(Path(root)) if local else _Store(files, root.rstrip("/"), uri.rstrip("/"))
-    except (OSError, ValueError, ImportError) as error:
+        if location.is_local(uri):
+            return _Folder(location.local_path(uri))
+        return _Store(uri.rstrip("/"))
+    except OSError as error:
         raise ParameterError(
             f'push_destination: "{uri}" cannot be written to: {_describe(error)}'
         ) from error
+    except StorageError as error:
+        raise ParameterError(f"push_destination: {error}") from error
 
 
 class Destination(abc.ABC):
@@ -117,11 +116,11 @@ class _Folder(Destination):
 
 
 class _Store(Destination):
-    """A folder of an object store that fsspec can write to."""
+    """A folder of an object store."""
 
-    def __init__(self, files: Any, root: str, uri: str) -> None:
-        self._files, self._root, self._uri = files, root, uri
-        files.makedirs(f"{root}/{_CLAIMS}", exist_ok=True)
+    def __init__(self, uri: str) -> None:
+        self._uri = uri
+        store.exists(uri)  # or the store cannot be asked, which shows before anything is exported
 
     def push(self, folder: Path, extra: Mapping[str, bytes]) -> tuple[int, str]:
         contents: dict[str, Path | bytes] = {
@@ -130,36 +129,25 @@ class _Store(Destination):
         contents |= extra
         try:
             version = self._claim()
+            where = location.join(self._uri, str(version))
             for name in sorted(contents, key=lambda name: name == _LAST):
-                self._write(f"{self._root}/{version}/{name}", contents[name])
-        except OSError as error:
-            raise ParameterError(
-                f"push_destination: {self._uri} cannot be written to: {_describe(error)}"
-            ) from error
-        return version, f"{self._uri}/{version}"
+                self._write(location.join(where, name), contents[name])
+        except StorageError as error:
+            raise ParameterError(f"push_destination: {error}") from error
+        return version, where
 
     def _claim(self) -> int:
+        claims = location.join(self._uri, _CLAIMS)
         while True:
-            taken = [*self._names(self._root), *self._names(f"{self._root}/{_CLAIMS}")]
-            version = _next(taken)
-            with (
-                contextlib.suppress(FileExistsError),  # another push took it
-                self._files.open(f"{self._root}/{_CLAIMS}/{version}", "xb") as claim,
-            ):
-                claim.write(uuid.uuid4().bytes)
+            version = _next([*store.list_names(self._uri), *store.list_names(claims)])
+            if store.claim(location.join(claims, str(version)), uuid.uuid4().bytes):
                 return version
-
-    def _names(self, folder: str) -> list[str]:
-        self._files.invalidate_cache(folder)
-        with contextlib.suppress(FileNotFoundError):
-            return [name.rsplit("/", 1)[-1] for name in self._files.ls(folder, detail=False)]
-        return []
 
     def _write(self, target: str, content: Path | bytes) -> None:
         if isinstance(content, bytes):
-            self._files.pipe_file(target, content)
+            store.write_bytes(target, content)
         else:
-            self._files.put_file(str(content), target)
+            staging.stage_out(content, target)
 
 
 def _next(names: Iterable[str]) -> int:

@@ -24,6 +24,7 @@ from millrace.components.pusher.policy import Policy, kept
 from millrace.components.pusher.quantize import MEANING
 from millrace.components.pusher.sample import take
 from millrace.errors import ParameterError, PolicyError, nearest
+from millrace.ml.blessing import Decision
 from millrace.ml.exported import ExportedModel
 
 MODEL_FILE = "model.tflite"
@@ -51,29 +52,29 @@ def run(
     rule = Policy(policy, max_metric_loss, max_bytes)
     if max_rows < 1:
         raise ParameterError(f'"max_rows" must be 1 or more, and is {max_rows}.')
-    verdict = record.read_blessing(blessing.path) if blessing else None
+    decision = Decision.load(blessing.path) if blessing else None
     pushed_model.path.mkdir(parents=True, exist_ok=True)
-    if verdict and not verdict.blessed:
-        _leave(verdict, pushed_model, metrics, report)
+    if decision and not decision.blessed:
+        _record_unblessed(decision, pushed_model, metrics, report)
         return
 
     destination = open_destination(push_destination) if push_destination else None
     exported = ExportedModel(model.path)
     sample = take(exported, examples.path, split, max_rows)
-    if verdict:
-        rule = dataclasses.replace(rule, bounds=kept(verdict.bounds, sample.metrics))
+    if decision:
+        rule = dataclasses.replace(rule, bounds=kept(decision.bounds, sample.metrics))
     trial = record.Trial(exported, split, sample, rule, make_all(exported, names, sample))
     try:
         chosen = rule.choose(trial.candidates, sample.metric)
     except PolicyError as error:
-        report.path.write_text(record.render(trial, None, str(error), verdict, ""), "utf-8")
+        report.path.write_text(record.render(trial, None, str(error), decision, ""), "utf-8")
         raise
     reason = rule.reason(chosen, trial.candidates)
     said = {
         "pushed": True,
         "reason": reason,
         "chosen": chosen.name,
-        "blessing": dataclasses.asdict(verdict) if verdict else None,
+        "blessing": decision.as_json() if decision else None,
         **trial.as_json(),
         "inputs": record.inputs(exported, chosen),
     }
@@ -84,28 +85,28 @@ def run(
         said |= {"version": version, "pushed_destination": where}
     logger.info("%s%s", reason, f" It is at {where}." if where else "")
 
-    _keep(pushed_model, trial, chosen, said)
+    _write_artifact(pushed_model, trial, chosen, said)
     metrics.metadata |= {"pushed": 1, **trial.metrics(chosen)}
-    report.path.write_text(record.render(trial, chosen, reason, verdict, where), "utf-8")
+    report.path.write_text(record.render(trial, chosen, reason, decision, where), "utf-8")
 
 
-def _leave(
-    verdict: record.Blessed, pushed_model: PushedModel, metrics: Metrics, report: HTML
+def _record_unblessed(
+    decision: Decision, pushed_model: PushedModel, metrics: Metrics, report: HTML
 ) -> None:
     """Records that a model was not blessed, and so not pushed."""
-    reason = f"The evaluator did not bless the model: {'; '.join(verdict.reasons)}."
+    reason = f"The evaluator did not bless the model: {'; '.join(decision.reasons)}."
     logger.warning("not pushed. %s", reason)
-    said = {"pushed": False, "reason": reason, "blessing": dataclasses.asdict(verdict)}
+    said = {"pushed": False, "reason": reason, "blessing": decision.as_json()}
     (pushed_model.path / record.FILE).write_bytes(record.encode(said))
     pushed_model.metadata |= {"pushed": False, "reason": reason}
     metrics.metadata |= {"pushed": 0}
-    report.path.write_text(record.render(None, None, reason, verdict, ""), "utf-8")
+    report.path.write_text(record.render(None, None, reason, decision, ""), "utf-8")
 
 
-def _keep(
+def _write_artifact(
     pushed_model: PushedModel, trial: record.Trial, chosen: Candidate, said: dict[str, Any]
 ) -> None:
-    """Writes the artifact: the chosen file, every candidate, what the model predicts, and why."""
+    """Writes the artifact: the chosen file, every candidate, the problem and push.json."""
     folder = pushed_model.path / "candidates"
     folder.mkdir(exist_ok=True)
     for each in trial.candidates:
@@ -114,7 +115,7 @@ def _keep(
     (pushed_model.path / MODEL_FILE).write_bytes(chosen.content)
     (pushed_model.path / record.FILE).write_bytes(record.encode(said))
     trial.model.problem.save(pushed_model.path)
-    pushed_model.metadata |= {
+    metadata: dict[str, Any] = {
         "pushed": True,
         "chosen": chosen.name,
         "reason": said["reason"],
@@ -123,10 +124,11 @@ def _keep(
         trial.sample.metric: chosen.quality,
         **{key: said[key] for key in ("version", "pushed_destination") if key in said},
     }
+    pushed_model.metadata |= metadata
 
 
 def _names(candidates: list[Any]) -> list[str]:
-    """Returns the candidates to try, in the order of falling precision."""
+    """Returns the candidates to try, the most precise first."""
     for name in candidates:
         if not isinstance(name, str) or name not in MEANING:
             hint = nearest(name, MEANING) if isinstance(name, str) else ""

@@ -1,4 +1,4 @@
-"""TFLite files from inside: which tensors are weights, and small changes to the bytes."""
+"""Reads and edits TFLite files: finds the weights and makes small changes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import flatbuffers
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from millrace.ml.metrics import Array
+from millrace.ml.arrays import Array
 
 Model: TypeAlias = Any  # schema.ModelT; generated code has no types for mypy
 
@@ -27,7 +27,7 @@ OPERATIONS = {
     _OP.EMBEDDING_LOOKUP: "EMBEDDING_LOOKUP",
 }
 _TABLES = (GATHER, "EMBEDDING_LOOKUP")
-# Smaller weights are left alone: what is saved would not pay for the operation that is added.
+# Smaller weights stay: the added operation would cost more than what is saved.
 MIN_ELEMENTS = 256
 _FILE_IDENTIFIER = b"TFL3"
 _ALIGNMENT = 16
@@ -42,7 +42,7 @@ class Weight:
         tensor: The index of the constant.
         elements: How many numbers it holds.
         output: The name of what the operation computes.
-        seen: The name of every float32 tensor that the operation takes or gives, by index.
+        seen: The name of every float32 input and output of the operation, by index.
     """
 
     operation: str
@@ -63,12 +63,12 @@ def read(content: bytes) -> Model:
 
 
 def weights(model: Model, variables: Iterable[Array]) -> list[Weight]:
-    """Returns the weights of layers and embeddings in the main graph, no table of preprocessing.
+    """Returns the weights of layers and embeddings in the main graph, without preprocessing tables.
 
     Args:
         model: The unpacked file.
-        variables: What the model was trained to hold. Of the tables that rows are picked of, only
-            these are the network's: any other is one that preprocessing looks up.
+        variables: The model's variables. They tell embeddings from the lookup tables of
+            preprocessing.
     """
     trained = {_digest(each.tobytes()) for each in variables}
     graph, found = model.subgraphs[0], []
@@ -92,10 +92,10 @@ def weights(model: Model, variables: Iterable[Array]) -> list[Weight]:
 
 
 def halve_weights(content: bytes, found: Iterable[Weight]) -> bytes:
-    """Returns the file with the network's weights as float16, turned to float32 when it is loaded.
+    """Returns the file with the network's weights as float16, which loading turns into float32.
 
-    TensorFlow's own conversion to float16 also rounds what preprocessing computes with, such as a
-    mean of 1,341 minutes or the limits of buckets.
+    TensorFlow's own conversion to float16 also rounds the constants of preprocessing, such as a
+    mean of 1,341 minutes or the boundaries of buckets.
     """
     model = read(content)
     graph = model.subgraphs[0]
@@ -119,7 +119,7 @@ def halve_weights(content: bytes, found: Iterable[Weight]) -> bytes:
 def number_tables(content: bytes) -> bytes:
     """Returns the file with its lookup tables numbered from 1 in their order.
 
-    The converter makes a table's number from a random name, so no two files would be the same.
+    The converter derives a table's number from a random name, so that no two files are the same.
     """
     result = bytearray(content)
     numbers: dict[int, int] = {}
@@ -162,7 +162,7 @@ def _dequantize(model: Model, source: int, target: int) -> Any:
 
 
 class _AlignedBuffer(schema.BufferT):  # type: ignore[misc]
-    """A buffer that begins at a multiple of 16 bytes, as the format demands."""
+    """A buffer aligned to 16 bytes, as the format demands."""
 
     def Pack(self, builder: Any) -> int:  # noqa: N802
         builder.Prep(_ALIGNMENT, len(self.data))

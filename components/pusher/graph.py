@@ -1,4 +1,4 @@
-"""The graph of an exported model, from raw columns to prediction, flat and with its tables read."""
+"""Flattens the graph of an exported model, from raw columns to prediction, and reads its tables."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import tensorflow as tf
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 from millrace.errors import ModelError
-from millrace.ml.metrics import Array
+from millrace.ml.arrays import Array
 
 Operation: TypeAlias = Any  # tf.Operation; TensorFlow has no types for mypy
 Tensor: TypeAlias = Any
 
-# What TFLite lacks, or has in another form, and is replaced.
+# Operations that TFLite lacks, or has in another form, and that are replaced.
 FIND, SIZE, HASH = "LookupTableFindV2", "LookupTableSizeV2", "StringToHashBucketFast"
 UPPER, LOWER, EQUAL = "UpperBound", "LowerBound", "Equal"
 
@@ -39,10 +39,10 @@ class FlatGraph:
     """A function without variables, calls and files.
 
     Attributes:
-        operations: What the output needs, each after what it takes from.
+        operations: The operations that the output needs, each after its inputs.
         inputs: The placeholder of each raw column's input.
         output: The prediction.
-        tables: The tables, by the name of the placeholder that stands for one.
+        tables: The tables, by the name of their placeholder.
         definition: The whole as a GraphDef.
     """
 
@@ -79,7 +79,7 @@ def flatten(signature: Any, output: str) -> FlatGraph:
 
 
 def operations(output: Tensor) -> list[Operation]:
-    """Returns the operations that a tensor is computed by, each after those that it takes from."""
+    """Returns the operations that compute a tensor, each after its inputs."""
     found: dict[str, Operation] = {}
     waiting = [output.op]
     while waiting:
@@ -94,7 +94,7 @@ def operations(output: Tensor) -> list[Operation]:
 
 
 def takes(operation: Operation) -> Sequence[Tensor]:
-    """Returns what an operation takes; a hash takes the number whose digits it is computed of."""
+    """Returns the inputs of an operation; for a hash of a number's digits, the number."""
     inputs: Sequence[Tensor] = operation.inputs
     if operation.type == HASH and inputs[0].op.type == "AsString":
         return list(inputs[0].op.inputs)
@@ -102,7 +102,7 @@ def takes(operation: Operation) -> Sequence[Tensor]:
 
 
 def _read(handle: Tensor, placeholder: Operation, found: list[Operation]) -> Table:
-    """Reads a table that a graph takes from outside."""
+    """Reads a table that a graph captures."""
     uses = [op for op in found if op.type == FIND and _origin(op.inputs[0]) is placeholder]
     if not uses:
         raise ModelError(
@@ -124,7 +124,7 @@ def _origin(tensor: Tensor) -> Operation:
 
 
 def _check_bodies(definition: tf.compat.v1.GraphDef) -> None:
-    """Raises ModelError if a branch or a loop has what can only be replaced outside of one."""
+    """Raises ModelError if a branch or a loop has an operation that cannot be replaced there."""
     for function in definition.library.function:
         for node in function.node_def:
             text = any(each.type == tf.string.as_datatype_enum for each in node.attr.values())

@@ -10,8 +10,8 @@ import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 
 from millrace.errors import ModelError
+from millrace.ml.arrays import Array
 from millrace.ml.exported import SIGNATURE
-from millrace.ml.metrics import Array
 
 Rows = Mapping[str, Array]
 
@@ -34,7 +34,7 @@ class Runner:
         self._size = 0
 
     def run(self, rows: Rows) -> float:
-        """Computes rows at once, and returns the seconds that it took, copies left out."""
+        """Runs the model on some rows, and returns the seconds, without those for copies."""
         size = len(next(iter(rows.values())))
         try:
             if size != self._size:
@@ -51,12 +51,12 @@ class Runner:
             raise ModelError(f"TFLite cannot run it: {str(error).strip()}") from error
 
     def tensor(self, index: int) -> Array:
-        """Returns what a tensor held after the last run."""
+        """Returns the value of a tensor after the last run."""
         values: Array = self._interpreter.get_tensor(index)
         return values
 
     def predict(self, rows: Rows) -> tuple[Array, float]:
-        """Returns the predictions for rows of any number, and the seconds that they took."""
+        """Returns the predictions for any number of rows, and the seconds they took."""
         parts, seconds = [], 0.0
         for batch in batches(rows, _BATCH):
             seconds += self.run(batch)

@@ -1,23 +1,22 @@
-"""The policy: which candidates may be pushed, and which of them is."""
+"""The policy: which candidates may be pushed, and which one is."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from decimal import ROUND_CEILING, Context
-from typing import TypeAlias
 
 from millrace.components.pusher.candidates import Candidate, describe
 from millrace.errors import ParameterError, PolicyError, nearest
+from millrace.ml.bounds import Bound
 from millrace.report import numbers
 
 SMALLEST, FASTEST, BEST = "smallest", "fastest", "best"
 POLICIES = (SMALLEST, FASTEST, BEST)
-# Of a bound, or of 1 if that is more: a metric beyond it by no more keeps it, as float32 rounds.
-_ROUNDING = 1e-6
-
-Bounds: TypeAlias = Mapping[str, Mapping[str, float]]
+# Converted models compute in float32, whose rounding of 6e-8 adds up over a network: a metric that
+# is beyond a bound by no more than this part of it keeps the bound.
+ROUNDING = 1e-6
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,14 +27,14 @@ class Policy:
         name: smallest, fastest or best.
         max_metric_loss: How much worse than the SavedModel's its metric may be.
         max_bytes: How large its file may be; 0 for any size.
-        bounds: By metric, the evaluator's bounds that the SavedModel keeps on the same rows; one
-            that is broken by a rounding error only is kept.
+        bounds: The Evaluator's bounds that the SavedModel keeps on the same rows. A metric that is
+            beyond one by no more than rounding still keeps it.
     """
 
     name: str
     max_metric_loss: float
     max_bytes: int
-    bounds: Bounds = dataclasses.field(default_factory=dict)
+    bounds: Sequence[Bound] = ()
 
     def __post_init__(self) -> None:
         if self.name not in POLICIES:
@@ -51,7 +50,7 @@ class Policy:
             raise ParameterError(f'"max_bytes" must be 0 or more, and is {self.max_bytes}.')
 
     def objection(self, candidate: Candidate) -> str:
-        """Returns why a candidate may not be pushed, or nothing if it may."""
+        """Returns why a candidate may not be pushed; an empty text if it may."""
         if candidate.failure:
             return candidate.failure
         reasons = self._broken(candidate)
@@ -68,7 +67,7 @@ class Policy:
         """Returns the candidate to push.
 
         Raises:
-            PolicyError: There is none that may be.
+            PolicyError: No candidate may be pushed.
         """
         fit = [each for each in candidates if not self.objection(each)]
         if not fit:
@@ -80,7 +79,7 @@ class Policy:
         return min(fit, key=lambda each: (len(each.content), each.loss))
 
     def reason(self, chosen: Candidate, candidates: list[Candidate]) -> str:
-        """Returns in a sentence why a candidate was picked."""
+        """Returns why a candidate was picked, in a sentence."""
         fit = sum(not self.objection(each) for each in candidates)
         if fit == 1:
             return f"{chosen.name} is the only candidate that keeps the limits."
@@ -110,13 +109,13 @@ class Policy:
         )
 
     def _needs(self, candidate: Candidate) -> str:
-        """Returns what a candidate breaks, and the limits that would let it through."""
+        """Returns the bounds that a candidate breaks, and the limits that would allow it."""
         told, needs = self._broken(candidate), self._parameters(candidate)
         told += [f"needs {' and '.join(needs)}"] if needs else []
         return f" - {' and '.join(told)}" if told else ""
 
     def _parameters(self, candidate: Candidate) -> list[str]:
-        """Returns the parameters that would let a candidate through, but for the bounds."""
+        """Returns the parameters that would allow a candidate, apart from the bounds."""
         needs: list[str] = []
         if candidate.failure:
             return needs
@@ -127,34 +126,22 @@ class Policy:
         return needs
 
     def _broken(self, candidate: Candidate) -> list[str]:
-        """Returns in words which of the evaluator's bounds a candidate breaks."""
+        """Returns the Evaluator's bounds that a candidate breaks, in words."""
         if candidate.failure:
             return []
         return [
-            f"{metric} is {numbers.against(candidate.metrics[metric], limit)}, so the evaluator's "
-            f"{rule} {limit:.16g} fails"
-            for metric, rules in self.bounds.items()
-            for rule, limit in rules.items()
-            if not _holds(rule, limit, candidate.metrics[metric])
+            f"{bound.metric} is {numbers.against(candidate.metrics[bound.metric], bound.limit)}, "
+            f"so the evaluator's {bound} fails"
+            for bound in self.bounds
+            if not bound.holds(candidate.metrics[bound.metric], ROUNDING)
         ]
 
 
-def kept(bounds: Bounds, metrics: Mapping[str, float]) -> Bounds:
-    """Returns those of some bounds that metrics keep; one that is not defined keeps none."""
-    held = {
-        metric: {
-            rule: x for rule, x in rules.items() if _holds(rule, x, metrics.get(metric, math.nan))
-        }
-        for metric, rules in bounds.items()
-    }
-    return {metric: rules for metric, rules in held.items() if rules}
-
-
-def _holds(rule: str, limit: float, value: float) -> bool:
-    slack = _ROUNDING * max(1.0, abs(limit))
-    return value >= limit - slack if rule == "lower_bound" else value <= limit + slack
+def kept(bounds: Iterable[Bound], metrics: Mapping[str, float]) -> list[Bound]:
+    """Returns the bounds that metrics keep; a metric that is not defined keeps none."""
+    return [bound for bound in bounds if bound.holds(metrics.get(bound.metric, math.nan), ROUNDING)]
 
 
 def _round_up(value: float) -> str:
-    """Returns a number of three significant digits that is not less."""
+    """Rounds up to three significant digits."""
     return f"{Context(prec=3, rounding=ROUND_CEILING).create_decimal_from_float(value):g}"

@@ -1,4 +1,4 @@
-"""Makes the smaller candidates of a float32 .tflite file. Only here is ai-edge-quantizer used."""
+"""Makes smaller candidates of a float32 .tflite file with ai-edge-quantizer."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from ai_edge_quantizer import quantizer
 from millrace.components.pusher import flatbuffer
 from millrace.components.pusher.flatbuffer import GATHER, MIN_ELEMENTS, Weight
 from millrace.components.pusher.interpreter import Rows, Runner, batches
-from millrace.components.pusher.quiet import quiet
+from millrace.components.pusher.library_output import suppressed
 from millrace.errors import ModelError
-from millrace.ml.metrics import Array
+from millrace.ml.arrays import Array
 
 FLOAT32, FLOAT16, DYNAMIC_RANGE, INT8 = "float32", "float16", "dynamic_range", "int8"
 MEANING = {
@@ -28,7 +28,7 @@ MEANING = {
         "(without one, of the split that is measured)"
     ),
 }
-# Rows that the ranges of activations are seen on at once.
+# Rows of a batch when ranges are calibrated.
 _BATCH = 256
 _NOTHING = (
     f"the network has no dense, convolution or embedding layer of {MIN_ELEMENTS} weights or more"
@@ -41,12 +41,12 @@ class Quantizer:
     """Makes candidates of one float32 file."""
 
     def __init__(self, float32: bytes, variables: Iterable[Array], rows: Rows) -> None:
-        """Looks for what can be quantised.
+        """Finds the weights that can be quantised.
 
         Args:
             float32: The file.
             variables: The values of the model's variables.
-            rows: Raw rows by input, to see on what ranges activations take.
+            rows: Raw rows by input, to calibrate the ranges of activations with.
         """
         self._float32, self._rows = float32, rows
         self._weights = flatbuffer.weights(flatbuffer.read(float32), variables)
@@ -67,9 +67,9 @@ class Quantizer:
 
     @functools.cached_property
     def _ranges(self) -> _Ranges:
-        """The least and the largest value that the network's activations take on some rows.
+        """Returns the minimum and maximum of the network's activations on some rows.
 
-        ai-edge-quantizer would see to that itself, but takes no text.
+        ai-edge-quantizer could do so itself, but does not take text.
         """
         runner = Runner(
             self._float32,
@@ -86,10 +86,10 @@ class Quantizer:
 
 
 def _recipe(weights: list[Weight], static: bool) -> list[dict[str, Any]]:
-    """Returns what to quantise, in ai-edge-quantizer's own terms: layers and large embeddings.
+    """Returns ai-edge-quantizer's recipe, which quantises layers and large embeddings.
 
-    All else stays in float32: raw numbers may lie far apart, and 256 steps would not tell most of
-    them from one another. The rows of an embedding are whole numbers times one scale, whatever
+    Everything else stays in float32: raw numbers may span a wide range, of which 256 steps would
+    tell few apart. The rows of an embedding are whole numbers times one scale, whatever
     goes in, so that this one rule serves both ways.
     """
     rules: dict[tuple[str, bool], list[str]] = {}
@@ -135,7 +135,7 @@ def _widen(ranges: _Ranges, name: str, values: Array) -> None:
 
 def _quantize(float32: bytes, recipe: list[dict[str, Any]], ranges: _Ranges) -> bytes:
     try:
-        with quiet():
+        with suppressed():
             made = quantizer.Quantizer(bytearray(float32), recipe)
             content = made.quantize(ranges).quantized_model
     except (ValueError, RuntimeError, KeyError, NotImplementedError) as error:

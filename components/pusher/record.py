@@ -1,4 +1,4 @@
-"""The record of a push: what was pushed or why nothing was, in push.json and on a page."""
+"""Records a push in push.json and on a page: what was pushed, or why nothing was."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from millrace.components.pusher.candidates import Candidate
-from millrace.components.pusher.policy import FASTEST, Bounds, Policy
+from millrace.components.pusher.policy import FASTEST, Policy
 from millrace.components.pusher.quantize import MEANING
 from millrace.components.pusher.sample import Sample
-from millrace.errors import DataError
+from millrace.ml.blessing import Decision
+from millrace.ml.bounds import by_metric
 from millrace.ml.exported import ExportedModel
 from millrace.ml.metrics import METRICS
 from millrace.report import numbers, page
@@ -22,21 +23,6 @@ from millrace.storage import digest
 FILE = "push.json"
 _TOOLS = ("tensorflow", "ai-edge-litert", "ai-edge-quantizer")
 _MISSING = {"float32": "NaN", "int64": -(2**63), "string": ""}
-
-
-@dataclasses.dataclass(frozen=True)
-class Blessed:
-    """The evaluator's verdict.
-
-    Attributes:
-        blessed: Whether the model may be pushed.
-        reasons: Why.
-        bounds: By metric, the bounds that it was held against.
-    """
-
-    blessed: bool
-    reasons: list[str]
-    bounds: Bounds
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,12 +44,15 @@ class Trial:
     candidates: list[Candidate]
 
     def as_json(self) -> dict[str, Any]:
-        """Returns what push.json says: the same for the same model, rows and tools.
+        """Returns the content of push.json, equal for equal models, rows and tools.
 
-        Latencies differ from run to run. They are written only where one decided.
+        Latencies differ from run to run, and are written only if they decided.
         """
         return {
-            "policy": dataclasses.asdict(self.policy),
+            "policy": {
+                **dataclasses.asdict(self.policy),
+                "bounds": by_metric(self.policy.bounds),
+            },
             "metric": self.sample.metric,
             "saved_model": {
                 "digest": digest.of(self.model.folder).hexdigest,
@@ -106,7 +95,7 @@ class Trial:
 
 
 def inputs(model: ExportedModel, chosen: Candidate) -> dict[str, Any]:
-    """Returns the inputs of a file by raw column, and what stands for a missing value."""
+    """Returns the inputs of a file by raw column, and the value that means missing."""
     return {
         column: {
             "name": feature.input,
@@ -118,26 +107,6 @@ def inputs(model: ExportedModel, chosen: Candidate) -> dict[str, Any]:
     }
 
 
-def read_blessing(folder: Path) -> Blessed:
-    """Reads the evaluator's verdict.
-
-    Raises:
-        DataError: There is none, or it is damaged.
-    """
-    path = folder / "blessing.json"
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        return Blessed(
-            bool(content["blessed"]),
-            [str(each) for each in content["reasons"]],
-            {metric: dict(rules) for metric, rules in content.get("bounds", {}).items()},
-        )
-    except FileNotFoundError:
-        raise DataError(f"There is no {path}. Evaluator writes it.") from None
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DataError(f"{path} is damaged: {error}") from error
-
-
 def encode(content: dict[str, Any]) -> bytes:
     """Returns push.json."""
     return json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False).encode() + b"\n"
@@ -147,7 +116,7 @@ def render(
     trial: Trial | None,
     chosen: Candidate | None,
     reason: str,
-    verdict: Blessed | None,
+    decision: Decision | None,
     where: str,
 ) -> str:
     """Returns the page.
@@ -156,7 +125,7 @@ def render(
         trial: The candidates, if any were made.
         chosen: The one that was pushed.
         reason: Why it was, or why nothing was.
-        verdict: The evaluator's.
+        decision: The Evaluator's, if one was given.
         where: The version at the destination.
     """
     return page.render(
@@ -164,7 +133,7 @@ def render(
         trial=trial,
         chosen=chosen,
         reason=reason,
-        verdict=verdict,
+        decision=decision,
         where=where,
         meaning=MEANING,
         **(_charts(trial) if trial else {}),
@@ -172,7 +141,7 @@ def render(
 
 
 def _charts(trial: Trial) -> dict[str, Any]:
-    """Returns what the page draws: rows of name, value and text, and points."""
+    """Returns the data of the page's charts: rows of name, value and text, and points."""
     made = [each for each in trial.candidates if not each.failure]
     metric = METRICS[trial.model.problem.kind][trial.sample.metric]
     quality, limit = trial.sample.quality, trial.policy.max_metric_loss
@@ -185,7 +154,7 @@ def _charts(trial: Trial) -> dict[str, Any]:
         "predicted": "prediction" if metric.better < 0 else "probability",
         "differed": [(each.name, each.difference, f"{each.difference:.2g}") for each in made],
         "timed": [(each.name, each.latency_us, f"{each.latency_us:.3g} µs") for each in made],
-        # By size: every other name stands to the left of its point, the others to the right.
+        # Sorted by size: names are put left and right of their points in turn.
         "points": sorted(
             ((each.name, len(each.content), each.quality) for each in made),
             key=lambda point: point[1],

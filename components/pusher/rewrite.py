@@ -24,9 +24,9 @@ from millrace.components.pusher.graph import (
 )
 from millrace.components.pusher.text import Numbering, number
 from millrace.errors import ModelError
-from millrace.ml.metrics import Array
+from millrace.ml.arrays import Array
 
-# A table of whole numbers that span no more than this is looked up by position.
+# The widest span of integer keys that are looked up by position.
 _SPAN = 1 << 20
 
 
@@ -48,10 +48,10 @@ class Rewritten:
 
 
 def rewrite(signature: Any, output: str) -> Rewritten:
-    """Returns a graph equal to a signature's, without text, tables or searches within it.
+    """Returns a graph that computes the same as a signature, without text, tables or searches.
 
-    Text is numbered where it comes in, by one table a column, initialised from a tensor: the only
-    kind that TFLite can initialise too.
+    Text is numbered at the input, by one table a column. The table is initialised from a tensor, as
+    TFLite knows no other kind.
 
     Raises:
         ModelError: An operation has no equivalent.
@@ -68,7 +68,7 @@ def rewrite(signature: Any, output: str) -> Rewritten:
             inputs[spelled[name]] = raw
             if placeholder.dtype == tf.string:
                 found = _table(numberings[placeholder.name]).lookup(raw)
-                # The converter does not know the shape of what a table gives.
+                # The converter loses the shape of a table's output.
                 numbered[name] = tf.reshape(found, [-1, 1])
         predicted = tf.identity(_Builder(flat, numberings)(numbered), "outputs")
         return Rewritten(graph, inputs, predicted, tf.compat.v1.tables_initializer())
@@ -82,7 +82,7 @@ def _table(numbering: Numbering) -> tf.lookup.StaticHashTable:
 
 
 class _Builder:
-    """Builds the graph anew, in stages: what lies between replaced operations is imported whole."""
+    """Rebuilds the graph in stages: operations between replaced ones are imported together."""
 
     def __init__(self, graph: FlatGraph, numberings: dict[str, Numbering]) -> None:
         self._graph = graph
@@ -108,7 +108,7 @@ class _Builder:
         return built[self._graph.output.name]
 
     def _plan(self) -> list[tuple[list[Operation], list[Operation]]]:
-        """Returns, stage by stage, the operations to import and then those to replace."""
+        """Returns the operations to import and those to replace, for each stage."""
         stage: dict[str, int] = {}
         plan: dict[int, tuple[list[Operation], list[Operation]]] = {}
         for operation in self._graph.operations:
@@ -128,7 +128,7 @@ class _Builder:
         return bool(operation.outputs) and operation.outputs[0].dtype == tf.resource
 
     def _import(self, operations: list[Operation], built: dict[str, Tensor]) -> None:
-        """Imports operations into the graph that is being traced, with numbers in place of text."""
+        """Imports operations into the traced graph, with numbers in place of text."""
         part = tf.compat.v1.GraphDef(
             versions=self._graph.definition.versions, library=self._graph.definition.library
         )
@@ -148,7 +148,7 @@ class _Builder:
         built.update(zip(results, imported, strict=True))
 
     def _number(self, operation: Operation, node: Any) -> None:
-        """Turns a node on text into the same on numbers."""
+        """Changes a node on text to one on numbers."""
         if node.op == "Const" and operation.outputs[0].dtype == tf.string:
             texts = tf.make_ndarray(node.attr["value"].tensor)
             codes = self._numberings[operation.outputs[0].name].encode(texts)
@@ -183,7 +183,7 @@ class _Builder:
 
 
 def _find_number(keys: Array, values: Array, wanted: Tensor, default: Tensor) -> Tensor:
-    """Looks whole numbers up: by position if they lie close together, else comparing with each."""
+    """Looks integers up: by position if they are close together, else by comparing with each."""
     low, high = int(keys.min()), int(keys.max())
     if high - low < _SPAN:
         outside = high - low + 1
@@ -197,10 +197,10 @@ def _find_number(keys: Array, values: Array, wanted: Tensor, default: Tensor) ->
 
 
 def _equal(first: Tensor, second: Tensor) -> Tensor:
-    """Returns where whole numbers are the same.
+    """Returns where integers are equal.
 
-    Where one of them is repeated for many of the other, TFLite's own comparison looks at the lower
-    32 bits only, and takes the integer that stands for a missing value for 0.
+    Where one side is broadcast, TFLite's own comparison ignores the upper 32 bits, and takes the
+    integer that means missing for 0.
     """
     if first.dtype != tf.int64:
         return tf.equal(first, second)
@@ -208,7 +208,7 @@ def _equal(first: Tensor, second: Tensor) -> Tensor:
 
 
 def _pick(at: Array, values: Array, size: int, wanted: Tensor, default: Tensor) -> Tensor:
-    """Looks up by position; a position that holds no value gives the default."""
+    """Looks up by position; a position without a value gives the default."""
     held = np.zeros(size, np.bool_)
     held[at] = True
     content = np.zeros(size, values.dtype)
@@ -217,7 +217,7 @@ def _pick(at: Array, values: Array, size: int, wanted: Tensor, default: Tensor) 
 
 
 def _upper_bound(operation: Operation, taken: list[Tensor]) -> Tensor:
-    """Counts the sorted values that are not above each value, as a search from the right does."""
+    """Counts the sorted values that are at most each value, as a search from the right does."""
     limits, values = tf.expand_dims(taken[0], 1), tf.expand_dims(taken[1], -1)
     # Written as "not below", the converter would turn it into "at least", which NaN never is.
     return tf.cast(tf.shape(limits)[-1], operation.outputs[0].dtype) - _count(

@@ -10,11 +10,12 @@ import pyarrow as pa
 
 from millrace.data import examples
 from millrace.errors import DataError, ModelError
-from millrace.ml import metrics
+from millrace.ml.arrays import Array
 from millrace.ml.exported import ExportedModel
 from millrace.ml.features import to_numpy
-from millrace.ml.metrics import HEADLINE, Array, Groups
+from millrace.ml.metrics import HEADLINE
 from millrace.ml.problem import Kind, Problem
+from millrace.ml.scores import Scores
 
 _TRAIN = "train"
 _CALIBRATION_ROWS = 2048
@@ -27,11 +28,11 @@ class Sample:
     Attributes:
         problem: What is predicted.
         features: The rows, as `raw_features` takes them.
-        calibration: Rows of the train split, if there is one, to see on what values activations
-            take: what they set is then measured on other rows.
+        calibration: Rows to calibrate the ranges of activations with: of the train split if there
+            is one, so that the result is measured on other rows.
         labels: The index of each row's class, or its value.
         outputs: The SavedModel's predictions, of shape [rows, width].
-        metric: What the quality is measured by.
+        metric: The headline metric, which measures the quality.
         metrics: Every metric of the SavedModel.
     """
 
@@ -49,7 +50,7 @@ class Sample:
         return self.metrics[self.metric]
 
     def loss(self, quality: float) -> float:
-        """Returns how much worse than the SavedModel's a quality is; an error, relative to it."""
+        """Returns how much worse a quality is than the SavedModel's; relatively for an error."""
         if self.problem.kind is not Kind.REGRESSION:
             return self.quality - quality
         least = 1e-9 * float(np.abs(self.labels).max() or 1)
@@ -57,9 +58,10 @@ class Sample:
 
 
 def take(model: ExportedModel, root: Path, split: str, max_rows: int) -> Sample:
-    """Takes rows evenly from all over a split, and has the SavedModel predict them.
+    """Samples rows evenly over a split, and predicts them with the SavedModel.
 
-    Those for calibration are taken as evenly: the first rows of sorted data are unlike the others.
+    The rows for calibration are sampled alike, as the first rows of sorted data are unlike the
+    others.
 
     Raises:
         DataError: The split has no rows.
@@ -87,25 +89,12 @@ def take(model: ExportedModel, root: Path, split: str, max_rows: int) -> Sample:
         label,
         predicted,
         _metric(model.problem, label),
-        measure(model.problem, label, predicted),
+        Scores.of(model.problem, label, predicted).overall(),
     )
 
 
-def measure(problem: Problem, labels: Array, outputs: Array) -> dict[str, float]:
-    """Returns every metric of predictions of shape [rows, width]."""
-    groups = Groups.one(len(labels))
-    if problem.kind is Kind.MULTICLASS:
-        top_k = metrics.top_k(len(problem.classes))
-        found = metrics.multiclass(labels, *metrics.of_classes(outputs, labels), top_k, groups)
-    elif problem.kind is Kind.BINARY:
-        found = metrics.binary(labels, outputs[:, 0], groups)
-    else:
-        found = metrics.regression(labels, outputs[:, 0], groups)
-    return {name: float(values[0]) for name, values in found.items()}
-
-
 def _metric(problem: Problem, labels: Array) -> str:
-    """Returns the headline metric; of rows of one class, which have no AUC, the accuracy."""
+    """Returns the headline metric; the accuracy for rows of one class, which have no AUC."""
     one_class = problem.kind is Kind.BINARY and labels.min() == labels.max()
     return "binary_accuracy" if one_class else HEADLINE[problem.kind]
 
@@ -121,7 +110,7 @@ def _join(parts: list[dict[str, Array]]) -> dict[str, Array]:
 
 
 def _evenly(model: ExportedModel, root: Path, split: str, max_rows: int) -> list[pa.RecordBatch]:
-    """Returns `max_rows` rows of a split, or all if there are fewer, as far apart as can be."""
+    """Returns `max_rows` evenly spaced rows of a split, or all if there are fewer."""
     total = examples.num_rows(root, split)
     size = min(total, max_rows)
     wanted = np.arange(size) * total // max(size, 1)

@@ -1,8 +1,8 @@
-"""Text in a graph, numbered.
+"""Replaces text in a graph by numbers.
 
-TFLite can do hardly anything with text. So every text that the graph knows, from a vocabulary or a
-constant, gets a number, and one more number stands for all other text. Numbers then go wherever
-text went in the graph, and each column of text is looked up once, where it comes in.
+TFLite supports few operations on text. So every text that the graph knows, from a vocabulary or a
+constant, gets a number, and one more number stands for all other text. Numbers then take the place
+of text in the graph, and each column of text is looked up once, at the input.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ import tensorflow as tf
 
 from millrace.components.pusher.graph import FIND, HASH, FlatGraph, Operation, Table
 from millrace.errors import ModelError
-from millrace.ml.metrics import Array
+from millrace.ml.arrays import Array
 
-# What only moves text or compares it, and does the same with numbers.
+# Operations that only move or compare text, and do the same with numbers.
 _MOVES = frozenset({
     "BroadcastTo", "ConcatV2", "Const", "Equal", "ExpandDims", "Fill", "GatherNd", "GatherV2",
     "Identity", "NotEqual", "Pack", "Placeholder", "PlaceholderWithDefault", "Rank", "Reshape",
@@ -26,7 +26,7 @@ _MOVES = frozenset({
 
 
 class Numbering:
-    """The numbers of all text that may meet in one place.
+    """The numbers of all texts that may reach the same tensor.
 
     Attributes:
         numbers: The number of each known text.
@@ -34,7 +34,7 @@ class Numbering:
     """
 
     def __init__(self, constants: Iterable[bytes], tables: Mapping[str, Table]) -> None:
-        """Numbers text such that, if possible, looking up the largest table changes nothing."""
+        """Numbers texts so that, if possible, the largest table maps each number to itself."""
         self.identity = next(
             (
                 name
@@ -53,20 +53,21 @@ class Numbering:
 
     @property
     def unknown(self) -> int:
-        """The number of all text that is not known."""
+        """The number of every unknown text."""
         return len(self.numbers)
 
     def encode(self, texts: Array) -> Array:
         """Returns the numbers of known texts."""
         codes = [self.numbers[text] for text in texts.reshape(-1)]
-        return np.array(codes, np.int64).reshape(texts.shape)
+        numbers: Array = np.array(codes, np.int64).reshape(texts.shape)
+        return numbers
 
 
 def number(graph: FlatGraph) -> dict[str, Numbering]:
-    """Returns the numbering that each tensor of text follows, by the tensor's name.
+    """Returns the numbering of each tensor of text, by the tensor's name.
 
     Raises:
-        ModelError: An operation does more with text than TFLite can.
+        ModelError: An operation on text has no equivalent on numbers.
     """
     meeting = _Sets()
     for operation in graph.operations:

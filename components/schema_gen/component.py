@@ -3,7 +3,7 @@
 from millrace.dsl import HTML, Image, Input, Output, Schema, Statistics, step
 
 
-@step(Image.DATA)
+@step(Image.DATA, reads=["schema_uri"])
 def schema_gen(
     statistics: Input[Statistics],
     schema: Output[Schema],

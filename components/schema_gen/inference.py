@@ -45,7 +45,7 @@ def infer(
     empty = [_without_values(split.datasets[0]) for split in filled]
     single = set.intersection(*(_single(split.datasets[0]) for split in filled))
     for feature in schema.feature:
-        _settle(feature, [feature.name in names for names in empty])
+        _normalize(feature, [feature.name in names for names in empty])
         if not feature.WhichOneof("shape_type") and feature.name in single:
             # TFDV leaves it open where the first split has no values, as it does for lists.
             feature.value_count.min = feature.value_count.max = 1
@@ -54,7 +54,7 @@ def infer(
     return schema
 
 
-def _settle(feature: schema_pb2.Feature, empty: Sequence[bool]) -> None:
+def _normalize(feature: schema_pb2.Feature, empty: Sequence[bool]) -> None:
     """Changes what TFDV leaves open or to the order of the splits.
 
     Args:

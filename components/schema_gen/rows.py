@@ -42,7 +42,7 @@ def describe(schema: schema_pb2.Schema) -> list[Row]:
 
 def _presence(feature: schema_pb2.Feature) -> str:
     if schemas.ignored(feature):
-        return schema_pb2.LifecycleStage.Name(feature.lifecycle_stage).lower()
+        return str(schema_pb2.LifecycleStage.Name(feature.lifecycle_stage)).lower()
     if schemas.required(feature):
         return "required"
     least = feature.presence.min_fraction

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping, Sequence
+from typing import TypeAlias
 
 from tensorflow_metadata.proto.v0 import statistics_pb2
 
@@ -22,7 +23,7 @@ _KINDS = {
     statistics_pb2.FeatureNameStatistics.STRING: "text",
 }
 
-_Feature = statistics_pb2.FeatureNameStatistics
+_Feature: TypeAlias = statistics_pb2.FeatureNameStatistics
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,7 +64,8 @@ def make(
 def _card(name: str, features: Sequence[_Feature | None], splits: Sequence[str]) -> Card:
     present = [feature for feature in features if feature is not None]
     kind = _KINDS.get(present[0].type, "other")
-    ends, labels, paths = None, [], []
+    ends: tuple[str, str] | None = None
+    labels: list[str] = []
     if present[0].HasField("num_stats"):
         rows = _numeric_rows(features)
         paths, ends = _histogram(features)
@@ -119,7 +121,7 @@ def _text_rows(features: Sequence[_Feature | None]) -> list[tuple[str, list[str]
 
 
 def _filled(feature: _Feature) -> bool:
-    return stored.common(feature).num_non_missing > 0
+    return bool(stored.common(feature).num_non_missing)
 
 
 def _histogram(

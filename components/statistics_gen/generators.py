@@ -9,11 +9,15 @@ chose.
 
 from __future__ import annotations
 
+from typing import Any
+
 from tensorflow_data_validation.statistics import stats_options
 from tensorflow_data_validation.statistics.generators import (
     basic_stats_generator,
     stats_generator,
-    top_k_uniques_sketch_stats_generator,
+)
+from tensorflow_data_validation.statistics.generators.top_k_uniques_sketch_stats_generator import (
+    TopKUniquesSketchStatsGenerator,
 )
 from tensorflow_data_validation.utils import top_k_uniques_stats_util
 from tensorflow_metadata.proto.v0 import statistics_pb2
@@ -38,7 +42,7 @@ def default_generators(
     ]
 
 
-class _TopKUniques(top_k_uniques_sketch_stats_generator.TopKUniquesSketchStatsGenerator):
+class _TopKUniques(TopKUniquesSketchStatsGenerator):  # type: ignore[misc]
     """Counts distinct and most frequent values."""
 
     def __init__(self, options: stats_options.StatsOptions) -> None:
@@ -54,7 +58,9 @@ class _TopKUniques(top_k_uniques_sketch_stats_generator.TopKUniquesSketchStatsGe
         )
         self._options = options
 
-    def extract_output(self, accumulator: dict) -> statistics_pb2.DatasetFeatureStatistics:
+    def extract_output(
+        self, accumulator: dict[Any, Any]
+    ) -> statistics_pb2.DatasetFeatureStatistics:
         result = statistics_pb2.DatasetFeatureStatistics()
         for path, sketch in accumulator.items():
             estimate = sketch.estimate()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 
-def leave_keras_alone() -> None:
+def skip_keras() -> None:
     """Adds Keras 2 to the packages whose code AutoGraph runs as it is.
 
     TensorFlow has a list of these, with `keras` in it. Keras 2 is `tf_keras` by now, which the list

@@ -14,7 +14,7 @@ from millrace.dsl import (
 )
 
 
-@step(Image.TRAIN)
+@step(Image.TRAIN, modules=["module_file"])
 def trainer(
     transformed_examples: Input[Examples],
     transform_graph: Input[TransformGraph],

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import tensorflow as tf
 import tf_keras
@@ -18,6 +17,7 @@ from millrace.components.trainer.fn_args import FnArgs
 from millrace.components.trainer.rows import is_sparse
 from millrace.errors import ModuleError
 from millrace.ml.features import input_names
+from millrace.ml.moments import Moments
 from millrace.ml.problem import Kind
 
 HIDDEN = (128, 64)
@@ -77,7 +77,7 @@ def embedding_width(size: int, rows: int) -> int:
 
     It grows with their number, and not beyond what the rows of each can teach.
     """
-    return max(2, min(WIDEST_EMBEDDING, round(1.6 * size**0.5), rows // (4 * size)))
+    return max(2, min(WIDEST_EMBEDDING, round(1.6 * math.sqrt(size)), rows // (4 * size)))
 
 
 def _categories(fn_args: FnArgs) -> dict[str, int]:
@@ -101,15 +101,15 @@ def _head(hidden: tf.Tensor, fn_args: FnArgs) -> tuple[tf.Tensor, Any, list[Any]
     """Returns the output, the loss and the metrics for a kind of problem."""
     layers, metrics = tf_keras.layers, tf_keras.metrics
     problem = fn_args.problem
-    counts, mean, deviation = _labels(fn_args.train_files, problem.label)
     if problem.kind is Kind.REGRESSION:
+        mean, deviation = _label_moments(fn_args.train_files, problem.label)
         # The network works in standard deviations, and the output in the label's own unit.
         output = layers.Rescaling(deviation, offset=mean)(layers.Dense(1)(hidden))
         return output, SquaredError(deviation), [
             metrics.RootMeanSquaredError(name="rmse"),
             metrics.MeanAbsoluteError(name="mae"),
         ]  # fmt: skip
-    shares = [counts.get(index, 0) / sum(counts.values()) for index in range(len(problem.classes))]
+    shares = _class_shares(fn_args.train_files, problem.label, len(problem.classes))
     if problem.kind is Kind.BINARY:
         start = tf_keras.initializers.Constant(math.log(shares[1] / shares[0]))
         output = layers.Dense(1, activation="sigmoid", bias_initializer=start)(hidden)
@@ -164,21 +164,24 @@ class SquaredError(tf_keras.losses.Loss):  # type: ignore[misc]
         return tf.reduce_mean(tf.square(error), axis=-1)
 
 
-def _labels(files: Iterable[str], label: str) -> tuple[dict[int, int], float, float]:
-    """Returns how often each label occurs, if they are whole numbers; their mean and deviation."""
-    counts: dict[int, int] = {}
-    rows, total, squares = 0, 0.0, 0.0
+def _label_moments(files: Iterable[str], label: str) -> tuple[float, float]:
+    """Returns the mean of the labels, and how far they deviate from it."""
+    moments = Moments(1)
+    for values in _label_batches(files, label):
+        moments.add(values.to_numpy())
+    return float(moments.mean[0]), float(moments.deviations[0]) or 1.0
+
+
+def _class_shares(files: Iterable[str], label: str, classes: int) -> list[float]:
+    """Returns the share of each class in the labels."""
+    counts = np.zeros(classes)
+    for values in _label_batches(files, label):
+        counts += np.bincount(values.to_numpy().astype(np.int64), minlength=classes)
+    shares: list[float] = (counts / counts.sum()).tolist()
+    return shares
+
+
+def _label_batches(files: Iterable[str], label: str) -> Iterator[pa.Array]:
     for path in files:
         for batch in pq.ParquetFile(path).iter_batches(columns=[label]):
-            values = batch.column(0)
-            if values.type == pa.int64():
-                for item in pc.value_counts(values).to_pylist():
-                    counts[item["values"]] = counts.get(item["values"], 0) + item["counts"]
-            numbers = values.to_numpy().astype(np.float64)
-            rows, total, squares = (
-                rows + len(numbers),
-                total + float(numbers.sum()),
-                squares + float(np.square(numbers).sum()),
-            )
-    mean = total / rows
-    return counts, mean, math.sqrt(max(squares / rows - mean * mean, 0.0)) or 1.0
+            yield batch.column(0)

@@ -20,7 +20,7 @@ import tf_keras
 from millrace import modules
 from millrace.artifacts import HTML, Examples, Input, Metrics, Model, Output, Schema, TransformGraph
 from millrace.components.trainer import charts, default_model, fitting, user_code
-from millrace.components.trainer.autograph import leave_keras_alone
+from millrace.components.trainer.autograph import skip_keras
 from millrace.components.trainer.fitting import EVAL, TRAIN
 from millrace.components.trainer.fn_args import DataAccessor, FnArgs
 from millrace.data import examples as data
@@ -31,7 +31,7 @@ from millrace.report import page
 
 logger = logging.getLogger(__name__)
 
-PLUMBING = {"InputLayer", "Flatten", "TFOpLambda"}  # layers that the report leaves out
+_UNSHOWN_LAYERS = {"InputLayer", "Flatten", "TFOpLambda"}  # layers that the report leaves out
 _SEEDS = 2**32  # that numpy takes
 EPOCHS = 10  # that a `run_fn` is told to train for if no number of steps is given
 
@@ -52,7 +52,7 @@ def run(
 ) -> None:
     """Runs the step; `component.py` says what each argument is."""
     _check(transformed_examples.path, train_steps, eval_steps, batch_size, seed)
-    leave_keras_alone()
+    skip_keras()
     tf_keras.backend.clear_session()  # so that layers are named alike in every run
     tf_keras.utils.set_random_seed(seed)
     started = time.perf_counter()
@@ -151,7 +151,7 @@ def _train(fn_args: FnArgs, module_file: str) -> Trained:
     layers = [
         Layer(layer.name, type(layer).__name__, _shape(layer), _parameters(layer.weights))
         for layer in keras_model.layers
-        if layer.weights or type(layer).__name__ not in PLUMBING
+        if layer.weights or type(layer).__name__ not in _UNSHOWN_LAYERS
     ]
     return Trained(curves, _parameters(keras_model.weights), layers)
 

@@ -52,7 +52,7 @@ def save(
     _refuse_lists(features, sources, spec)
     served = _Served(model, features, transform_output, schema, spec, problem.label)
     tf.saved_model.save(served, str(folder), signatures=served.signatures())
-    saved_model.settle(folder)
+    saved_model.make_deterministic(folder)
     extra = folder / EXTRA
     extra.mkdir(exist_ok=True)
     schemas.save(extra, schema)

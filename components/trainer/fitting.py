@@ -16,6 +16,7 @@ from millrace.components.trainer import export
 from millrace.components.trainer.fn_args import FnArgs
 from millrace.components.trainer.rows import Rows
 from millrace.errors import ModelError
+from millrace.ml.arrays import Array
 
 logger = logging.getLogger(__name__)
 
@@ -89,29 +90,29 @@ def fit(model: tf_keras.Model, fn_args: FnArgs, steps: int) -> Curves:
             eval split stops falling, and ends with the weights that had the lowest.
 
     Raises:
-        ModelError: The loss is no longer a finite number.
+        ModelError: The loss is not a finite number.
     """
     features = export.inputs(model, fn_args.features)
     batches = fn_args.train_dataset(features)
     rows = fn_args.rows(EVAL, features)
     check = _evaluation(rows, fn_args, min(fn_args.eval_steps, CHECK_STEPS))
     if steps:
-        watch = _Watch(fn_args, check, max(1, steps // POINTS), -(-steps // CHECKS), steps)
+        callback = _Recorder(fn_args, check, max(1, steps // POINTS), -(-steps // CHECKS), steps)
         round_, rounds = steps, 1
     else:
         epoch = fn_args.rows(TRAIN, features).steps(fn_args.batch_size)
         round_, rounds = min(max(epoch, ROUND[0]), ROUND[1]), ROUNDS
-        watch = _Patience(fn_args, check, round_, round_, round_ * rounds)
+        callback = _EarlyStopping(fn_args, check, round_, round_, round_ * rounds)
     if hasattr(model.optimizer, "build"):  # else the first step would be traced twice
         model.optimizer.build(model.trainable_variables)
-    model.fit(batches, steps_per_epoch=round_, epochs=rounds, callbacks=[watch], verbose=0)
-    watch.finish()
+    model.fit(batches, steps_per_epoch=round_, epochs=rounds, callbacks=[callback], verbose=0)
+    callback.finish()
     if fn_args.eval_steps > CHECK_STEPS:
         final = model.evaluate(
             _evaluation(rows, fn_args, fn_args.eval_steps), return_dict=True, verbose=0
         )
-        watch.curves.add(EVAL, watch.curves.best_step, final)
-    return watch.curves
+        callback.curves.add(EVAL, callback.curves.best_step, final)
+    return callback.curves
 
 
 def _evaluation(rows: Rows, fn_args: FnArgs, steps: int) -> tf.data.Dataset:
@@ -120,7 +121,7 @@ def _evaluation(rows: Rows, fn_args: FnArgs, steps: int) -> tf.data.Dataset:
     return rows.dataset(fn_args.batch_size, shuffle=part, epochs=1, steps=steps)
 
 
-class _Watch(tf_keras.callbacks.Callback):  # type: ignore[misc]
+class _Recorder(tf_keras.callbacks.Callback):  # type: ignore[misc]
     """Takes note of losses and metrics as training goes on."""
 
     def __init__(
@@ -166,13 +167,13 @@ class _Watch(tf_keras.callbacks.Callback):  # type: ignore[misc]
         self.curves.best_step = self.curves.steps
 
 
-class _Patience(_Watch):
+class _EarlyStopping(_Recorder):
     """Stops when the loss on the eval split no longer falls, and goes back to its lowest."""
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
         self._lowest = math.inf
-        self._weights: list[np.ndarray] = []
+        self._weights: list[Array] = []
         self._waited = 0
         self._best_step = 0
 
@@ -191,22 +192,36 @@ class _Patience(_Watch):
         return measured
 
     def finish(self) -> None:
-        """Takes the weights that had the lowest loss."""
+        """Takes the weights that had the lowest loss.
+
+        Raises:
+            ModelError: The loss on the eval split was never a finite number.
+        """
+        if not self._weights:
+            features, _ = next(iter(self._check))
+            raise ModelError(
+                "The loss on the eval split was not a finite number in any evaluation, so training"
+                f" cannot tell when to stop. {_hint(features)}"
+            )
         self.model.set_weights(self._weights)
         self.curves.best_step, self.curves.chosen = self._best_step, True
 
 
 def _diverged(step: int, fn_args: FnArgs) -> str:
-    """Says that the loss is not finite, and which features may be the cause."""
+    """Returns the message for a loss on the train split that is not finite."""
     features, _ = next(iter(fn_args.train_dataset()))
+    return f"The loss is no longer a finite number at step {step}. {_hint(features)}"
+
+
+def _hint(features: Mapping[str, tf.Tensor]) -> str:
+    """Returns advice on a loss that is not finite, from a batch of features."""
     numbers = {
         name: values.numpy() for name, values in features.items() if values.dtype.is_floating
     }
     broken = [name for name, values in numbers.items() if not np.isfinite(values).all()]
     large = [name for name, values in numbers.items() if np.abs(values).max() > LARGE]
-    hint = "Lower the learning rate."
     if broken:
-        hint = f"These features hold NaN or infinite values: {', '.join(broken)}."
-    elif large:
-        hint = f"Scale these features, which hold large values: {', '.join(large)}."
-    return f"The loss is no longer a finite number at step {step}. {hint}"
+        return f"These features hold NaN or infinite values: {', '.join(broken)}."
+    if large:
+        return f"Scale these features, which hold large values: {', '.join(large)}."
+    return "Lower the learning rate."

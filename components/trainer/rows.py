@@ -10,24 +10,40 @@ from __future__ import annotations
 import dataclasses
 import functools
 import itertools
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import tensorflow as tf
 
 from millrace.errors import ModuleError
+from millrace.ml.arrays import Array
 
-Arrays = dict[str, np.ndarray]
-Group = tuple[Path, int]
-
+Arrays = dict[str, Array]
 # Bytes of arrays.
 MEMORY = 96 << 20
 _BATCHES_AT_ONCE = 64  # that cross from Python to TensorFlow
-_TEXT_BYTES = 80  # a short bytes object and the reference to it
+_TEXT_BYTES = sys.getsizeof(b"") + np.dtype(object).itemsize  # beside the text's own
 _DTYPES = {pa.float32(): tf.float32, pa.int64(): tf.int64}
+
+
+@dataclasses.dataclass(frozen=True)
+class _Group:
+    """A row group of a shard.
+
+    Attributes:
+        path: The shard.
+        index: The row group's place in it.
+        bytes: What its columns take in memory, as arrays.
+    """
+
+    path: Path
+    index: int
+    bytes: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,26 +110,32 @@ class Rows:
         return specs, specs.pop(self.label)
 
     @functools.cached_property
-    def _groups(self) -> list[tuple[Group, int]]:
-        """Every row group, and its number of rows."""
-        return [
-            ((path, group), metadata.row_group(group).num_rows)
-            for path in self.files
-            for metadata in [pq.read_metadata(path)]
-            for group in range(metadata.num_row_groups)
-        ]
+    def _groups(self) -> list[_Group]:
+        """Every row group. Texts are read once to find out how long they are."""
+        width = sum(_width(field.type) for field in self._schema)
+        texts = [field.name for field in self._schema if _is_text(_value_type(field.type))]
+        groups = []
+        for path in self.files:
+            file = pq.ParquetFile(path)
+            for index in range(file.num_row_groups):
+                size = file.metadata.row_group(index).num_rows * width
+                for name in texts:  # one after the other: a table of them all may be large
+                    column = file.read_row_group(index, [name]).column(0)
+                    size += sum(map(_text_bytes, column.chunks))
+                groups.append(_Group(path, index, size))
+        return groups
 
     @functools.cached_property
-    def _rows_at_once(self) -> int:
-        return max(1, self.memory // sum(_width(field.type) for field in self._schema))
+    def _fits(self) -> bool:
+        return sum(group.bytes for group in self._groups) <= self.memory
 
     @functools.cached_property
     def _all(self) -> Arrays:
-        return self._read([group for group, _ in self._groups])
+        return self._read(self._groups)
 
     def _chunks(
         self, size: int, shuffle: bool, epochs: int | None, steps: int | None
-    ) -> Iterator[tuple[Arrays, np.ndarray]]:
+    ) -> Iterator[tuple[Arrays, Array]]:
         """Yields some batches at a time, as arrays of shape [batches, rows, …]."""
         for epoch in itertools.count() if epochs is None else range(epochs):
             random = np.random.default_rng([self.seed, epoch]) if shuffle else None
@@ -143,44 +165,46 @@ class Rows:
         if rest and not drop:
             yield {name: values[np.newaxis] for name, values in rest.items()}
 
-    def _portions(self, random: np.random.Generator | None) -> Iterator[tuple[Arrays, np.ndarray]]:
+    def _portions(self, random: np.random.Generator | None) -> Iterator[tuple[Arrays, Array]]:
         """Yields rows in arrays, with the order to take them in."""
-        if self.number <= self._rows_at_once:
+        if self._fits:
             yield self._all, _order(self.number, random)
             return
-        groups = list(self._groups)
+        groups = self._groups
         if random is not None:
             groups = [groups[position] for position in random.permutation(len(groups))]
-        for portion in _portions(groups, self._rows_at_once):
+        for portion in _portions(groups, self.memory):
             arrays = self._read(portion)
             yield arrays, _order(len(arrays[self.label]), random)
 
-    def _read(self, groups: Sequence[Group]) -> Arrays:
-        """Reads a column after the other, so that only one is held twice."""
-        files = {path: pq.ParquetFile(path) for path, _ in groups}
+    def _read(self, groups: Sequence[_Group]) -> Arrays:
+        """Reads one column after the other, so that only one is held twice."""
+        files = {group.path: pq.ParquetFile(group.path) for group in groups}
         arrays = {}
         for name in self._schema.names:
-            parts = [files[path].read_row_group(group, [name]).column(0) for path, group in groups]
+            parts = [
+                files[group.path].read_row_group(group.index, [name]).column(0) for group in groups
+            ]
             arrays[name] = _array(
                 pa.chunked_array([chunk for part in parts for chunk in part.chunks], parts[0].type)
             )
         return arrays
 
 
-def _portions(groups: Sequence[tuple[Group, int]], rows: int) -> Iterator[list[Group]]:
-    """Yields runs of row groups of about so many rows."""
-    portion: list[Group] = []
+def _portions(groups: Sequence[_Group], memory: int) -> Iterator[list[_Group]]:
+    """Yields runs of row groups that fit into so much memory, or a single one that does not."""
+    portion: list[_Group] = []
     held = 0
-    for group, number in groups:
-        if portion and held + number > rows:
+    for group in groups:
+        if portion and held + group.bytes > memory:
             yield portion
             portion, held = [], 0
         portion.append(group)
-        held += number
+        held += group.bytes
     yield portion
 
 
-def _order(number: int, random: np.random.Generator | None) -> np.ndarray:
+def _order(number: int, random: np.random.Generator | None) -> Array:
     return np.arange(number) if random is None else random.permutation(number)
 
 
@@ -192,7 +216,7 @@ def is_sparse(feature: str) -> ModuleError:
     )
 
 
-def _take(arrays: Arrays, index: np.ndarray) -> Arrays:
+def _take(arrays: Arrays, index: Array) -> Arrays:
     return {name: values[index] for name, values in arrays.items()}
 
 
@@ -209,15 +233,32 @@ def _spec(field: pa.Field) -> tf.TensorSpec:
     return tf.TensorSpec([None, None, width], _DTYPES.get(kind, tf.string))
 
 
+def _value_type(kind: pa.DataType) -> pa.DataType:
+    return kind.value_type if pa.types.is_fixed_size_list(kind) else kind
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return not pa.types.is_primitive(kind)
+
+
 def _width(kind: pa.DataType) -> int:
-    if pa.types.is_fixed_size_list(kind):
-        return int(kind.list_size) * _width(kind.value_type)
-    return kind.bit_width // 8 if pa.types.is_primitive(kind) else _TEXT_BYTES
+    """Returns the bytes that a value takes in an array, without the characters of a text."""
+    values = kind.list_size if pa.types.is_fixed_size_list(kind) else 1
+    kind = _value_type(kind)
+    return int(values) * (_TEXT_BYTES if _is_text(kind) else kind.bit_width // 8)
 
 
-def _array(column: pa.ChunkedArray) -> np.ndarray:
+def _text_bytes(texts: pa.Array) -> int:
+    """Returns how long texts are, all together."""
+    if pa.types.is_fixed_size_list(texts.type):
+        texts = texts.flatten()
+    return pc.sum(pc.binary_length(texts)).as_py() or 0
+
+
+def _array(column: pa.ChunkedArray) -> Array:
     width = 1
     if pa.types.is_fixed_size_list(column.type):
         width = column.type.list_size
         column = pa.chunked_array([chunk.flatten() for chunk in column.chunks])
-    return column.to_numpy().reshape(-1, width)
+    values: Array = column.to_numpy().reshape(-1, width)
+    return values

@@ -1,4 +1,4 @@
-"""What TFT's combiners mean to the interpreter: means, extremes, quantiles, also by key."""
+"""Implements TFT's combiners for the interpreter: means, extremes, quantiles, also by key."""
 
 from __future__ import annotations
 
@@ -6,31 +6,31 @@ import collections
 import functools
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
 from tensorflow_transform.beam import analyzer_impls
 
 from millrace.components.transform.interpreter import (
     Columns,
     Interpreter,
-    Later,
-    Reading,
+    Lazy,
+    Pass,
     each,
-    means,
+    implements,
 )
+from millrace.ml.arrays import Array
 
 
-@means("CacheableCombineAccumulate")
-def _accumulate(interpreter: Interpreter, operation: Any, columns: Columns) -> Later:
+@implements("CacheableCombineAccumulate")
+def _accumulate(interpreter: Interpreter, operation: Any, columns: Columns) -> Lazy:
     combiner = operation.combiner
     accumulated = columns.fold(combiner.create_accumulator, combiner.add_input)
     return functools.cache(lambda: [combiner.compact(accumulated())])
 
 
-@means("PackedCombineAccumulate")
-def _accumulate_packed(interpreter: Interpreter, operation: Any, reading: Reading) -> Later:
+@implements("PackedCombineAccumulate")
+def _accumulate_packed(interpreter: Interpreter, operation: Any, source: Pass) -> Lazy:
     accumulated = {
-        packed.label: _accumulate(interpreter, packed, Columns(reading, packed.keys))
+        packed.label: _accumulate(interpreter, packed, Columns(source, packed.keys))
         for packed in operation.combiners
     }
     return functools.cache(
@@ -38,16 +38,16 @@ def _accumulate_packed(interpreter: Interpreter, operation: Any, reading: Readin
     )
 
 
-@means("CacheableCombineMerge")
-def _merge(interpreter: Interpreter, operation: Any, collection: Later) -> Later:
+@implements("CacheableCombineMerge")
+def _merge(interpreter: Interpreter, operation: Any, collection: Lazy) -> Lazy:
     combiner = operation.combiner
     return functools.cache(
         lambda: [combiner.extract_output(combiner.merge_accumulators(collection()))]
     )
 
 
-@means("PackedCombineMerge")
-def _merge_packed(interpreter: Interpreter, operation: Any, collection: Later) -> Later:
+@implements("PackedCombineMerge")
+def _merge_packed(interpreter: Interpreter, operation: Any, collection: Lazy) -> Lazy:
     def merge() -> list[dict[str, Any]]:
         accumulators = collections.defaultdict(list)
         for label, accumulator in collection():
@@ -64,11 +64,11 @@ def _merge_packed(interpreter: Interpreter, operation: Any, collection: Later) -
     return functools.cache(merge)
 
 
-@means("CacheableCombinePerKeyAccumulate")
-def _accumulate_by_key(interpreter: Interpreter, operation: Any, columns: Columns) -> Later:
+@implements("CacheableCombinePerKeyAccumulate")
+def _accumulate_by_key(interpreter: Interpreter, operation: Any, columns: Columns) -> Lazy:
     combiner = operation.combiner
 
-    def add(states: dict[Any, Any], batch: tuple[np.ndarray, ...]) -> dict[Any, Any]:
+    def add(states: dict[Any, Any], batch: tuple[Array, ...]) -> dict[Any, Any]:
         for key, values in analyzer_impls._split_inputs_by_key(batch):
             state = states[key] if key in states else combiner.create_accumulator()
             states[key] = combiner.add_input(state, values)
@@ -80,8 +80,8 @@ def _accumulate_by_key(interpreter: Interpreter, operation: Any, columns: Column
     )
 
 
-@means("CacheableCombinePerKeyMerge")
-def _merge_by_key(interpreter: Interpreter, operation: Any, collection: Later) -> Later:
+@implements("CacheableCombinePerKeyMerge")
+def _merge_by_key(interpreter: Interpreter, operation: Any, collection: Lazy) -> Lazy:
     combiner = operation.combiner
     return each(
         collection,
@@ -89,8 +89,8 @@ def _merge_by_key(interpreter: Interpreter, operation: Any, collection: Later) -
     )
 
 
-@means("CacheableCombinePerKeyFormatKeys")
-def _format_keys(interpreter: Interpreter, operation: Any, collection: Later) -> tuple[Later, ...]:
+@implements("CacheableCombinePerKeyFormatKeys")
+def _format_keys(interpreter: Interpreter, operation: Any, collection: Lazy) -> tuple[Lazy, ...]:
     dtypes = [info.dtype for info in operation.combiner.output_tensor_infos()]
     tagged = functools.cache(
         lambda: [
@@ -98,23 +98,23 @@ def _format_keys(interpreter: Interpreter, operation: Any, collection: Later) ->
         ]
     )
     return tuple(
-        functools.cache(lambda position=position: [tagged()[position]])  # type: ignore[misc]
+        functools.cache(lambda position=position: [tagged()[position]])
         for position in range(operation.num_outputs)
     )
 
 
-@means("CacheableCombinePerKeyFormatLarge")
-def _format_large(interpreter: Interpreter, operation: Any, collection: Later) -> Later:
+@implements("CacheableCombinePerKeyFormatLarge")
+def _format_large(interpreter: Interpreter, operation: Any, collection: Lazy) -> Lazy:
     text = tf.compat.as_str_any
     return each(collection, lambda item: (",".join(text(value) for value in item[1]), item[0]))
 
 
-@means("ScaleAndFlattenPerKeyBucketBouandaries")
+@implements("ScaleAndFlattenPerKeyBucketBouandaries")
 def _flatten_boundaries(
-    interpreter: Interpreter, operation: Any, collection: Later
-) -> tuple[Later, ...]:
+    interpreter: Interpreter, operation: Any, collection: Lazy
+) -> tuple[Lazy, ...]:
     joined = functools.cache(lambda: analyzer_impls._join_boundary_rows(collection()[0]))
     return tuple(
-        functools.cache(lambda position=position: [joined()[position]])  # type: ignore[misc]
+        functools.cache(lambda position=position: [joined()[position]])
         for position in range(operation.num_outputs)
     )

@@ -3,7 +3,7 @@
 from millrace.dsl import HTML, Examples, Image, Input, Output, Schema, TransformGraph, step
 
 
-@step(Image.DATA)
+@step(Image.DATA, modules=["module_file"])
 def transform(
     examples: Input[Examples],
     schema: Input[Schema],

@@ -236,7 +236,8 @@ def _scale(column: Column) -> float:
 
 
 def _columns(matrix: tf.Tensor) -> list[tf.Tensor]:
-    return tf.split(matrix, matrix.shape[1], axis=1)
+    columns: list[tf.Tensor] = tf.split(matrix, matrix.shape[1], axis=1)
+    return columns
 
 
 def _number(value: Any) -> tf.Tensor:

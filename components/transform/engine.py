@@ -21,7 +21,6 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import tensorflow as tf
 import tensorflow_transform as tft
@@ -45,6 +44,7 @@ from millrace.components.transform.interpreter import Interpreter, Phase, Unsupp
 from millrace.components.transform.origins import Origins
 from millrace.errors import ModuleError
 from millrace.ml import saved_model
+from millrace.ml.arrays import Array
 
 logger = logging.getLogger(__name__)
 
@@ -196,7 +196,7 @@ class _Plan:
         last: Phase = nodes.Traverser(interpreter).visit_value_node(self._root)()
         return last.learned
 
-    def analyzer_inputs(self, phase: Phase) -> Iterable[dict[str, np.ndarray]]:
+    def analyzer_inputs(self, phase: Phase) -> Iterable[dict[str, Array]]:
         """Yields the values that the analyzers of a phase take, batch by batch."""
         names = {key: tensor.name for key, tensor in phase.outputs.items()}
         if phase.learned:
@@ -226,7 +226,7 @@ def _write(plan: _Plan, learned: Mapping[str, tf.Tensor], folder: Path) -> _Trac
     )
     saved = folder / tft.TFTransformOutput.TRANSFORM_FN_DIR
     tf.saved_model.save(final.module, str(saved))
-    saved_model.settle(saved, plan.scratch)
+    saved_model.make_deterministic(saved, plan.scratch)
     described = folder / tft.TFTransformOutput.TRANSFORMED_METADATA_DIR
     metadata_io.write_metadata(metadata, str(described))
     (described / tft.TFTransformOutput.ASSET_MAP).write_text(json.dumps(plan.assets))

@@ -28,10 +28,11 @@ from millrace.components.transform import (
     on_beam,
     preprocessing,
     profile,
-    story,
 )
+from millrace.components.transform.feature_summary import FeatureSummary
 from millrace.components.transform.features import Features
 from millrace.components.transform.inputs import RawInputs
+from millrace.components.transform.interpreter import Unsupported
 from millrace.data import examples as data
 from millrace.data import schemas
 from millrace.errors import DataError, ModuleError, ParameterError, nearest
@@ -89,28 +90,28 @@ def run(
     analyzed = time.perf_counter()
     logger.info("analyzed %s in %.1f s", ", ".join(analyze_splits), analyzed - started)
 
-    gallery = story.Gallery(tft.TFTransformOutput(str(transform_graph.path)), posed)
+    summary = FeatureSummary(tft.TFTransformOutput(str(transform_graph.path)), posed)
     with _on_data(module_file):
         rows = {
             name: _transform(
-                analysis.transform, split, gallery, module_file, transformed_examples.path
+                analysis.transform, split, summary, module_file, transformed_examples.path
             )
             for name, split in splits.items()
         }
-    if coarse := gallery.coarse():
-        logger.warning("%s", coarse)
+    if precision_warning := summary.precision_warning():
+        logger.warning("%s", precision_warning)
 
     transform_graph.metadata |= {
         "problem": posed.kind.value,
         "label": label,
-        "features": gallery.number,
+        "features": summary.number,
         "engine": analysis.engine,
     }
     transformed_examples.metadata |= {
         "splits": list(rows),
         "split_rows": rows,
         "rows": sum(rows.values()),
-        "features": gallery.number,
+        "features": summary.number,
     }
     report.path.write_text(
         page.render(
@@ -120,10 +121,10 @@ def run(
             analyze_splits=analyze_splits,
             learned_rows=sum(rows[name] for name in analyze_splits),
             module_file=module_file,
-            classes=gallery.classes(),
+            classes=summary.classes(),
             suspects=suspects,
-            coarse=coarse,
-            features=gallery.rows(sources),
+            precision_warning=precision_warning,
+            features=summary.rows(sources),
             left_out=[choice for choice in choices if choice.kind == defaults.LEFT_OUT],
             seconds=[analyzed - started, time.perf_counter() - analyzed],
             engine=analysis.engine,
@@ -213,7 +214,7 @@ def _analyze(
         return engine.analyze(
             function, inputs, lambda: itertools.chain(*(split.read() for split in splits)), folder
         )
-    except engine.Unsupported as reason:
+    except Unsupported as reason:
         logger.info("the analysis runs on Beam, because of %s", reason)
         files = [path for split in splits for path in data.shards(split.root, split.name)]
         on_beam.analyze(function, inputs, files, folder)
@@ -221,17 +222,21 @@ def _analyze(
 
 
 def _transform(
-    transform: engine.Transform, split: Split, gallery: story.Gallery, module_file: str, root: Path
+    transform: engine.Transform,
+    split: Split,
+    summary: FeatureSummary,
+    module_file: str,
+    root: Path,
 ) -> int:
-    """Writes the features of a split, shows them to the gallery, and returns their rows."""
-    features = Features(gallery.spec)
-    label = features.schema.get_field_index(gallery.problem.label)
+    """Writes the features of a split, adds them to the summary, and returns their rows."""
+    features = Features(summary.spec)
+    label = features.schema.get_field_index(summary.problem.label)
     with data.SplitWriter(root, split.name, features.schema) as writer:
         for raw in split.read():
             batch = features.batch(transform(raw), raw.num_rows)
             if module_file:
-                _check_label(raw, batch.column(label), gallery.problem, split.name, module_file)
-            gallery.look(split.name, batch)
+                _check_label(raw, batch.column(label), summary.problem, split.name, module_file)
+            summary.add(split.name, batch)
             writer.write(batch)
     logger.info("transformed %s rows of %s", f"{writer.rows:,}", split.name)
     return writer.rows

@@ -1,11 +1,11 @@
 """Interprets TensorFlow Transform's analysis graph over a stream of batches.
 
 What Beam calls a PCollection is here
-- a `Reading` of the data, or some `Columns` of it: a stream of batches that is read once for all
-  who want it;
-- after accumulation, a `Later` list: it is computed when first asked for.
+- a `Pass` over the data, or some `Columns` of it: a stream of batches that is read once for all
+  accumulators;
+- after accumulation, a `Lazy` list, which is computed when it is first needed.
 Nothing is computed while the graph is visited, so all accumulators of a phase are known when its
-reading begins. What the operations mean is registered here, in `combiners` and in `vocabularies`.
+pass begins. The operations are implemented here, in `combiners` and in `vocabularies`.
 """
 
 from __future__ import annotations
@@ -16,14 +16,15 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
 from tensorflow_transform import nodes
 
-Later = Callable[[], Any]
+from millrace.ml.arrays import Array
+
+Lazy = Callable[[], Any]
 
 
-class Unsupported(Exception):  # noqa: N818 - a verdict: it is Beam's turn
+class Unsupported(Exception):  # noqa: N818 - not an error: Beam takes over
     """The analysis needs something that only Beam can do."""
 
 
@@ -40,18 +41,16 @@ class Phase:
     outputs: Mapping[str, tf.Tensor]
 
 
-class Reading:
-    """One reading of the data, from which every accumulator of a phase is filled."""
+class Pass:
+    """One pass over the data, which fills every accumulator of a phase."""
 
-    def __init__(
-        self, run: Callable[[Phase], Iterable[Mapping[str, np.ndarray]]], phase: Later
-    ) -> None:
+    def __init__(self, run: Callable[[Phase], Iterable[Mapping[str, Array]]], phase: Lazy) -> None:
         self._run = run
         self._phase = phase
         self._folds: list[tuple[Callable[[], Any], Callable[[Any, Any], Any]]] = []
         self._results = functools.cache(self._read)
 
-    def fold(self, start: Callable[[], Any], add: Callable[[Any, Any], Any]) -> Later:
+    def fold(self, start: Callable[[], Any], add: Callable[[Any, Any], Any]) -> Lazy:
         """Registers an accumulator.
 
         `start()` makes it, and `add(accumulator, tensors)` folds a batch into it.
@@ -70,24 +69,24 @@ class Reading:
 
 @dataclasses.dataclass
 class Columns:
-    """Some tensors of a reading."""
+    """Some tensors of a pass."""
 
-    reading: Reading
+    source: Pass
     keys: tuple[str, ...]
 
-    def fold(self, start: Callable[[], Any], add: Callable[[Any, Any], Any]) -> Later:
-        """Registers an accumulator, see `Reading.fold`; `add` gets a tuple of these tensors."""
-        return self.reading.fold(
+    def fold(self, start: Callable[[], Any], add: Callable[[Any, Any], Any]) -> Lazy:
+        """Registers an accumulator, see `Pass.fold`; `add` gets a tuple of these tensors."""
+        return self.source.fold(
             start, lambda state, tensors: add(state, tuple(tensors[key] for key in self.keys))
         )
 
 
 class Interpreter(nodes.Visitor):  # type: ignore[misc]
-    """Gives each operation of the graph its meaning: for the root, a `Later` last `Phase`."""
+    """Evaluates each operation of the graph; the root becomes the last `Phase`, lazily."""
 
     def __init__(
         self,
-        run: Callable[[Phase], Iterable[Mapping[str, np.ndarray]]],
+        run: Callable[[Phase], Iterable[Mapping[str, Array]]],
         graph: tf.Graph,
         folder: Path,
     ) -> None:
@@ -121,7 +120,7 @@ class Interpreter(nodes.Visitor):  # type: ignore[misc]
 _MEANINGS: dict[str, Callable[..., Any]] = {}
 
 
-def means(*names: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def implements(*names: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Registers the meaning of operations.
 
     The function takes the interpreter, the operation and the values of its inputs.
@@ -134,7 +133,7 @@ def means(*names: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     return register
 
 
-def each(collection: Later, function: Callable[[Any], Any]) -> Later:
+def each(collection: Lazy, function: Callable[[Any], Any]) -> Lazy:
     """Returns a list of what a function makes of each item."""
     return functools.cache(lambda: [function(item) for item in collection()])
 
@@ -142,20 +141,20 @@ def each(collection: Later, function: Callable[[Any], Any]) -> Later:
 # --- The data and the TensorFlow graph ---
 
 
-@means("ExtractInputForSavedModel")
+@implements("ExtractInputForSavedModel")
 def _data(interpreter: Interpreter, operation: Any) -> None:
     """The one data set; `Interpreter.run` reads it."""
 
 
-@means("CreateSavedModel")
-def _phase(interpreter: Interpreter, operation: Any, *bindings: Later) -> Later:
+@implements("CreateSavedModel")
+def _phase(interpreter: Interpreter, operation: Any, *bindings: Lazy) -> Lazy:
     return functools.cache(
         lambda: Phase(dict(binding() for binding in bindings), operation.output_signature)
     )
 
 
-@means("CreateTensorBinding")
-def _binding(interpreter: Interpreter, operation: Any, collection: Later) -> Later:
+@implements("CreateTensorBinding")
+def _binding(interpreter: Interpreter, operation: Any, collection: Lazy) -> Lazy:
     def bind() -> tuple[str, tf.Tensor]:
         (value,) = collection()
         return operation.tensor_name, tf.constant(value, tf.dtypes.as_dtype(operation.dtype_enum))
@@ -163,35 +162,35 @@ def _binding(interpreter: Interpreter, operation: Any, collection: Later) -> Lat
     return functools.cache(bind)
 
 
-@means("ApplySavedModel")
-def _apply(interpreter: Interpreter, operation: Any, phase: Later, data: None) -> Reading:
-    return Reading(interpreter.run, phase)
+@implements("ApplySavedModel")
+def _apply(interpreter: Interpreter, operation: Any, phase: Lazy, data: None) -> Pass:
+    return Pass(interpreter.run, phase)
 
 
-@means("ExtractFromDict")
-def _extract(interpreter: Interpreter, operation: Any, source: Reading | Later) -> Columns | Later:
-    if isinstance(source, Reading):
+@implements("ExtractFromDict")
+def _extract(interpreter: Interpreter, operation: Any, source: Pass | Lazy) -> Columns | Lazy:
+    if isinstance(source, Pass):
         return Columns(source, operation.keys)
     return each(source, lambda item: item[operation.keys])
 
 
-@means("Flatten")
-def _flatten(interpreter: Interpreter, operation: Any, *inputs: Later) -> Later:
+@implements("Flatten")
+def _flatten(interpreter: Interpreter, operation: Any, *inputs: Lazy) -> Lazy:
     return functools.cache(lambda: [item for collection in inputs for item in collection()])
 
 
-@means("FlattenLists")
-def _flatten_lists(interpreter: Interpreter, operation: Any, collection: Later) -> Later:
+@implements("FlattenLists")
+def _flatten_lists(interpreter: Interpreter, operation: Any, collection: Lazy) -> Lazy:
     return functools.cache(lambda: [item for items in collection() for item in items])
 
 
-@means("AddKey")
-def _add_key(interpreter: Interpreter, operation: Any, collection: Later) -> Later:
+@implements("AddKey")
+def _add_key(interpreter: Interpreter, operation: Any, collection: Lazy) -> Lazy:
     return each(collection, lambda item: (operation.key, item))
 
 
-@means("ExtractOutputs", "ExtractCombineMergeOutputs", "ExtractPackedCombineMergeOutputs")
-def _outputs(interpreter: Interpreter, operation: Any, collection: Later) -> tuple[Later, ...]:
+@implements("ExtractOutputs", "ExtractCombineMergeOutputs", "ExtractPackedCombineMergeOutputs")
+def _outputs(interpreter: Interpreter, operation: Any, collection: Lazy) -> tuple[Lazy, ...]:
     return tuple(
         each(collection, lambda item, position=position: item[position])  # type: ignore[misc]
         for position in range(operation.num_outputs)

@@ -16,9 +16,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from millrace.components.transform.moments import Moments
 from millrace.data import examples
+from millrace.ml.arrays import Array
 from millrace.ml.features import absent_as_null, cast
+from millrace.ml.moments import Moments
 from millrace.ml.problem import Kind, Problem
 
 _PER_VALUE = 10  # rows, on average: of fewer, each value may have a single class by accident
@@ -48,13 +49,13 @@ def find(root: Path, splits: Sequence[str], names: Sequence[str], posed: Problem
         path, group = groups[position]
         with contextlib.closing(pq.ParquetFile(path)) as file:
             rows = file.read_row_group(group, columns=[*suspects, posed.label])
-        label = rows.column(posed.label).combine_chunks()  # of which no value stands for none
+        label = rows.column(posed.label).combine_chunks()  # of which no value agrees for none
         suspects = {
             name: suspect
             for name, suspect in suspects.items()
-            if suspect.stands(_column(rows, name), label)
+            if suspect.agrees(_column(rows, name), label)
         }
-    return [name for name, suspect in suspects.items() if suspect.proven()]
+    return [name for name, suspect in suspects.items() if suspect.confirmed()]
 
 
 def _suspects(
@@ -88,7 +89,7 @@ class _Classes:
         self._most = most
         self._class: dict[Any, Any] = {}
 
-    def stands(self, values: pa.Array, label: pa.Array) -> bool:
+    def agrees(self, values: pa.Array, label: pa.Array) -> bool:
         """Takes rows in, and tells whether none spoke against it yet."""
         encoded, classes = (column.dictionary_encode() for column in (values, label))
         if len(encoded.dictionary) > self._most:
@@ -103,8 +104,8 @@ class _Classes:
                 return False
         return len(self._class) <= self._most
 
-    def proven(self) -> bool:
-        """Tells whether all rows together prove it."""
+    def confirmed(self) -> bool:
+        """Returns whether all rows together prove it."""
         return True
 
 
@@ -120,7 +121,7 @@ class _Line:
         self._most = most
         self._moments = Moments(2)
 
-    def stands(self, values: pa.Array, label: pa.Array) -> bool:
+    def agrees(self, values: pa.Array, label: pa.Array) -> bool:
         """Takes rows in, and tells whether none spoke against it yet."""
         if not (pa.types.is_integer(values.type) or pa.types.is_floating(values.type)):
             return False
@@ -131,8 +132,8 @@ class _Line:
         falls = self._moments.products[0, 1] < 0.0
         return self._distances() <= self._most and _in_order(-x if falls else x, y)
 
-    def proven(self) -> bool:
-        """Tells whether all rows together prove it."""
+    def confirmed(self) -> bool:
+        """Returns whether all rows together prove it."""
         (xx, _), (_, yy) = self._moments.products
         return bool(
             self._moments.number >= _FEWEST and xx > 0.0 and self._distances() <= _ROUNDING * yy
@@ -144,8 +145,8 @@ class _Line:
         return float(yy - (xy * xy / xx if xx else 0.0))
 
 
-def _in_order(x: np.ndarray, y: np.ndarray) -> bool:
-    """Tells whether no y is less than that of a smaller x, but for rounding."""
+def _in_order(x: Array, y: Array) -> bool:
+    """Returns whether no y is less than that of a smaller x, but for rounding."""
     if not len(y):
         return True
     y = y[np.lexsort((y, x))]
@@ -157,6 +158,6 @@ def _column(rows: pa.Table, name: str) -> pa.Array:
     return absent_as_null(rows.column(name).combine_chunks())
 
 
-def _numbers(values: pa.Array) -> np.ndarray:
-    numbers: np.ndarray = pc.fill_null(cast(values, pa.float64()), np.nan).to_numpy()
+def _numbers(values: pa.Array) -> Array:
+    numbers: Array = pc.fill_null(cast(values, pa.float64()), np.nan).to_numpy()
     return numbers

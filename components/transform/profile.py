@@ -16,6 +16,7 @@ from tensorflow_metadata.proto.v0 import schema_pb2
 
 from millrace.data import examples
 from millrace.data.lists import are_lists
+from millrace.ml.arrays import Array
 from millrace.ml.features import absent_as_null, active_features, single_valued
 from millrace.ml.problem import are_written_numbers
 
@@ -25,7 +26,7 @@ _DATE = re.compile(
     r"(\d{4}([-/.])\d{1,2}\2\d{1,2}|\d{1,2}([-/.])\d{1,2}\3(\d{4}|\d{2})"
     r"|\d{1,2}\.?[ -][^\W\d]{3,9}\.?,?[ -]\d{2,4}|[^\W\d]{3,9}\.? \d{1,2},? \d{4})([T ].*)?"
 )
-_SAMPLE = 100  # different texts of which all must look alike
+_SAMPLE = 100  # different texts of which all must summary alike
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,15 +74,20 @@ def columns(
         for feature in active_features(schema)
         if feature.name != label and not unfit(feature, known)
     ]
-    looks = [_Text() if feature.type == schema_pb2.BYTES else _Number() for feature in features]
+    summaries = [
+        _TextSummary() if feature.type == schema_pb2.BYTES else _NumberSummary()
+        for feature in features
+    ]
     names = [feature.name for feature in features]
     rows = 0
     for batch in _batches(root, splits, names):
         rows += batch.num_rows
-        for feature, look in zip(features, looks, strict=True):
+        for feature, summary in zip(features, summaries, strict=True):
             values = batch.column(batch.schema.get_field_index(feature.name))
-            look.at(values if feature.HasField("shape") else absent_as_null(values))
-    return [look.column(feature, rows) for feature, look in zip(features, looks, strict=True)]
+            summary.add(values if feature.HasField("shape") else absent_as_null(values))
+    return [
+        summary.column(feature, rows) for feature, summary in zip(features, summaries, strict=True)
+    ]
 
 
 def unfit(feature: schema_pb2.Feature, known: pa.Schema) -> str:
@@ -117,7 +123,7 @@ class _Distinct:
         self._smallest = np.empty(0, np.uint64)
         self._values = np.empty(0, object)  # of those hashes
 
-    def add(self, values: np.ndarray) -> None:
+    def add(self, values: Array) -> None:
         hashes, first = np.unique(pd.util.hash_array(values, categorize=False), return_index=True)
         hashes = np.concatenate([self._smallest, hashes[: self.KEPT]])
         known = np.concatenate([self._values, values[first[: self.KEPT]]])
@@ -134,8 +140,8 @@ class _Distinct:
         return list(self._values[:most])
 
 
-class _Number:
-    """A column of numbers, looked at batch by batch."""
+class _NumberSummary:
+    """Summarizes a column of numbers, batch by batch."""
 
     def __init__(self) -> None:
         self._present = 0
@@ -144,7 +150,7 @@ class _Number:
         self._distinct = _Distinct()
         self._levels: set[int] | None = set()
 
-    def at(self, values: pa.Array) -> None:
+    def add(self, values: pa.Array) -> None:
         numbers = values.drop_null().to_numpy(zero_copy_only=False)
         if numbers.dtype.kind == "f":
             numbers = numbers[np.abs(numbers) <= LARGEST]  # false for NaN, too
@@ -174,14 +180,14 @@ class _Number:
         )
 
 
-class _Text:
-    """A column of text, looked at batch by batch."""
+class _TextSummary:
+    """Summarizes a column of text, batch by batch."""
 
     def __init__(self) -> None:
         self._present = self._bytes = self._spaces = 0
         self._distinct = _Distinct()
 
-    def at(self, values: pa.Array) -> None:
+    def add(self, values: pa.Array) -> None:
         texts = values.drop_null().cast(pa.binary())
         if not len(texts):
             return

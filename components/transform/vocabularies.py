@@ -1,4 +1,4 @@
-"""What TFT's vocabularies mean to the interpreter.
+"""Implements TFT's vocabularies for the interpreter.
 
 A vocabulary is a list of (frequency, token), or of ((informativeness, frequency), token), until it
 is written.
@@ -22,11 +22,12 @@ from tensorflow_transform.beam import analyzer_impls
 from millrace.components.transform.interpreter import (
     Columns,
     Interpreter,
-    Later,
+    Lazy,
     Unsupported,
     each,
-    means,
+    implements,
 )
+from millrace.ml.arrays import Array
 
 _Ordering = analyzers._VocabOrderingType
 _INFORMATIVE = (_Ordering.MUTUAL_INFORMATION, _Ordering.WEIGHTED_MUTUAL_INFORMATION)
@@ -34,8 +35,8 @@ _INFORMATIVE = (_Ordering.MUTUAL_INFORMATION, _Ordering.WEIGHTED_MUTUAL_INFORMAT
 _ALL_TOKENS = (tf_utils.GLOBAL_Y_COUNT_SENTINEL_STRING, tf_utils.GLOBAL_Y_COUNT_SENTINEL_INT)
 
 
-@means("VocabularyAccumulate")
-def _accumulate_tokens(interpreter: Interpreter, operation: Any, columns: Columns) -> Later:
+@implements("VocabularyAccumulate")
+def _accumulate_tokens(interpreter: Interpreter, operation: Any, columns: Columns) -> Lazy:
     ordering = operation.vocab_ordering_type
     if ordering == _Ordering.FREQUENCY:
         accumulated = columns.fold(collections.Counter, _count)
@@ -50,13 +51,13 @@ def _accumulate_tokens(interpreter: Interpreter, operation: Any, columns: Column
     return functools.cache(lambda: list(accumulated().items()))
 
 
-def _count(counts: collections.Counter[Any], batch: tuple[np.ndarray, ...]) -> Any:
+def _count(counts: collections.Counter[Any], batch: tuple[Array, ...]) -> Any:
     (tokens,) = batch
     counts.update(tokens.tolist())
     return counts
 
 
-def _weigh(counts: collections.Counter[Any], batch: tuple[np.ndarray, ...]) -> Any:
+def _weigh(counts: collections.Counter[Any], batch: tuple[Array, ...]) -> Any:
     tokens, weights = batch
     for token, weight in zip(tokens.tolist(), weights.tolist(), strict=True):
         counts[token] += weight
@@ -71,8 +72,8 @@ def _relate(combiner: Any, weighted: bool, means: dict[Any, Any], batch: Any) ->
     return means
 
 
-@means("VocabularyMerge")
-def _merge_tokens(interpreter: Interpreter, operation: Any, collection: Later) -> Later:
+@implements("VocabularyMerge")
+def _merge_tokens(interpreter: Interpreter, operation: Any, collection: Lazy) -> Lazy:
     if operation.vocab_ordering_type in _INFORMATIVE:
         return functools.cache(lambda: _informativeness(operation, dict(collection())))
     return each(collection, lambda item: (item[1], item[0]))
@@ -96,14 +97,14 @@ def _informativeness(operation: Any, means: dict[Any, Any]) -> list[tuple[Any, A
     return result
 
 
-@means("VocabularyCount")
-def _size(interpreter: Interpreter, operation: Any, collection: Later) -> Later:
+@implements("VocabularyCount")
+def _size(interpreter: Interpreter, operation: Any, collection: Lazy) -> Lazy:
     # A vocabulary without tokens is written with one dummy.
     return functools.cache(lambda: [np.int64(max(len(collection()), 1))])
 
 
-@means("VocabularyPrune")
-def _prune(interpreter: Interpreter, operation: Any, collection: Later) -> Later:
+@implements("VocabularyPrune")
+def _prune(interpreter: Interpreter, operation: Any, collection: Lazy) -> Lazy:
     def prune() -> list[tuple[Any, Any]]:
         kept = _above(
             collection(), operation.frequency_threshold, operation.informativeness_threshold
@@ -144,18 +145,18 @@ def _add_coverage(kept: list[Any], operation: Any, counts: list[Any]) -> list[tu
     return list(dict.fromkeys([*kept, *covered]))
 
 
-@means("ExtractVocabularyReservedTokens")
-def _reserved_tokens(interpreter: Interpreter, operation: Any) -> Later:
+@implements("ExtractVocabularyReservedTokens")
+def _reserved_tokens(interpreter: Interpreter, operation: Any) -> Lazy:
     return functools.cache(
         lambda: [tf_utils.fetch_vocabulary_reserved_tokens(interpreter.graph, operation.name)]
     )
 
 
-@means("VocabularyOrderAndWrite")
+@implements("VocabularyOrderAndWrite")
 def _write(
-    interpreter: Interpreter, operation: Any, collection: Later, reserved: Later | None = None
-) -> Later:
-    def write() -> list[np.ndarray]:
+    interpreter: Interpreter, operation: Any, collection: Lazy, reserved: Lazy | None = None
+) -> Lazy:
+    def write() -> list[Array]:
         first = list(reserved()[0]) if reserved else []
         taken = set(first)
         counts = [tuple(item) for item in collection() if item[1] not in taken]

@@ -19,6 +19,7 @@ from typing import Any
 import yaml
 
 from millrace import images, modules
+from millrace.authoring import caching
 from millrace.errors import DataError, ModuleError, PipelineError
 from millrace.images import Image
 from millrace.storage import digest, paths
@@ -26,7 +27,8 @@ from millrace.version import __version__
 
 SOURCE, COMPILED = "pipeline.py", "pipeline.yaml"
 _HEADER = "# Compiled from pipeline.py by `millrace compile`. Edit that instead."
-_IMAGES, _FILES, _BESIDE = "images", "files", "beside"
+_IMAGES, _FILES, _BESIDE, _FORMAT = "images", "files", "beside", "format"
+_FORMAT_VERSION = 2  # counts the changes in what a source compiles to
 _DIGITS = 16  # of a source's digest
 
 
@@ -129,13 +131,27 @@ def compile_text(source: Path, prefix: str = images.PREFIX, tag: str = __version
     pipeline, imported = _pipeline_in(source, GraphComponent)
     # KFP's own writer breaks on a default of several lines, in the summary that it puts on top.
     documents = [json_format.MessageToDict(pipeline.pipeline_spec)]
-    if platform := json_format.MessageToDict(pipeline.platform_spec):
-        documents.append(platform)
+    platforms = json_format.MessageToDict(pipeline.platform_spec)
+    if platforms:
+        documents.append(platforms)
+    caching.restrict(documents[0], platforms)
     _name_images(documents[0], prefix, tag)
     _unwrap_descriptions(documents[0])
     made_from = json.dumps(_ingredients(source, imported, prefix, tag), ensure_ascii=False)
     text = yaml.dump_all(documents, Dumper=_Dumper, allow_unicode=True, width=100)
     return f"{_HEADER}\n# {made_from}\n{text}"
+
+
+def refused_by_kfp(compiled: Path) -> list[str]:
+    """Returns what runs here and on other backends, but not on KFP's open-source one."""
+    with compiled.open(encoding="utf-8") as file:
+        spec = next(iter(yaml.load_all(file, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))))
+    return [
+        f'"{name}" loops over a list of artifacts, which KFP\'s open-source backend refuses: loop '
+        "over a parameter there, such as a list of addresses."
+        for name, task in caching.tasks_of(spec)
+        if "artifactIterator" in task
+    ]
 
 
 def _ingredients(
@@ -145,6 +161,7 @@ def _ingredients(
     files = {source.name: source, **imported}
     beside = {path.name for path in source.parent.glob("*.py") if path.stem.isidentifier()}
     return {
+        _FORMAT: _FORMAT_VERSION,
         _IMAGES: images.name(Image.CORE, prefix, tag),
         _FILES: {name: _digest(path) for name, path in sorted(files.items())},
         _BESIDE: sorted(beside - files.keys()),
@@ -169,7 +186,8 @@ def _pipeline_in(source: Path, kind: type) -> tuple[Any, dict[str, Path]]:
             module = modules.load(str(source))
     except ModuleError as error:
         where = modules.where(error.__cause__, str(source)) if error.__cause__ else ""
-        raise PipelineError(f"{str(error).removesuffix('.')}{where}.") from error
+        message = " ".join(str(error).split())  # some of kfp's have several lines
+        raise PipelineError(f"{message.removesuffix('.')}{where}.") from error
     except SystemExit as error:
         where = modules.where(error, str(source))
         raise PipelineError(f"{source} ends Python{where} and defines no pipeline.") from error
@@ -177,10 +195,21 @@ def _pipeline_in(source: Path, kind: type) -> tuple[Any, dict[str, Path]]:
         sys.path[:] = places  # whatever the source has made of them
         imported = _imported(source.parent, known)
     found = {name: value for name, value in vars(module).items() if isinstance(value, kind)}
+    found = {name: value for name, value in found.items() if not _is_within(value, found)}
     if len(found) != 1:
         names = f"{len(found)}: {', '.join(found)}" if found else "none"
         raise PipelineError(f"{source} must define one @dsl.pipeline, and defines {names}.")
     return found.popitem()[1], imported
+
+
+def _is_within(pipeline: Any, pipelines: Mapping[str, Any]) -> bool:
+    """Tells whether a pipeline is a task of another of them."""
+    name = f"comp-{pipeline.name}"
+    return any(
+        other is not pipeline and other.pipeline_spec.components[name].HasField("dag")
+        for other in pipelines.values()
+        if name in other.pipeline_spec.components
+    )
 
 
 def _imported(folder: Path, known: set[str]) -> dict[str, Path]:

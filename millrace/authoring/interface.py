@@ -4,14 +4,24 @@ from __future__ import annotations
 
 import ast
 import dataclasses
+import inspect
 import re
+import typing
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from millrace.errors import ParameterError, nearest
+from millrace.images import PREFIX, Image
 
 _TYPES = {"str": "text", "int": "integer", "float": "number", "bool": "true or false"}
 _TYPES |= {"list": "list", "dict": "object"}
+# What a step declares of a parameter, in `@step(…)`, and how that is told.
+_USES = {
+    "reads": "reads data from outside",
+    "modules": "loads code from outside",
+    "writes": "writes outside",
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,6 +35,7 @@ class Port:
         description: From the docstring, on one line.
         required: Whether a pipeline must give it.
         default: The default of a parameter that is not required.
+        use: What the step declares of a parameter: `reads`, `modules`, `writes`, or nothing.
     """
 
     name: str
@@ -33,6 +44,12 @@ class Port:
     description: str
     required: bool
     default: Any = None
+    use: str = ""
+
+    @property
+    def told(self) -> str:
+        """The description, and what the step declares of the parameter."""
+        return f"{self.description} ({_USES[self.use]})" if self.use else self.description
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,7 +58,7 @@ class Interface:
 
     Attributes:
         name: The step's name and folder, such as `example_gen`.
-        image: The image that it runs in, such as `core`.
+        image: The image that it runs in: one of ours, such as `core`, or the name of another.
         summary: The first sentence of its docstring.
         description: The rest of its docstring before the arguments.
         ports: Its inputs, outputs and parameters in the order of the signature.
@@ -89,22 +106,98 @@ def of(step: str) -> Interface:
     return parse(path)
 
 
-def parse(path: Path) -> Interface:
-    """Reads the interface that a `component.py` declares."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    function = next(node for node in tree.body if isinstance(node, ast.FunctionDef))
-    decorator = function.decorator_list[0]
-    assert isinstance(decorator, ast.Call)
+def parse(path: Path, text: str | None = None) -> Interface:
+    """Reads the interface that a `component.py` declares.
+
+    Args:
+        path: The file.
+        text: What is in it, if it is not written yet.
+
+    Raises:
+        ParameterError: It declares no step, or something of a parameter that it does not have.
+    """
+    tree = ast.parse(path.read_text(encoding="utf-8") if text is None else text)
+    function, decorator = _step_in(tree, path)
     summary, description, texts = _docstring(ast.get_docstring(function) or "")
+    uses = _uses(decorator)
     arguments = function.args.args
     given = function.args.defaults
     defaults: list[ast.expr | None] = [*[None] * (len(arguments) - len(given)), *given]
-    ports = [
-        _port(argument, default, texts)
+    ports = tuple(
+        _port(argument, default, texts, uses)
         for argument, default in zip(arguments, defaults, strict=True)
-    ]
-    image = ast.unparse(decorator.args[0]).rsplit(".", 1)[1].lower()
-    return Interface(function.name, image, summary, description, tuple(ports))
+    )
+    parameters = [port.name for port in ports if port.kind == "parameter"]
+    for name, use in uses.items():
+        if name not in parameters:
+            raise ParameterError(
+                f'{path}: {use}="{name}" names no parameter of {function.name}.'
+                f"{nearest(name, parameters)}"
+            )
+    return Interface(function.name, _image(decorator.args[0]), summary, description, ports)
+
+
+def _step_in(tree: ast.Module, path: Path) -> tuple[ast.FunctionDef, ast.Call]:
+    """Returns the function that a `component.py` makes a step of, and its decorator."""
+    for node in tree.body:
+        for decorator in node.decorator_list if isinstance(node, ast.FunctionDef) else ():
+            if isinstance(decorator, ast.Call) and ast.unparse(decorator.func).endswith("step"):
+                assert isinstance(node, ast.FunctionDef)
+                return node, decorator
+    raise ParameterError(f"{path} declares no step: it needs a function with @step(Image.…).")
+
+
+def _uses(decorator: ast.Call) -> dict[str, str]:
+    """Returns what a step declares of its parameters, by their names."""
+    uses: dict[str, str] = {}
+    for keyword in decorator.keywords:
+        if keyword.arg in _USES:
+            given = ast.literal_eval(keyword.value)
+            uses |= dict.fromkeys([given] if isinstance(given, str) else given, keyword.arg)
+    return uses
+
+
+def _image(node: ast.expr) -> str:
+    if isinstance(node, ast.Constant):
+        return str(node.value)
+    return ast.unparse(node).rpartition(".")[2].lower()
+
+
+def differences(declared: Interface, run: Callable[..., Any]) -> list[str]:
+    """Returns how the `run` of an executor differs from what `component.py` declares.
+
+    Args:
+        declared: What `component.py` declares.
+        run: The executor's function.
+    """
+    hints = typing.get_type_hints(run, include_extras=True)
+    parameters = inspect.signature(run).parameters
+    names = [port.name for port in declared.ports]
+    if list(parameters) != names:
+        return [f"run({', '.join(parameters)}), where component.py has ({', '.join(names)})"]
+    found = []
+    for port in declared.ports:
+        kind, type_ = _hinted(hints[port.name])
+        default = parameters[port.name].default
+        expected = inspect.Parameter.empty if port.required else port.default
+        for what, run_has, has in (
+            ("kind", kind, port.kind),
+            ("type", type_, port.type),
+            ("default", default, expected),
+        ):
+            if run_has != has:
+                found.append(f'{what} of "{port.name}": {run_has!r}, and {has!r} in component.py')
+    return found
+
+
+def _hinted(hint: Any) -> tuple[str, str]:
+    """Returns the kind and the type of a port, from what annotates it in `run`."""
+    if type(None) in typing.get_args(hint):
+        hint = typing.get_args(hint)[0]  # Input[X] | None
+    kind = "parameter"
+    if typing.get_origin(hint) is typing.Annotated:
+        hint, kind = typing.get_args(hint)
+    return kind, getattr(typing.get_origin(hint) or hint, "__name__", str(hint))
 
 
 def readme(interface: Interface) -> str:
@@ -117,7 +210,7 @@ def readme(interface: Interface) -> str:
         interface.summary,
         *(["", interface.description] if interface.description else []),
         "",
-        f"It runs in the image `millrace-{interface.image}`.",
+        f"It runs in the image `{_image_name(interface.image)}`.",
     ]
     for kind, heading in (("input", "Inputs"), ("output", "Outputs")):
         rows = interface.of_kind(kind)
@@ -136,19 +229,29 @@ def readme(interface: Interface) -> str:
         "|---|---|---|---|",
     ]
     lines += [
-        f"| `{port.name}` | {_TYPES[port.type]} | {_default(port)} | {_cell(port.description)} |"
+        f"| `{port.name}` | {_TYPES[port.type]} | {_default(port)} | {_cell(port.told)} |"
         for port in interface.of_kind("parameter")
     ]
     return "\n".join(lines) + "\n"
 
 
-def _port(argument: ast.arg, default: ast.expr | None, texts: dict[str, str]) -> Port:
+def _image_name(image: str) -> str:
+    return f"{PREFIX}-{image}" if image in [ours.value for ours in Image] else image
+
+
+def _port(
+    argument: ast.arg,
+    default: ast.expr | None,
+    texts: dict[str, str],
+    uses: dict[str, str],
+) -> Port:
     annotation = ast.unparse(argument.annotation) if argument.annotation else "str"
     text, required = texts.get(argument.arg, ""), default is None
     if match := re.fullmatch(r"(Input|Output)\[(\w+)\]", annotation):
         return Port(argument.arg, match[1].lower(), match[2], text, required)
     value = None if default is None else ast.literal_eval(default)
-    return Port(argument.arg, "parameter", annotation, text, required, value)
+    use = uses.get(argument.arg, "")
+    return Port(argument.arg, "parameter", annotation, text, required, value, use)
 
 
 def _docstring(text: str) -> tuple[str, str, dict[str, str]]:

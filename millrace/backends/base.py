@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+from millrace.errors import PipelineError
 from millrace.ir import spec as ir
 
 
 class Stop:
-    """Asks work to end; what is registered is called once it is asked."""
+    """Asks work to end, and calls the functions that are registered."""
 
     def __init__(self) -> None:
         self._event = threading.Event()
-        self._calls: list[Callable[[], None]] = []
+        self._functions: dict[object, Callable[[], None]] = {}
         self._lock = threading.Lock()
 
     @property
@@ -28,17 +30,28 @@ class Stop:
         """Asks the work to end."""
         with self._lock:
             self._event.set()
-            calls, self._calls = self._calls, []
-        for call in calls:
-            call()
+            functions = list(self._functions.values())
+            self._functions.clear()
+        for function in functions:
+            function()
 
-    def call(self, function: Callable[[], None]) -> None:
-        """Has a function called when the work is to end: at once if it is already."""
+    def register(self, function: Callable[[], None]) -> Callable[[], None]:
+        """Registers a function to call when the work is to end; calls it at once if it is already.
+
+        Returns:
+            Unregisters the function. Call it when the work has ended.
+        """
+        key = object()
         with self._lock:
             if not self._event.is_set():
-                self._calls.append(function)
-                return
+                self._functions[key] = function
+                return lambda: self._unregister(key)
         function()
+        return lambda: None
+
+    def _unregister(self, key: object) -> None:
+        with self._lock:
+            self._functions.pop(key, None)
 
     def wait(self, seconds: float) -> bool:
         """Waits that long; True as soon as the work is to end."""
@@ -110,17 +123,48 @@ class Backend(Protocol):
     def pids(self) -> list[int]:
         """Returns the processes whose memory, with their children's, counts as the run's."""
 
+    def cancel(self) -> None:
+        """Gives up what `code` waits for: the run is being stopped."""
+
     def close(self) -> None:
         """Stops everything that is still running."""
 
 
-GRACE = 5.0  # seconds between asking a step to end and killing it
+GRACE = 5.0  # seconds between asking a process to end and killing it
 
 
-def has_ended(done: threading.Event, work: Work) -> str | None:
-    """Waits for work to end. None if it did; else why it must be stopped, "" if the run is."""
-    work.stop.call(done.set)
-    seconds = work.container.timeout
-    if not done.wait(seconds or None):
-        return f"took longer than {seconds:g} s"
-    return "" if work.stop.asked else None
+def has_ended(done: threading.Event, stop: Stop, seconds: float = 0) -> str | None:
+    """Waits until work is done, is asked to stop, or has taken too long.
+
+    Args:
+        done: Set when the work is done. It is also set if the work is asked to stop.
+        stop: Asks the work to stop.
+        seconds: How long the work may take; 0 is for ever.
+
+    Returns:
+        None if the work is done; otherwise why it must be stopped, "" if it was asked to.
+    """
+    unregister = stop.register(done.set)
+    try:
+        if not done.wait(seconds or None):
+            return f"took longer than {seconds:g} s"
+    finally:
+        unregister()
+    return "" if stop.asked else None
+
+
+LONGEST_ARGUMENT = (128 << 10) - 1  # bytes; Linux starts no process with a longer one
+
+
+def check_length(command: Sequence[str]) -> None:
+    """Refuses a command that Linux, which KFP's pods run on as well, would not start.
+
+    Raises:
+        PipelineError: An argument is too long.
+    """
+    longest = max((len(os.fsencode(argument)) for argument in command), default=0)
+    if longest > LONGEST_ARGUMENT:
+        raise PipelineError(
+            f"Its parameters come to {longest:,} bytes in one argument, and a container takes no "
+            f"more than {LONGEST_ARGUMENT:,}: put the longest into a file, and name that."
+        )

@@ -8,18 +8,17 @@ import os
 import subprocess
 import threading
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from millrace.backends.base import GRACE, Ended, Work, has_ended
+from millrace.backends.base import GRACE, Ended, Stop, Work, check_length, has_ended
 from millrace.backends.process import step_of
 from millrace.errors import PipelineError
 from millrace.images import PREFIX
 from millrace.ir import spec as ir
 
 LABEL = "millrace.run"
-_LONGEST = (128 << 10) - 1  # bytes of one argument of a process, in Linux
 _ENGINE_FAILED = 125  # `docker run` itself, not the command in the container
 # Ends the run's containers when the runner dies, and its end of the pipe closes without a word. A
 # container that `docker run` was just about to start is found the second or third time.
@@ -54,20 +53,29 @@ class DockerBackend:
         self._images: dict[str, str] = {}
         self._watch: subprocess.Popen[bytes] | None = None
         self._lock = threading.Lock()
+        self._pulling: dict[str, threading.Lock] = {}
+        self._stop = Stop()
 
     def check(self, containers: Iterable[ir.Container]) -> None:
         """Checks that an engine answers, and that it has the images of ours."""
         containers = list(containers)
         wanted = sorted({container.image for container in containers})
-        self._inspect(wanted)
+        self._look_up(wanted)
         for container in containers:
             image = container.image
             if step_of(container) is not None and not self._images[image]:
                 raise PipelineError(f"The Docker Engine has no image {image}: {_how_to_get(image)}")
 
     def code(self, container: ir.Container) -> dict[str, Any]:
-        """Returns the id of the image, which changes whenever anything in it does."""
-        return {"image": self._images.get(container.image, "")}
+        """Returns the id of the image, which changes whenever anything in it does.
+
+        An image that the engine does not hold is pulled first: its name may stand for another
+        image than last time.
+
+        Raises:
+            PipelineError: It cannot be pulled.
+        """
+        return {"image": self._image_id(container.image)}
 
     def imports_here(self, container: ir.Container) -> bool:
         """Tells that a container imports from its image."""
@@ -79,7 +87,7 @@ class DockerBackend:
     def run(self, work: Work) -> Ended:
         """Runs a container and waits for it."""
         self._start_watch()
-        _check_length(work.command)
+        check_length(work.command)
         name = f"millrace-{uuid.uuid4().hex[:12]}"
         with work.log.open("ab") as log:
             process = subprocess.Popen(
@@ -91,7 +99,7 @@ class DockerBackend:
             )
             done = threading.Event()
             threading.Thread(target=_wait, args=(process, done), daemon=True).start()
-            reason = has_ended(done, work)
+            reason = has_ended(done, work.stop, work.container.timeout)
             if process.poll() is None:
                 _docker("stop", "--time", f"{GRACE:.0f}", name)
                 _docker("rm", "--force", name)  # it may have been about to start
@@ -105,12 +113,49 @@ class DockerBackend:
         """Returns none: the engine's containers are not our children."""
         return []
 
+    def cancel(self) -> None:
+        """Stops pulling images."""
+        self._stop.ask()
+
     def close(self) -> None:
         """Ends the watch; each container was ended by the work that it ran for."""
         with self._lock:
             watch, self._watch = self._watch, None
         if watch is not None:
             watch.communicate(b"done\n")
+
+    def _image_id(self, image: str) -> str:
+        """Returns the id of an image, which it pulls if the engine does not hold it."""
+        with self._lock:
+            pulling = self._pulling.setdefault(image, threading.Lock())
+        with pulling:
+            found = self._images.get(image) or _inspect(image)
+            if not found:
+                self._pull(image)
+                found = _inspect(image)
+            self._images[image] = found
+        return found
+
+    def _pull(self, image: str) -> None:
+        pull = subprocess.Popen(
+            ["docker", "pull", "--quiet", image],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        unregister = self._stop.register(pull.terminate)
+        try:
+            _, errors = pull.communicate()
+        finally:
+            unregister()
+        if self._stop.asked:
+            raise PipelineError("The run was stopped.")
+        if pull.returncode:
+            raise PipelineError(
+                f"Docker has no image {image} and cannot pull it: {' '.join(errors.split())}"
+            )
 
     def _start_watch(self) -> None:
         with self._lock:
@@ -123,6 +168,7 @@ class DockerBackend:
 
     def _arguments(self, work: Work) -> Iterator[str]:
         container = work.container
+        image = self._image_id(container.image)  # the id: what runs is what the cache knows
         yield from ("--rm", "--init", "--read-only", "--workdir", "/tmp")  # noqa: S108
         yield from ("--tmpfs", "/tmp:rw,exec,mode=1777")  # noqa: S108
         yield from ("--cap-drop", "ALL", "--security-opt", "no-new-privileges")
@@ -138,13 +184,13 @@ class DockerBackend:
         yield from _mounts(work)
         entry, *rest = work.command or [""]
         if container.command:
-            yield from ("--entrypoint", entry, container.image)
+            yield from ("--entrypoint", entry, image)
             yield from rest
         else:
-            yield container.image
+            yield image
             yield from work.command
 
-    def _inspect(self, images: list[str]) -> None:
+    def _look_up(self, images: list[str]) -> None:
         """Learns the ids of the images that the engine has."""
         try:
             answer = _docker("version", "--format", "{{.Server.Version}}")
@@ -157,8 +203,13 @@ class DockerBackend:
                 f"{_needed(images)}, and no engine answers: {' '.join(answer.stderr.split())}"
             )
         for image in images:
-            found = _docker("image", "inspect", "--format", "{{.Id}}", image)
-            self._images[image] = found.stdout.strip() if not found.returncode else ""
+            self._images[image] = _inspect(image)
+
+
+def _inspect(image: str) -> str:
+    """Returns the id of an image; empty if the engine does not hold it."""
+    found = _docker("image", "inspect", "--format", "{{.Id}}", image)
+    return found.stdout.strip() if not found.returncode else ""
 
 
 def _wait(process: subprocess.Popen[bytes], done: threading.Event) -> None:
@@ -192,16 +243,6 @@ def _how_to_get(image: str) -> str:
     if image.startswith(f"{PREFIX}-"):
         return "`make images` builds it."
     return f"`docker pull {image}` gets it if its registry has it."
-
-
-def _check_length(command: Sequence[str]) -> None:
-    """Refuses what Linux, which KFP's pods run on as well, would start no process with."""
-    longest = max((len(os.fsencode(argument)) for argument in command), default=0)
-    if longest > _LONGEST:
-        raise PipelineError(
-            f"Its parameters come to {longest:,} bytes in one argument, and a container takes no "
-            f"more than {_LONGEST:,}: put the longest into a file, and name that."
-        )
 
 
 def _needed(images: list[str]) -> str:

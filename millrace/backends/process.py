@@ -1,24 +1,18 @@
-"""Runs the steps of ours as processes forked from warm servers, and every other image in Docker."""
+"""Runs each container where it can run: our steps and Python components here, others in Docker."""
 
 from __future__ import annotations
 
-import contextlib
-import dataclasses
-import itertools
-import json
-import os
-import signal
-import socket
-import subprocess
-import sys
-import tempfile
 import threading
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from millrace.backends.base import GRACE, Backend, Ended, Work, has_ended
+from millrace.backends import lightweight
+from millrace.backends.base import Backend, Ended, Work
+from millrace.backends.lightweight import LightweightBackend
+from millrace.backends.servers import WarmServer
 from millrace.backends.sources import Sources
+from millrace.errors import PipelineError
 from millrace.images import COMMAND, Image
 from millrace.ir import spec as ir
 
@@ -67,29 +61,53 @@ def group_of(container: ir.Container) -> str:
 
 
 class ProcessBackend:
-    """Forks steps of ours from warm servers; `others` runs what is not ours."""
+    """Runs our steps in processes forked from warm servers.
+
+    `LightweightBackend` runs lightweight Python components; `others` runs everything else.
+    """
 
     name = "process"
 
-    def __init__(self, folder: Path, sources: Sources, others: Backend) -> None:
+    def __init__(self, folder: Path, sources: Sources, others: Backend, environments: Path) -> None:
+        """Starts nothing yet.
+
+        Args:
+            folder: The run's folder, for the servers' logs.
+            sources: Finds the code of our steps.
+            others: Runs the containers that cannot run in processes here.
+            environments: Where virtual environments are kept.
+        """
         self._folder = folder
         self._sources = sources
         self._others = others
-        self._servers: dict[tuple[str, tuple[tuple[str, str], ...]], _WarmServer] = {}
+        self._lightweight = LightweightBackend(folder, environments)
+        self._servers: dict[tuple[str, tuple[tuple[str, str], ...]], WarmServer] = {}
         self._lock = threading.Lock()
         self._closed = False
 
     def check(self, containers: Iterable[ir.Container]) -> None:
-        """Checks that a Docker Engine answers if one is needed."""
-        foreign = [container for container in containers if step_of(container) is None]
-        if foreign:
-            self._others.check(foreign)
+        """Checks that a Docker Engine answers if one is needed.
+
+        Raises:
+            PipelineError: None does, or it cannot run these; says why each image needs it.
+        """
+        foreign = [one for one in containers if step_of(one) is None]
+        self._lightweight.check(one for one in foreign if lightweight.recognise(one) is not None)
+        others = [one for one in foreign if lightweight.recognise(one) is None]
+        if not others:
+            return
+        try:
+            self._others.check(others)
+        except PipelineError as error:
+            reasons = {one.image: lightweight.why_not(one) for one in others}
+            why = "; ".join(f"{image}: {reason}" for image, reason in sorted(reasons.items()))
+            raise PipelineError(f"{error} Why it is needed: {why}.") from None
 
     def code(self, container: ir.Container) -> dict[str, Any]:
         """Returns the digests of the step's sources and of the libraries they use."""
         step = step_of(container)
         if step is None:
-            return self._others.code(container)
+            return self._other(container).code(container)
         return {"sources": self._sources.of_step(step), "libraries": self._sources.environment()}
 
     def imports_here(self, container: ir.Container) -> bool:
@@ -97,7 +115,9 @@ class ProcessBackend:
         return step_of(container) is not None
 
     def prepare(self, containers: Iterable[ir.Container]) -> None:
-        """Starts the warm servers that these will be forked from."""
+        """Starts the warm servers that these will be forked from, and makes environments."""
+        containers = list(containers)
+        self._lightweight.prepare(one for one in containers if step_of(one) is None)
         ours = [(step, one) for one in containers if (step := step_of(one)) is not None]
         for group in (CORE, HEAVY):
             steps = [step for step, one in ours if group_of(one) == group]
@@ -108,15 +128,26 @@ class ProcessBackend:
         """Forks a step and waits for it."""
         step = step_of(work.container)
         if step is None:
-            return self._others.run(work)
+            return self._other(work.container).run(work)
         early = {key: value for key, value in work.env.items() if key.startswith(_EARLY)}
         server = self._server(group_of(work.container), early, [step])
-        return server.run(work)
+        request = {
+            "argv": list(work.command[len(COMMAND) :]),
+            "env": dict(work.env),
+            "log": str(work.log),
+        }
+        return server.run(request, work.stop, work.container.timeout)
 
     def pids(self) -> list[int]:
         """Returns the warm servers, whose children the steps are."""
         with self._lock:
-            return [server.pid for server in self._servers.values()]
+            own = [server.pid for server in self._servers.values()]
+        return [*own, *self._lightweight.pids()]
+
+    def cancel(self) -> None:
+        """Stops installing packages and pulling images."""
+        self._lightweight.cancel()
+        self._others.cancel()
 
     def close(self) -> None:
         """Ends the warm servers, and with them every step."""
@@ -125,9 +156,13 @@ class ProcessBackend:
             servers = list(self._servers.values())
         for server in servers:
             server.close()
+        self._lightweight.close()
         self._others.close()
 
-    def _server(self, group: str, early: Mapping[str, str], steps: Iterable[str]) -> _WarmServer:
+    def _other(self, container: ir.Container) -> Backend:
+        return self._others if lightweight.recognise(container) is None else self._lightweight
+
+    def _server(self, group: str, early: Mapping[str, str], steps: Iterable[str]) -> WarmServer:
         key = (group, tuple(sorted(early.items())))
         with self._lock:
             if self._closed:
@@ -135,7 +170,7 @@ class ProcessBackend:
             if key not in self._servers or self._servers[key].ended:
                 log = self._folder / f"warm-{group}-{len(self._servers)}.log"
                 modules = [*_PRELOAD[group], *_executors(steps)] if not early else []
-                self._servers[key] = _WarmServer(log, modules, early)
+                self._servers[key] = WarmServer(log, modules, early)
             return self._servers[key]
 
 
@@ -146,128 +181,3 @@ def _executors(steps: Iterable[str]) -> list[str]:
         for step in steps
         if not step.endswith(".py")
     ]
-
-
-def environment(early: Mapping[str, str]) -> dict[str, str]:
-    """Returns the environment of a warm server: TensorFlow quiet, and on Keras 2."""
-    env = dict(os.environ)
-    env.pop("PYTHONDONTWRITEBYTECODE", None)  # with bytecode TensorFlow takes 3 s to import, not 10
-    env["PYTHONSAFEPATH"] = "1"  # a random.py where the caller is must not replace Python's own
-    env.setdefault("TF_USE_LEGACY_KERAS", "1")
-    env.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # what fails raises as well
-    if not any(Path("/dev").glob("nvidia*")):
-        env.setdefault("CUDA_VISIBLE_DEVICES", "-1")
-    return env | dict(early)
-
-
-@dataclasses.dataclass
-class _Pending:
-    done: threading.Event
-    ended: Ended | None = None
-
-
-class _WarmServer:
-    """A warm server, seen from the runner."""
-
-    def __init__(self, log: Path, modules: Iterable[str], early: Mapping[str, str]) -> None:
-        ours, theirs = socket.socketpair()
-        self.ended = False
-        self._socket = ours
-        self._log = log
-        self._scratch = tempfile.TemporaryDirectory(prefix="millrace-", ignore_cleanup_errors=True)
-        self._ids = itertools.count()
-        self._pending: dict[int, _Pending] = {}
-        self._lock = threading.Lock()
-        with theirs:
-            self._process = subprocess.Popen(
-                [
-                    sys.executable,
-                    "-m",
-                    "millrace.backends.warm",
-                    str(theirs.fileno()),
-                    str(log),
-                    self._scratch.name,
-                    *modules,
-                ],
-                pass_fds=[theirs.fileno()],
-                stdin=subprocess.DEVNULL,
-                env=environment(early),
-                start_new_session=True,  # Ctrl-C is the runner's to handle
-            )
-        self.pid = self._process.pid
-        threading.Thread(target=self._listen, daemon=True).start()
-
-    def run(self, work: Work) -> Ended:
-        """Has a step forked, and waits until it has ended or is to be stopped."""
-        number, pending = next(self._ids), _Pending(threading.Event())
-        with self._lock:
-            self._pending[number] = pending
-        request = {
-            "id": number,
-            "argv": list(work.command[len(COMMAND) :]),
-            "env": dict(work.env),
-            "log": str(work.log),
-        }
-        self._send(request)
-        reason = has_ended(pending.done, work)
-        if pending.ended is None and not self.ended:
-            self._stop(number, pending)
-        ended = pending.ended or Ended(70, reason=f"its server ended; see {self._log}")
-        return dataclasses.replace(ended, reason=reason or ended.reason)
-
-    def close(self) -> None:
-        """Ends the server and everything it forked."""
-        with self._lock:
-            busy = bool(self._pending)
-        with contextlib.suppress(OSError):
-            self._socket.shutdown(socket.SHUT_RDWR)
-        try:
-            self._process.wait(timeout=GRACE if busy else 0)
-        except subprocess.TimeoutExpired:  # it is still importing
-            self._process.kill()
-            self._process.wait()
-        self._socket.close()
-        self._scratch.cleanup()
-        with contextlib.suppress(OSError):
-            if not self._log.stat().st_size:
-                self._log.unlink()
-
-    def _stop(self, number: int, pending: _Pending) -> None:
-        pending.done.clear()
-        for sign in (signal.SIGTERM, signal.SIGKILL):
-            self._send({"kill": number, "signal": int(sign)})
-            if pending.ended is not None or pending.done.wait(GRACE):
-                return
-
-    def _send(self, message: Mapping[str, Any]) -> None:
-        try:
-            with self._lock:
-                self._socket.sendall(json.dumps(message).encode() + b"\n")
-        except OSError:
-            self._give_up()
-
-    def _listen(self) -> None:
-        received = b""
-        while True:
-            try:
-                part = self._socket.recv(1 << 16)
-            except OSError:
-                part = b""
-            if not part:
-                self._give_up()
-                return
-            *lines, received = (received + part).split(b"\n")
-            for line in lines:
-                reply = json.loads(line)
-                with self._lock:
-                    pending = self._pending.pop(reply["id"], None)
-                if pending is not None:
-                    pending.ended = Ended(reply["exit"], reply["peak"])
-                    pending.done.set()
-
-    def _give_up(self) -> None:
-        self.ended = True
-        with self._lock:
-            pending, self._pending = self._pending, {}
-        for one in pending.values():
-            one.done.set()

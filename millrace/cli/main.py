@@ -15,17 +15,18 @@ from millrace.errors import MillraceError, ParameterError
 from millrace.version import __version__
 
 _HELP = "From a table to a validated, evaluated, quantised model in production, with its lineage."
-_SETTINGS = {"help_option_names": ["-h", "--help"]}
+_SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 
 class _Commands(TyperGroup):
     """Lists the commands in the order in which people need them."""
 
     def list_commands(self, ctx: Any) -> list[str]:
-        return ["run", "runs", "lineage", "steps", "new", "compile"]
+        return ["run", "runs", "logs", "lineage", "cache", "steps", "new", "compile"]
 
 
-app = typer.Typer(cls=_Commands, no_args_is_help=True, add_completion=False)
+# Help in rich's boxes takes a quarter of a second more, most of it to import a Markdown reader.
+app = typer.Typer(cls=_Commands, no_args_is_help=True, add_completion=False, rich_markup_mode=None)
 
 Root = Annotated[
     Path,
@@ -72,9 +73,11 @@ class _Start(TyperCommand):
 
 
 run_app = typer.Typer(cls=_RunGroup, help="Runs a pipeline, or shows a run.")
+cache_app = typer.Typer(help="Explains what the cache has taken, and what it has not.")
 lineage_app = typer.Typer(help="Shows where an artifact came from, and checks what is recorded.")
 app.add_typer(run_app, name="run")
 app.add_typer(lineage_app, name="lineage")
+app.add_typer(cache_app, name="cache")
 
 
 def _print_version(wanted: bool) -> None:
@@ -125,6 +128,10 @@ def start(
         ),
     ] = "",
     no_cache: Annotated[bool, typer.Option("--no-cache", help="Run every task anew.")] = False,
+    cache_from: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="ROOT", help="Take results of another root too; may be repeated."),
+    ] = None,
     resume: Annotated[
         str,
         typer.Option(
@@ -140,6 +147,12 @@ def start(
     only_task: Annotated[
         str, typer.Option("--only", metavar="TASK", help="Run this task anew, and none after it.")
     ] = "",
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Tell what would run and why, and run nothing.")
+    ] = False,
+    junit: Annotated[
+        Path | None, typer.Option(help="Write the result as JUnit XML to this file.")
+    ] = None,
     fail_fast: Annotated[
         bool, typer.Option("--fail-fast", help="Start nothing new after a task has failed.")
     ] = False,
@@ -167,6 +180,9 @@ def start(
         resume=resume,
         selection={"start": from_task, "end": to_task, "only": only_task},
         fail_fast=fail_fast,
+        cache_from=cache_from or [],
+        dry=dry_run,
+        junit_file=junit,
         params_file=params,
         root=root,
         store=store,
@@ -192,6 +208,38 @@ def show_run(
     runs.show_run(run, root, store, as_json)
 
 
+@run_app.command("report", context_settings=_SETTINGS)
+def report_run(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="A run's id, or the beginning of one.")],
+    file: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="The file, if not report.html in the run's folder."),
+    ] = None,
+    root: Root = DEFAULT_ROOT,
+    store: Store = None,
+    as_json: Json = False,
+) -> None:
+    """Writes the page of a run: its DAG, its timeline and its tasks."""
+    from millrace.cli import report
+
+    report.write(run, file, root, store, as_json)
+
+
+@app.command("logs", context_settings=_SETTINGS)
+def show_logs(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="A run's id, or the beginning of one.")],
+    task: Annotated[str, typer.Argument(metavar="TASK", help="A task's path.")],
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Go on until the run has ended.")
+    ] = False,
+    root: Root = DEFAULT_ROOT,
+) -> None:
+    """Prints what a task has printed."""
+    from millrace.cli import logs
+
+    logs.show(run, task, root, follow)
+
+
 @app.command("runs", context_settings=_SETTINGS)
 def list_runs(
     root: Root = DEFAULT_ROOT,
@@ -205,6 +253,20 @@ def list_runs(
     from millrace.cli import runs
 
     runs.list_runs(root, store, limit, as_json)
+
+
+@cache_app.command("explain", context_settings=_SETTINGS)
+def explain_cache(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="A run's id, or the beginning of one.")],
+    task: Annotated[str, typer.Argument(metavar="TASK", help="A task's path or display name.")],
+    root: Root = DEFAULT_ROOT,
+    store: Store = None,
+    as_json: Json = False,
+) -> None:
+    """Tells why a task ran, or which run its result was taken from."""
+    from millrace.cli import cache
+
+    cache.explain(run, task, root, store, as_json)
 
 
 @lineage_app.command("show", context_settings=_SETTINGS)
@@ -285,6 +347,9 @@ def new(
     name: Annotated[
         str, typer.Argument(metavar="NAME", help="The name of the pipeline and of its folder.")
     ],
+    step: Annotated[
+        bool, typer.Option("--step", help="Make a step with its test instead of a pipeline.")
+    ] = False,
     folder: Annotated[
         Path | None, typer.Option("--in", help="The folder to make it in; this one if left out.")
     ] = None,
@@ -293,7 +358,7 @@ def new(
     """Makes a pipeline of your own from a template; it runs as created."""
     from millrace.cli import make
 
-    make.new(name, folder or Path(), as_json)
+    make.new(name, folder or Path(), step, as_json)
 
 
 def main() -> None:

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import re
 from pathlib import Path
 
-from millrace.authoring import locate
-from millrace.cli import output
-from millrace.errors import ParameterError
+import typer
 
-_TEMPLATE = Path(locate.__file__).with_name("template")
-_NAME = re.compile(r"[a-z][a-z0-9]*([-_][a-z0-9]+)*")
+from millrace.cli import output
 
 
 def compiled(
@@ -25,55 +20,51 @@ def compiled(
     from millrace.authoring import compiler
 
     path = compiler.compile_file(pipeline, target, image_prefix, image_tag)
+    refused = compiler.refused_by_kfp(path)
     if as_json:
-        output.as_json({"pipeline": str(pipeline), "compiled": str(path)})
-    else:
-        output.console().print(str(path), soft_wrap=True)
+        output.as_json({"pipeline": str(pipeline), "compiled": str(path), "warnings": refused})
+        return
+    for warning in refused:
+        typer.secho(f"warning: {warning}", fg="yellow", err=True)
+    output.console().print(str(path), soft_wrap=True)
 
 
-def new(name: str, folder: Path, as_json: bool) -> None:
-    """Makes the folder of a new pipeline, and prints what is in it.
+def new(name: str, folder: Path, is_step: bool, as_json: bool) -> None:
+    """Makes a new pipeline or step, and prints what is in it and what to do next.
 
     Args:
-        name: The pipeline's name: small letters, digits, `-` and `_`.
-        folder: Where the pipeline's own folder is made.
+        name: The name of the pipeline or step, and of its folder.
+        folder: Where that folder is made.
+        is_step: Whether to make a step.
         as_json: Whether to print JSON.
 
     Raises:
-        ParameterError: The name cannot be a pipeline's, or there is something of that name.
+        ParameterError: It cannot have that name, or there is something of that name.
     """
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+    from millrace.authoring import scaffold
 
-    if not _NAME.fullmatch(name):
-        raise ParameterError(
-            f'"{name}" cannot name a pipeline: use small letters and digits, with - or _ between.'
-        )
-    if name in locate.packaged():
-        raise ParameterError(
-            f"`millrace run {name}` runs the {name} that Millrace brings: take another name."
-        )
+    files = (scaffold.step if is_step else scaffold.pipeline)(name, folder)
     target = folder / name
-    if os.path.lexists(target):  # pathlib raises where a name is too long
-        raise ParameterError(f"There is a {target} already.")
-    templates = Environment(  # noqa: S701 - it makes Python, not pages
-        loader=FileSystemLoader(_TEMPLATE), undefined=StrictUndefined, keep_trailing_newline=True
-    )
-    files = {
-        path.name.removesuffix(".j2"): templates.get_template(path.name).render(name=name)
-        if path.suffix == ".j2"
-        else path.read_text(encoding="utf-8")
-        for path in sorted(_TEMPLATE.iterdir())
-    }
-    try:
-        target.mkdir(parents=True)
-        for file, text in files.items():
-            (target / file).write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise ParameterError(f"Cannot make {target}: {error.strerror}.") from error
     if as_json:
-        output.as_json({"pipeline": str(target), "files": [str(target / file) for file in files]})
+        kind = "step" if is_step else "pipeline"
+        output.as_json({kind: str(target), "files": [str(file) for file in files]})
         return
     console = output.console()
     for file in files:
-        console.print(f"  {target / file}", soft_wrap=True)
-    console.print(f"Run it with: millrace run {target}", soft_wrap=True)
+        console.print(f"  {file}", soft_wrap=True)
+    for line in _next_for_step(name, files) if is_step else [f"Run it with: millrace run {target}"]:
+        console.print(line, soft_wrap=True)
+
+
+def _next_for_step(name: str, files: list[Path]) -> list[str]:
+    """Returns what to do with a new step."""
+    test = files[-1]
+    if test.parent == files[0].parent:
+        return [
+            f"Test it with: python -m pytest {test}",
+            f"Use it in a pipeline.py beside it: from {name}.component import {name}",
+        ]
+    return [
+        f"Test it with: python -m pytest {test}",
+        f'Add "{name}" to LIFECYCLE in {files[0].parents[1] / "__init__.py"}',
+    ]

@@ -23,6 +23,7 @@ STYLES = {
     State.FAILED: "bold red",
     State.SKIPPED: "yellow",
     State.CANCELED: "yellow",
+    State.PLANNED: "cyan",
 }
 _REFRESHES = 8  # a second
 _MANY = 50  # iterations of a loop that lines are printed for
@@ -166,8 +167,7 @@ def table(
     result.add_column("memory", justify="right", no_wrap=True)
     result.add_column("what came out", overflow="fold")
     for task in run.shown():
-        indent = "  " * (task.path.count("/") + task.path.count("["))
-        name = Text(indent + run.name(task), style="bold" if task.state.good else "")
+        name = Text(_label(run, task), style="bold" if task.state.good else "")
         result.add_row(
             name,
             Text(task.state.value.lower(), style=STYLES[task.state]),
@@ -176,6 +176,13 @@ def table(
             Text(_what(task, notes, failures)),
         )
     return result
+
+
+def _label(run: RunResult, task: TaskResult) -> str:
+    """Return a task's name, indented below the loop or the DAG it is in."""
+    around, bracket, within = task.path.partition("[")
+    depth = around.count("/")
+    return "  " * (depth + 1) + bracket + within if bracket else "  " * depth + run.name(task)
 
 
 def _elapsed(task: TaskResult) -> str:

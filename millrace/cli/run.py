@@ -6,14 +6,16 @@ import itertools
 import json
 import shlex
 import sys
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
+from millrace import redact
 from millrace.backends.docker import Options
-from millrace.cli import progress
+from millrace.cli import output, progress
+from millrace.errors import ParameterError
 from millrace.ir import parameters
-from millrace.lineage import redact
 from millrace.report import numbers
 from millrace.runner import run
 from millrace.runner.result import RunResult, State, TaskResult
@@ -29,6 +31,9 @@ def start(
     resume: str = "",
     selection: Mapping[str, str] | None = None,
     fail_fast: bool = False,
+    cache_from: Iterable[Path] = (),
+    dry: bool = False,
+    junit_file: Path | None = None,
     params_file: Path | None = None,
     root: Path | None = None,
     store: str | None = None,
@@ -46,6 +51,9 @@ def start(
         resume: A run to go on with, in place of a pipeline.
         selection: The tasks that are asked for: `start`, `end` and `only`.
         fail_fast: Whether nothing new is started after a task has failed.
+        cache_from: Other roots whose results may be taken.
+        dry: Whether to tell what would be run, and to run nothing.
+        junit_file: Takes the result as JUnit XML.
         params_file: A JSON or YAML file of parameters.
         root: The folder that keeps runs, artifacts and lineage.
         store: The lineage store, if it is not SQLite within the root.
@@ -62,7 +70,7 @@ def start(
         "docker": Options(network=docker_network),
         "fail_fast": fail_fast,
         "measure_memory": measure_memory,
-        "listener": None if as_json else progress.listener(),
+        "listener": None if as_json or dry else progress.listener(),
     }
     try:
         if resume:
@@ -70,15 +78,45 @@ def start(
         else:
             loaded = run.load(pipeline)
             values |= parameters.of_command_line(params, loaded.root.parameters)
-            options |= {"runner": runner, "caching": use_cache, **(selection or {})}
+            options |= {"runner": runner, "caching": use_cache, "dry": dry, **(selection or {})}
+            options["cache_from"] = list(cache_from)
             result = run.run(loaded, values, **options)
     except KeyboardInterrupt:  # before the first task
         return STOPPED
+    if junit_file is not None:
+        _write_junit(result, junit_file)
     if as_json:
         print(json.dumps(result.to_json(), ensure_ascii=False, indent=1))  # noqa: T201
+    elif dry:
+        _print_plan(result)
     else:
         summarise(result, sys.stdout, _asked(root, store))
     return result.exit_code
+
+
+def _write_junit(result: RunResult, path: Path) -> None:
+    from millrace.runner import junit
+
+    try:
+        path.write_bytes(junit.document(result))
+    except OSError as error:
+        raise ParameterError(f"Cannot write {path}: {error.strerror}.") from error
+
+
+def _print_plan(result: RunResult) -> None:
+    """Print which tasks would be run and why, and which the cache has."""
+    from rich.table import Table
+
+    table = Table("task", "would be", "why", box=None, pad_edge=False, header_style="dim")
+    words = {State.PLANNED: "run", State.COMPLETE: "imported"}
+    for task in result.shown():
+        if not task.is_dag:
+            word = words.get(task.state, task.state.value.lower())
+            table.add_row(result.name(task), word, task.error)
+    console = output.console()
+    console.print(output.table(table))
+    counts = Counter(task.state for task in result.tasks.values() if not task.is_dag)
+    console.print(f"\n{counts[State.PLANNED]} to run, {counts[State.CACHED]} in the cache")
 
 
 def list_parameters(pipeline: str, as_json: bool) -> None:

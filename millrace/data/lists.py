@@ -20,7 +20,7 @@ def to_lists(batch: pa.RecordBatch) -> pa.RecordBatch:
 
 
 def are_lists(kind: pa.DataType) -> bool:
-    """Tells whether a column of a type holds lists."""
+    """Returns whether a column of a type holds lists."""
     return bool(
         pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
     )

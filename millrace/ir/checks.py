@@ -27,14 +27,16 @@ def check(pipeline: ir.Pipeline) -> None:
         raise PipelineError(f"{pipeline.path}: {error}") from None
 
 
-def _dag(component: ir.Component, prefix: str) -> None:
+def _dag(component: ir.Component, prefix: str, items: frozenset[str] = frozenset()) -> None:
+    """Check the tasks of a DAG, which know the items of the loops around it."""
     dag = component.body
     assert isinstance(dag, ir.Dag)
     for name, task in dag.tasks.items():
-        for problem in _problems(task, component, dag):
+        for problem in _problems(task, component, dag, items):
             raise PipelineError(f'task "{prefix}{name}": {problem}')
         if isinstance(task.component.body, ir.Dag):
-            _dag(task.component, f"{prefix}{name}/")
+            own = {task.loop.item} if task.loop is not None else set()
+            _dag(task.component, f"{prefix}{name}/", items | own)
     where = f'the outputs of "{component.name}"'
     for sources in (dag.artifact_outputs, dag.parameter_outputs):
         for name, producers in sources.items():
@@ -43,7 +45,9 @@ def _dag(component: ir.Component, prefix: str) -> None:
                     raise PipelineError(f'{where}: "{name}": {problem}')
 
 
-def _problems(task: ir.Task, around: ir.Component, dag: ir.Dag) -> Iterator[str]:
+def _problems(
+    task: ir.Task, around: ir.Component, dag: ir.Dag, items_around: frozenset[str]
+) -> Iterator[str]:
     component = task.component
     items = task.loop.items if task.loop is not None else None
     if task.loop is not None and isinstance(items, ir.FromInput):
@@ -59,7 +63,7 @@ def _problems(task: ir.Task, around: ir.Component, dag: ir.Dag) -> Iterator[str]
     for name, source in task.parameters.items():
         if not task.needs(name):
             continue
-        yield from _source(name, source, around.parameters, dag)
+        yield from _source(name, source, around.parameters.keys() | items_around, dag)
     for name, artifact in task.artifacts.items():
         yield from _source(name, artifact, around.artifacts, dag)
     for parameter in component.parameters.values():

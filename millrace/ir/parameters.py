@@ -10,9 +10,9 @@ from typing import Any
 
 import yaml
 
+from millrace import redact
 from millrace.errors import ParameterError, nearest
 from millrace.ir import spec as ir
-from millrace.lineage import redact
 
 _KINDS = {
     "STRING": "text",

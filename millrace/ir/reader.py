@@ -16,11 +16,12 @@ from millrace.errors import ParameterError, PipelineError, nearest
 from millrace.ir import parameters, platform
 from millrace.ir import spec as ir
 from millrace.ir.condition import Condition
+from millrace.ir.declared import declared
 from millrace.ir.executors import container, importer, only, retry
 from millrace.ir.ordering import ordered
 from millrace.ir.selector import Selector
 from millrace.ir.shape import check_message, check_yaml
-from millrace.ir.text import whole
+from millrace.values import whole
 
 NEWEST_SCHEMA = (2, 1)
 TYPES = ("STRING", "NUMBER_INTEGER", "NUMBER_DOUBLE", "BOOLEAN", "LIST", "STRUCT")
@@ -191,16 +192,17 @@ class _Reader:
                 raise PipelineError(
                     f'it depends on "{other}", which is not there{nearest(other, siblings)}'
                 )
+        component = self._component(spec["componentRef"]["name"])
         return ir.Task(
             name=name,
             display_name=spec.get("taskInfo", {}).get("name") or name,
-            component=self._component(spec["componentRef"]["name"]),
+            component=component,
             parameters=parameters,
             artifacts=artifacts,
             depends=depends,
             condition=Condition.parse(trigger["condition"]) if trigger.get("condition") else None,
             after_failure=trigger.get("strategy") == "ALL_UPSTREAM_TASKS_COMPLETED",
-            cache=bool(caching.get("enableCache", False)),
+            cache=bool(caching.get("enableCache", False)) or _is_cached_by_content(component),
             cache_key=caching.get("cacheKey", ""),
             retry=retry(spec.get("retryPolicy", {})),
             loop=_loop(spec),
@@ -270,6 +272,11 @@ def _artifact_source(spec: _Json) -> ir.ArtifactSource:
         return ir.FromInput(spec["componentInputArtifact"])
     source = spec["taskOutputArtifact"]
     return ir.FromTask(source["producerTask"], source["outputArtifactKey"])
+
+
+def _is_cached_by_content(component: ir.Component) -> bool:
+    body = component.body
+    return isinstance(body, ir.Container) and declared((*body.command, *body.args)).cache_by_content
 
 
 def _loop(spec: _Json) -> ir.Loop | None:

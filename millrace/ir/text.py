@@ -11,21 +11,11 @@ import math
 from decimal import Decimal
 from typing import Any
 
-_WHOLE = 2**53  # the whole numbers that a double holds exactly
+from millrace.values import whole
+
 _ESCAPED = str.maketrans(
     {sign: f"\\u{ord(sign):04x}" for sign in ("<", ">", "&", "\u2028", "\u2029")}
 )
-
-
-def whole(value: Any) -> Any:
-    """Return a JSON value with whole floats as integers: protobuf's numbers are all doubles."""
-    if isinstance(value, dict):
-        return {key: whole(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [whole(item) for item in value]
-    if isinstance(value, float) and value.is_integer() and abs(value) <= _WHOLE:
-        return int(value)
-    return value
 
 
 def text_of(value: Any) -> str:
@@ -58,3 +48,11 @@ def _json(value: Any) -> str:
     """Return JSON as Go's encoding/json writes it."""
     text = json.dumps(whole(value), ensure_ascii=False, sort_keys=True, separators=(",", ":"))
     return text.translate(_ESCAPED)
+
+
+def printable(text: str) -> str:
+    """Return a text without the control characters that XML and terminals do not take."""
+    return "".join(
+        sign if sign.isprintable() or sign in "\n\t" else "\N{REPLACEMENT CHARACTER}"
+        for sign in text
+    )

@@ -13,7 +13,8 @@ from typing import Any
 from millrace.errors import MillraceError, ParameterError
 from millrace.ir import parameters
 from millrace.ir import spec as ir
-from millrace.ir.text import text_of, whole
+from millrace.ir.text import text_of
+from millrace.values import whole
 
 _BOOLEANS = dict.fromkeys(("1", "t", "T", "TRUE", "true", "True"), True)
 _BOOLEANS |= dict.fromkeys(("0", "f", "F", "FALSE", "false", "False"), False)

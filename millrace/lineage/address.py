@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
+from millrace import redact
 from millrace.errors import StoreError, nearest
-from millrace.lineage import STORE, redact
+from millrace.lineage import STORE
 from millrace.lineage.mlmd import pb
 from millrace.storage import paths
 

@@ -6,7 +6,10 @@ context, as in TFX, in which the executions are that ended well.
 
 from __future__ import annotations
 
-from millrace.lineage import layout, read, redact, values
+import dataclasses
+
+from millrace import redact
+from millrace.lineage import layout, read, values
 from millrace.lineage.mlmd import ListOptions, OrderByField, pb
 from millrace.lineage.nodes import ArtifactRecord, CachedTask
 from millrace.lineage.store import Store
@@ -28,6 +31,15 @@ def find(store: Store, pipeline_name: str, fingerprint: str) -> CachedTask | Non
     newest = ListOptions(limit=1, order_by=OrderByField.ID, is_asc=False)
     found = store.call("get_executions_by_context", context.id, newest)
     return _result(store, found[0]) if found else None
+
+
+def foreign(found: CachedTask, where: str) -> CachedTask:
+    """Return a result of another store as one of this: its artifacts are not recorded here yet."""
+    outputs = {
+        port: [dataclasses.replace(record, id=None) for record in records]
+        for port, records in found.outputs.items()
+    }
+    return dataclasses.replace(found, outputs=outputs, store=where)
 
 
 def _result(store: Store, execution: pb.Execution) -> CachedTask | None:

@@ -9,8 +9,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
+from millrace import redact
 from millrace.errors import StoreError, nearest
-from millrace.lineage import query, read, redact, values
+from millrace.lineage import query, read, values
 from millrace.lineage.mlmd import pb
 from millrace.lineage.nodes import ArtifactRecord, Kind
 from millrace.lineage.store import Store

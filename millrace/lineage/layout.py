@@ -10,7 +10,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timezone
 from typing import Any
 
-from millrace.lineage import redact, values
+from millrace import redact
+from millrace.lineage import values
 from millrace.lineage.mlmd import pb
 from millrace.lineage.nodes import ArtifactRecord, Kind, State
 from millrace.lineage.store import Store

@@ -196,8 +196,10 @@ class CachedTask:
         execution_id: The execution that made it.
         parameters: Its output parameters.
         outputs: Its output artifacts by port.
+        store: The store that it was found in; empty if that is the run's own.
     """
 
     execution_id: int
     parameters: dict[str, Any]
     outputs: dict[str, list[ArtifactRecord]]
+    store: str = ""

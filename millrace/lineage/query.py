@@ -73,6 +73,16 @@ def tasks(store: Store, run: Run) -> list[Task]:
     return list(found.values())
 
 
+def run_of(store: Store, execution_id: int) -> str:
+    """Return the id of the run that an execution belongs to, empty if there is none.
+
+    Raises:
+        StoreError: The store cannot be read.
+    """
+    contexts = store.call("get_contexts_by_execution", execution_id)
+    return next((str(one.name) for one in contexts if one.type == PIPELINE_RUN), "")
+
+
 def attach(store: Store, found: Iterable[Task]) -> list[Event]:
     """Gives tasks what they read and made, and returns the events that say so."""
     by_id = {task.id: task for task in found}

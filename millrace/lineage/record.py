@@ -203,11 +203,19 @@ class RunRecord:
         execution = self._task(
             name, kind, display_name, parent, parameters, image, fingerprint, properties
         )
-        values.set_property(execution, "cached_execution_id", str(cached.execution_id))
+        if cached.store:
+            values.set_property(execution, "cached_from_store", cached.store)
+        else:
+            values.set_property(execution, "cached_execution_id", str(cached.execution_id))
         layout.end(execution, State.CACHED, cached.parameters, "", {})
-        made = layout.events(cached.outputs, pb.Event.OUTPUT)
-        self._put(execution, self._read(inputs or {}) + made)
-        return {port: list(records) for port, records in cached.outputs.items()}
+        new = layout.new_artifacts(self._store, cached.outputs, pb.Event.OUTPUT)
+        known = layout.events(cached.outputs, pb.Event.OUTPUT)
+        ids = self._put(
+            execution,
+            new + known + self._read(inputs or {}),
+            self._cache(execution) if cached.store else [],
+        )
+        return _with_ids(cached.outputs, iter(ids))
 
     def finish(
         self, state: State, error: str = "", parameters: Mapping[str, Any] | None = None

@@ -10,8 +10,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from millrace import redact
 from millrace.errors import StoreError
-from millrace.lineage import address, postgresql, probe, redact, store_errors, values
+from millrace.lineage import address, postgresql, probe, store_errors, values
 from millrace.lineage.address import Address
 from millrace.lineage.file_lock import FileLock
 from millrace.lineage.mlmd import errors, metadata_store, pb

@@ -6,8 +6,8 @@ import os
 import re
 from pathlib import Path
 
+from millrace import redact
 from millrace.errors import StoreError
-from millrace.lineage import redact
 from millrace.lineage.address import DEADLINE, Address
 from millrace.lineage.mlmd import __version__, errors
 from millrace.storage import paths

@@ -26,6 +26,7 @@ from typing import Any
 from google.protobuf import struct_pb2, wrappers_pb2
 
 from millrace.lineage.mlmd import pb
+from millrace.values import whole
 
 EXACT, NAME = "exact", "display_name"
 _INT32 = 2**31  # MySQL's and PostgreSQL's int_value
@@ -204,8 +205,8 @@ def _json(value: struct_pb2.Value) -> Any:
 
 
 def _number(value: float) -> int | float:
-    """Turns a whole number back into an integer: protobuf's numbers are all doubles."""
-    return int(value) if value.is_integer() and abs(value) <= _WHOLE else value
+    """Turns a whole number back into an integer, unless a double may have rounded it."""
+    return whole(value) if abs(value) <= _WHOLE else value
 
 
 def _packed(value: Any) -> Any:

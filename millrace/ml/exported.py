@@ -1,4 +1,4 @@
-"""An exported model: opened, checked, and asked to predict raw rows in a stream."""
+"""Loads an exported model, and predicts raw rows with it in a stream."""
 
 from __future__ import annotations
 
@@ -10,20 +10,17 @@ from typing import Any, TypeAlias
 import numpy as np
 import pyarrow as pa
 import tensorflow as tf
-from google.protobuf import text_format
-from tensorflow_metadata.proto.v0 import schema_pb2
 
-from millrace.data import examples
+from millrace.data import examples, schemas
 from millrace.errors import DataError, ModelError, nearest
 from millrace.ml import problem
+from millrace.ml.arrays import Array
 from millrace.ml.features import RawFeature, raw_spec, to_numpy
 from millrace.ml.problem import Kind, Problem, encode
 
-Array: TypeAlias = np.ndarray[Any, Any]
 ConcreteFunction: TypeAlias = Any  # TensorFlow has no types for mypy
 
 SIGNATURE = "raw_features"
-SCHEMA_FILE = "schema.pbtxt"
 _EXTRA = "assets.extra"
 
 
@@ -46,7 +43,7 @@ class ExportedModel:
     """A SavedModel with a `raw_features` signature.
 
     Attributes:
-        folder: Where it lies.
+        folder: Its folder.
         problem: What it predicts.
         spec: The raw columns it takes.
         signature: The `raw_features` function.
@@ -104,7 +101,7 @@ class ExportedModel:
             yield self.take(batch, split)
 
     def take(self, batch: pa.RecordBatch, split: str) -> Rows:
-        """Makes rows of a batch of a split's columns."""
+        """Returns the rows of a batch of columns."""
         return Rows(batch, to_numpy(batch, self.spec), encode(batch, self.problem, split))
 
     def predict(self, features: dict[str, Array]) -> Array:
@@ -191,12 +188,10 @@ def _problem(folder: Path) -> Problem:
 
 
 def _spec(folder: Path, label: str) -> dict[str, RawFeature]:
-    path = folder / _EXTRA / SCHEMA_FILE
-    schema = schema_pb2.Schema()
+    path = folder / _EXTRA / schemas.FILE
+    if not path.exists():
+        raise _missing(path, folder)
     try:
-        text_format.Parse(path.read_text(encoding="utf-8"), schema)
-    except FileNotFoundError:
-        raise _missing(path, folder) from None
-    except (text_format.ParseError, UnicodeDecodeError) as error:
-        raise ModelError(f"{path} is damaged: {error}") from error
-    return raw_spec(schema, label)
+        return raw_spec(schemas.read(path), label)
+    except DataError as error:
+        raise ModelError(str(error)) from error

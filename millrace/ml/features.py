@@ -1,7 +1,7 @@
-"""Raw columns as a model's `raw_features` signature takes them.
+"""Converts raw columns to the inputs of a model's `raw_features` signature.
 
 The signature has one dense input of shape [rows, 1] for every single-valued feature of the schema
-but the label. An optional feature that is missing in a row holds a value that stands for it:
+but the label. An optional feature that is missing in a row has a value that means so:
 
     float32  NaN
     int64    the smallest 64-bit integer
@@ -11,8 +11,8 @@ As the signature cannot tell such a value from a missing one, nothing else does 
 that Transform learns from and in the tf.Examples that `serving_default` takes, it is missing too.
 
 Inside the model such inputs become the `tf.SparseTensor`s that `preprocessing_fn` was written for,
-by operations that TFLite has too. A column's name is its input's name if TensorFlow takes it for
-one; else `input_names` makes one.
+by operations that TFLite has too. An input has its column's name if TensorFlow accepts it; else
+`input_names` makes one.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import keyword
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -32,11 +32,11 @@ from tensorflow_metadata.proto.v0 import schema_pb2
 from millrace.data import schemas
 from millrace.data.lists import to_value
 from millrace.errors import DataError
+from millrace.ml.arrays import Array
 
 if TYPE_CHECKING:
     import tensorflow as tf
 
-Array: TypeAlias = np.ndarray[Any, Any]
 
 SOURCES_FILE = "sources.json"  # in the transform graph: the columns that each feature is made of
 INT_MISSING = np.iinfo(np.int64).min
@@ -82,7 +82,7 @@ def raw_spec(schema: schema_pb2.Schema, label: str) -> dict[str, RawFeature]:
 
 
 def active_features(schema: schema_pb2.Schema) -> list[schema_pb2.Feature]:
-    """Returns the features of a schema in use: typed, and of no stage that is passed over."""
+    """Returns the features of a schema that are in use: typed, and not of an ignored stage."""
     return [
         feature
         for feature in schema.feature
@@ -91,7 +91,7 @@ def active_features(schema: schema_pb2.Schema) -> list[schema_pb2.Feature]:
 
 
 def single_valued(feature: schema_pb2.Feature) -> bool:
-    """Tells whether a feature holds at most one value a row: its schema must say so."""
+    """Returns whether a feature holds at most one value a row: its schema must say so."""
     if feature.HasField("shape"):
         return all(dimension.size == 1 for dimension in feature.shape.dim)
     return bool(feature.value_count.max == 1)
@@ -118,7 +118,7 @@ def input_names(columns: Iterable[str]) -> dict[str, str]:
 
 
 def absent_as_null(values: pa.Array) -> pa.Array:
-    """Returns an optional feature's values, with null for those that stand for a missing one."""
+    """Returns an optional feature's values, with null for those that mean missing."""
     if pa.types.is_floating(values.type):
         stands = pc.is_nan(values)
     elif pa.types.is_integer(values.type):
@@ -131,7 +131,7 @@ def absent_as_null(values: pa.Array) -> pa.Array:
 
 
 def cast(values: pa.Array, kind: pa.DataType) -> pa.Array:
-    """Returns values as a type; whole numbers too are rounded to what a decimal one can hold."""
+    """Casts values to a type; integers are rounded to what a floating-point type can hold."""
     return pc.cast(values, kind, safe=not pa.types.is_floating(kind))
 
 
@@ -158,7 +158,7 @@ def to_numpy(batch: pa.RecordBatch, spec: Mapping[str, RawFeature]) -> dict[str,
 
 
 def to_tensors(inputs: Mapping[str, tf.Tensor], spec: Mapping[str, RawFeature]) -> dict[str, Any]:
-    """Returns the inputs of `raw_features` as `preprocessing_fn` took them: sparse if optional."""
+    """Returns the inputs of `raw_features` as `preprocessing_fn` takes them: sparse if optional."""
     return {
         column: inputs[feature.input] if feature.required else _sparse(inputs[feature.input])
         for column, feature in spec.items()
@@ -166,7 +166,7 @@ def to_tensors(inputs: Mapping[str, tf.Tensor], spec: Mapping[str, RawFeature]) 
 
 
 def without_absent(features: Mapping[str, Any], spec: Mapping[str, RawFeature]) -> dict[str, Any]:
-    """Returns parsed tf.Examples without values that stand for a missing one."""
+    """Returns parsed tf.Examples without the values that mean missing."""
     import tensorflow as tf
 
     return {
@@ -236,5 +236,5 @@ def _present(values: tf.Tensor) -> tf.Tensor:
     import tensorflow as tf
 
     if values.dtype.is_floating:
-        return tf.equal(values, values)  # NaN is the number that is not equal to itself
+        return tf.equal(values, values)  # NaN is not equal to itself
     return tf.not_equal(values, tf.constant(INT_MISSING if values.dtype == tf.int64 else ""))

@@ -1,4 +1,4 @@
-"""Metrics of predictions, for any number of groups of rows at once: a sort, a few sums, no loop.
+"""Computes metrics of predictions for any number of groups of rows at once, without a loop.
 
 Names are TensorFlow Model Analysis's where it has the metric, else Keras's. A metric that is not
 defined in a group, such as the AUC of rows of one class, is NaN; `METRICS` says why that can be.
@@ -7,15 +7,13 @@ defined in a group, such as the AUC of rows of one class, is NaN; `METRICS` says
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, TypeAlias
 
 import numpy as np
 
+from millrace.ml.arrays import Array
 from millrace.ml.problem import Kind
 
-Array: TypeAlias = np.ndarray[Any, Any]
-
-# Keras and TensorFlow Model Analysis, too, keep probabilities so far from 0 and 1 in a logarithm.
+# Probabilities are clipped to this distance from 0 and 1, as in Keras and TFMA.
 EPSILON = 1e-7
 THRESHOLD = 0.5
 QUANTILES = {
@@ -37,7 +35,7 @@ class Metric:
         title: What people call it.
         better: 1 if more is better, -1 if less is, 0 if neither.
         undefined: Why a group of rows may have no value.
-        blind: What a model gets that looks at no feature, if that is known beforehand.
+        blind: The value for a model without features, if it is known beforehand.
     """
 
     title: str
@@ -85,7 +83,7 @@ METRICS: dict[Kind, dict[str, Metric]] = {
     },
 }
 
-# What one number says of a model, first of all.
+# The metric that is shown first.
 HEADLINE = {
     Kind.BINARY: "auc",
     Kind.MULTICLASS: "accuracy",

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import collections
 import contextlib
 import dataclasses
 import enum
 import json
 import math
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -19,9 +18,9 @@ import pyarrow.compute as pc
 
 from millrace.data import examples
 from millrace.errors import DataError, ParameterError, nearest
+from millrace.ml.arrays import Array
 from millrace.ml.features import cast
-
-Array: TypeAlias = np.ndarray[Any, Any]
+from millrace.ml.labels import KEPT, Labels, count
 
 FILE = "problem.json"
 AUTO = "auto"
@@ -75,6 +74,8 @@ def infer(
     Text is a class, and so is an integer of few different values; decimal numbers and integers of
     many values are quantities, but for decimal numbers of just two whole values.
 
+    Memory is bounded, however many different values a quantity has.
+
     Args:
         root: The folder of the raw examples.
         label: The column to predict.
@@ -90,34 +91,34 @@ def infer(
         raise ParameterError(
             f'problem "{kind}" is not one of {", ".join([AUTO, *kinds])}.{nearest(kind, kinds)}'
         )
-    counts = {split: _count(root, split, label) for split in examples.splits(root)}
-    total: collections.Counter[Any] = sum(counts.values(), collections.Counter())
-    for split, counted in counts.items():
-        if not counted:
+    labels = {split: count(root, split, label) for split in examples.splits(root)}
+    total = Labels.merge(labels.values())
+    for split, found in labels.items():
+        if not found.rows and not found.missing:
             raise DataError(f'The split "{split}" has no rows.')
-    decimal = pa.types.is_floating(examples.schema(root, next(iter(counts))).field(label).type)
-    _refuse_missing(label, counts, decimal)
-    if len(total) < 2:
-        value = next(iter(total), None)
+    decimal = pa.types.is_floating(examples.schema(root, next(iter(labels))).field(label).type)
+    _refuse_missing(label, labels, decimal)
+    if len(total.counts) < 2:
+        value = next(iter(total.counts), None)
         raise DataError(
             f'The label "{label}" is constant: it is {value!r} in every row, so there is nothing'
             " to predict."
         )
     if kind != Kind.MULTICLASS.value:
         _refuse_written_numbers(label, total)
-    chosen = Kind(kind) if kind != AUTO else _guess(label, total)
+    chosen = Kind(kind) if kind != AUTO else _guess(total)
     if chosen is Kind.REGRESSION:
         _refuse_text(label, total)
         _refuse_beyond_float32(label, total)
-        _refuse_constant_splits(label, counts)
+        _refuse_constant_splits(label, labels)
         return Problem(label, chosen)
     problem = Problem(label, chosen, _classes(label, chosen, total))
-    _refuse_absent_classes(label, problem.classes, counts, learn_from or list(counts))
+    _refuse_absent_classes(label, problem.classes, labels, learn_from or list(labels))
     return problem
 
 
 def are_written_numbers(texts: Collection[str]) -> bool:
-    """Tells whether texts are numbers, some with a unit, a currency or marks between thousands.
+    """Returns whether texts are numbers, some with a unit, a currency or marks between thousands.
 
     Texts of nothing but digits, such as postal codes, are none.
     """
@@ -152,74 +153,44 @@ def encode(batch: pa.RecordBatch, what: Problem, split: str) -> Array:
     return labels
 
 
-def _count(root: Path, split: str, label: str) -> collections.Counter[Any]:
-    """Counts the values of the label in a split; NaN and infinite ones count as missing."""
-    schema = examples.schema(root, split)
-    if label not in schema.names:
-        raise ParameterError(
-            f'There is no column "{label}" to predict.{nearest(label, schema.names)}'
-        )
-    kind = schema.field(label).type
-    if not (
-        pa.types.is_integer(kind)
-        or pa.types.is_floating(kind)
-        or pa.types.is_string(kind)
-        or pa.types.is_large_string(kind)
-        or pa.types.is_null(kind)
-    ):
-        raise DataError(f'The label "{label}" is {kind}; it must be a number or text.')
-    counts: collections.Counter[Any] = collections.Counter()
-    for batch in examples.read(root, split, [label]):
-        values = batch.column(0)
-        if pa.types.is_floating(kind):
-            values = pc.if_else(pc.is_finite(values), values, None)
-        counted = values.value_counts()
-        counts.update(
-            dict(zip(counted.field(0).to_pylist(), counted.field(1).to_pylist(), strict=True))
-        )
-    return counts
-
-
-def _guess(label: str, total: collections.Counter[Any]) -> Kind:
-    numbers = not any(isinstance(value, str) for value in total)
-    whole = all(isinstance(value, int) for value in total)
-    if len(total) == 2 and (not numbers or all(value == int(value) for value in total)):
+def _guess(total: Labels) -> Kind:
+    values, numbers = total.counts, not total.are_text
+    whole = all(isinstance(value, int) for value in values)
+    if len(values) == 2 and (not numbers or all(value == int(value) for value in values)):
         return Kind.BINARY
-    if not numbers or (
-        whole and len(total) <= FEW and total.total() >= ROWS_PER_CLASS * len(total)
-    ):
+    if not numbers or (whole and len(values) <= FEW and total.rows >= ROWS_PER_CLASS * len(values)):
         return Kind.MULTICLASS
     return Kind.REGRESSION
 
 
-def _classes(label: str, kind: Kind, total: collections.Counter[Any]) -> tuple[int | str, ...]:
-    if kind is Kind.BINARY and len(total) != 2:
+def _classes(label: str, kind: Kind, total: Labels) -> tuple[int | str, ...]:
+    values = total.counts
+    number = f"{len(values):,}" if total.complete else f"more than {KEPT:,}"
+    if kind is Kind.BINARY and len(values) != 2:
         raise ParameterError(
-            f'The problem cannot be binary: the label "{label}" has {len(total)} values,'
-            f" {_some(total)}. Choose multiclass{'' if _is_text(total) else ' or regression'}."
+            f'The problem cannot be binary: the label "{label}" has {number} values,'
+            f" {_some(values)}. Choose multiclass{'' if total.are_text else ' or regression'}."
         )
-    if len(total) > MOST_CLASSES:
+    if len(values) > MOST_CLASSES:
         raise ParameterError(
-            f'The label "{label}" has {len(total):,} different values, {_some(total)}; a'
+            f'The label "{label}" has {number} different values, {_some(values)}; a'
             f" classification can have at most {MOST_CLASSES:,}."
-            f"{' Is it the right column?' if _is_text(total) else ' Choose regression.'}"
+            f"{' Is it the right column?' if total.are_text else ' Choose regression.'}"
         )
-    if _is_text(total):
-        return tuple(sorted(total))
-    if any(value != int(value) for value in total):
+    if total.are_text:
+        return tuple(sorted(values))
+    if any(value != int(value) for value in values):
         raise ParameterError(
-            f'The label "{label}" holds decimal numbers, {_some(total)}, so the problem cannot be'
+            f'The label "{label}" holds decimal numbers, {_some(values)}, so the problem cannot be'
             f" {kind.value}. Choose regression."
         )
-    return tuple(sorted(int(value) for value in total))
+    return tuple(sorted(int(value) for value in values))
 
 
-def _refuse_missing(
-    label: str, counts: Mapping[str, collections.Counter[Any]], decimal: bool
-) -> None:
-    missing = {split: counted.pop(None, 0) for split, counted in counts.items()}
-    if any(missing.values()):
-        where = ", ".join(f"{number:,} in {split}" for split, number in missing.items() if number)
+def _refuse_missing(label: str, labels: Mapping[str, Labels], decimal: bool) -> None:
+    missing = {split: found.missing for split, found in labels.items() if found.missing}
+    if missing:
+        where = ", ".join(f"{number:,} in {split}" for split, number in missing.items())
         column = f'"{label}"'
         lacks, keep = "missing", f"{column} IS NOT NULL"
         if decimal:
@@ -230,8 +201,8 @@ def _refuse_missing(
         )
 
 
-def _refuse_written_numbers(label: str, total: collections.Counter[Any]) -> None:
-    texts = [value for value in total if isinstance(value, str)]
+def _refuse_written_numbers(label: str, total: Labels) -> None:
+    texts = [value for value in total.counts if isinstance(value, str)]
     if len(texts) > FEW and are_written_numbers(texts):
         column = f'"{label}"'
         raise DataError(
@@ -241,16 +212,16 @@ def _refuse_written_numbers(label: str, total: collections.Counter[Any]) -> None
         )
 
 
-def _refuse_text(label: str, total: collections.Counter[Any]) -> None:
-    if _is_text(total):
+def _refuse_text(label: str, total: Labels) -> None:
+    if total.are_text:
         raise ParameterError(
-            f'The label "{label}" is text, {_some(total)}, so the problem cannot be regression.'
-            " Choose binary or multiclass."
+            f'The label "{label}" is text, {_some(total.counts)}, so the problem cannot be'
+            " regression. Choose binary or multiclass."
         )
 
 
-def _refuse_beyond_float32(label: str, total: Collection[float]) -> None:
-    furthest = max(total, key=abs)
+def _refuse_beyond_float32(label: str, total: Labels) -> None:
+    furthest = max(total.low or 0.0, total.high or 0.0, key=abs)
     limits: Any = np.finfo(np.float32)
     if not limits.tiny <= abs(furthest) <= limits.max:
         column, unit = f'"{label}"', 10.0 ** math.floor(math.log10(abs(furthest)))
@@ -261,28 +232,28 @@ def _refuse_beyond_float32(label: str, total: Collection[float]) -> None:
         )
 
 
-def _refuse_constant_splits(label: str, counts: Mapping[str, collections.Counter[Any]]) -> None:
-    for split, counted in counts.items():
-        if len(counted) < 2:
+def _refuse_constant_splits(label: str, labels: Mapping[str, Labels]) -> None:
+    for split, found in labels.items():
+        if len(found.counts) < 2:
             raise DataError(
                 f'The label "{label}" is constant in the split "{split}", which has'
-                f" {counted.total():,} rows. Give it more rows, or split by other columns."
+                f" {found.rows:,} rows. Give it more rows, or split by other columns."
             )
 
 
 def _refuse_absent_classes(
     label: str,
     classes: Sequence[int | str],
-    counts: Mapping[str, collections.Counter[Any]],
+    labels: Mapping[str, Labels],
     learn_from: Sequence[str],
 ) -> None:
-    for split, counted in counts.items():
-        absent = [value for value in classes if not counted[value]]
+    for split, found in labels.items():
+        absent = [value for value in classes if not found.counts[value]]
         if len(absent) == len(classes) - 1:
-            (only,) = counted
+            (only,) = found.counts
             raise DataError(
                 f'The split "{split}" has rows of one class only: "{label}" is {only!r} in all'
-                f" {counted.total():,} of them. Split by other columns, or give it more rows."
+                f" {found.rows:,} of them. Split by other columns, or give it more rows."
             )
         if absent and split in learn_from:
             raise DataError(
@@ -291,11 +262,7 @@ def _refuse_absent_classes(
             )
 
 
-def _is_text(total: Mapping[Any, int]) -> bool:
-    return any(isinstance(value, str) for value in total)
-
-
-def _some(values: Any) -> str:
+def _some(values: Iterable[Any]) -> str:
     values = sorted(values)
     shown = ", ".join(repr(value) for value in values[:_SHOWN])
     return shown + (", …" if len(values) > _SHOWN else "")

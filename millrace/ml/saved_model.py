@@ -12,7 +12,7 @@ FILE = "saved_model.pb"
 _FINGERPRINT = "fingerprint.pb"  # of the bytes that TensorFlow wrote; nothing needs it
 
 
-def settle(folder: Path, scratch: str = "") -> None:
+def make_deterministic(folder: Path, scratch: str = "") -> None:
     """Rewrites a SavedModel in an order of its own.
 
     TensorFlow writes the functions of a graph, and the nodes of a function, in an order that

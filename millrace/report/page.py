@@ -31,5 +31,6 @@ def render(template: Path, **context: Any) -> str:
         each.__name__: each
         for each in (numbers.number, numbers.against, numbers.count, numbers.size, numbers.percent)
     }
+    environment.filters["duration"] = numbers.seconds
     environment.globals["axis"] = axis
     return environment.get_template(template.name).render(**context)

@@ -10,19 +10,20 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from millrace import redact
 from millrace.artifacts import Artifact
 from millrace.backends.base import Backend, Ended, Stop, Work
+from millrace.backends.log_reason import reason_in
 from millrace.entrypoint import INTERNAL_ERROR, TERMINATION_LOG, USER_ERROR
 from millrace.errors import DataError, StepError
 from millrace.ir import placeholders, values
 from millrace.ir import spec as ir
-from millrace.ir.text import whole
-from millrace.lineage import redact
 from millrace.lineage.nodes import ArtifactRecord
 from millrace.runner import external
 from millrace.runner.inputs import Inputs
 from millrace.storage import digest
 from millrace.storage.digest_cache import stamp
+from millrace.values import whole
 
 LOG = "log.txt"
 _ENDINGS = {"system.HTML": ".html", "system.Markdown": ".md"}
@@ -282,15 +283,15 @@ def _remove(path: Path) -> None:
 
 
 def _of_exit_code(code: int, log: Path) -> str:
+    if code - 128 in _SIGNALS:  # as a shell tells that a signal has ended its command
+        code = 128 - code
     if code == -signal.SIGKILL:
-        return "it was killed, as the system does when memory runs out"
+        return "it was killed (SIGKILL), as the system does when memory runs out"
     if -code in _SIGNALS:
         return f"it was ended by {_SIGNALS[-code]}"
     if code < 0:  # no signal: a container has ended with 255, say, of its own will
         code = 128 - code
-    last = ""
-    if log.is_file():
-        lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-        last = f": {lines[-1].strip()}" if lines else ""
+    why = reason_in(log) if log.is_file() else ""
+    last = f": {why}" if why else ""
     kind = " (an error of its own)" if code == INTERNAL_ERROR else ""
     return f"it ended with exit code {code}{kind}{last}"

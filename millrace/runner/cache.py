@@ -6,15 +6,16 @@ the outside files that are read. Not where they lie, and not who runs it when.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from millrace.errors import DataError
+from millrace import redact
+from millrace.errors import DataError, StorageError
 from millrace.ir import spec as ir
-from millrace.lineage import redact
 from millrace.lineage.nodes import ArtifactRecord, CachedTask
 from millrace.runner import external
 from millrace.runner.inputs import Inputs
@@ -97,26 +98,64 @@ def identity(record: ArtifactRecord) -> list[str]:
     return [record.schema_title, f"sha256:{known}" if known else record.uri]
 
 
-def is_whole(cached: CachedTask, digests: DigestCache) -> bool:
-    """Tell whether all that a task made before is known, and still there as it was recorded."""
+def whole_result(cached: CachedTask, home: Path, digests: DigestCache) -> CachedTask | None:
+    """Return what a task made before if all of it is known, and still as it was recorded.
+
+    Artifacts that are no longer where they were recorded are looked for below the present home: the
+    folder of all runs may have been moved or copied.
+
+    Args:
+        cached: The result.
+        home: The folder that keeps runs.
+        digests: Remembers the digests of files.
+    """
     if f'"{redact.HIDDEN}"' in json.dumps(cached.parameters):
-        return False
-    return all(
-        _is_there(record.uri, str(record.metadata["digest"]), digests)
-        and _is_there(str(record.metadata.get("pushed_destination") or ""), "", digests)
-        for records in cached.outputs.values()
-        for record in records
-        if "digest" in record.metadata
-    )
+        return None
+    outputs: dict[str, list[ArtifactRecord]] = {}
+    for port, records in cached.outputs.items():
+        for record in records:
+            found = _found(record, home, digests)
+            if found is None:
+                return None
+            outputs.setdefault(port, []).append(found)
+    return dataclasses.replace(cached, outputs=outputs)
+
+
+def _found(record: ArtifactRecord, home: Path, digests: DigestCache) -> ArtifactRecord | None:
+    """Return an artifact as it lies now; None if it is nowhere, or is not what was recorded."""
+    pushed = str(record.metadata.get("pushed_destination") or "")
+    if "digest" not in record.metadata:
+        return record
+    if pushed and not _is_there(pushed, "", digests):
+        return None
+    digest = str(record.metadata["digest"])
+    for uri in (record.uri, *_moved(record.uri, home)):
+        if _is_there(uri, digest, digests):
+            return dataclasses.replace(record, uri=uri)
+    return None
+
+
+def _moved(uri: str, home: Path) -> Iterator[str]:
+    """Yield where an artifact lies if the folder of all runs was moved to the present home."""
+    path = Path(paths.local(uri))
+    if path.is_absolute():
+        for start in range(1, len(path.parts) - 1):
+            candidate = home.joinpath(*path.parts[start:])
+            if candidate != path and paths.exists(candidate):
+                yield str(candidate)
 
 
 def _is_there(uri: str, recorded: str, digests: DigestCache) -> bool:
     path = Path(paths.local(uri))
-    if not uri or not path.is_absolute():
-        return True  # a remote object, or nothing
     try:
+        if not path.is_absolute():
+            from millrace.storage import store
+
+            return store.exists(uri) and (
+                not recorded or store.digest(uri, digests).hexdigest == recorded
+            )
         return path.exists() and (not recorded or digests.artifact(path)["digest"] == recorded)
-    except (DataError, OSError):
+    except (DataError, StorageError, OSError):
         return False
 
 

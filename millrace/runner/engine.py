@@ -30,6 +30,7 @@ from millrace.runner.task import TaskRunner
 Events = queue.SimpleQueue[Callable[[], None]]
 
 _LOOKUPS, _RUNS = 4, 256  # threads
+_KEPT = 10_000  # iterations of a loop whose results a run holds until its end
 _OPEN = 64  # iterations of a loop that are open at once; cores are fewer, and memory stays flat
 
 
@@ -128,6 +129,8 @@ class Engine:
             self._skip(one, f"not asked for: {self._selection.why}")
         elif one.task.after_failure:
             self._begin(one)
+        elif bad is not None and bad.state is State.PLANNED:
+            self._plan(one, f"it needs what {bad.path} makes")
         elif bad is not None:
             self._skip(one, _why_skipped(bad))
         elif self._fail_fast and self._failed:
@@ -157,7 +160,9 @@ class Engine:
         elif one.is_dag:
             self._set(one, State.RUNNING)
             self._runner.start_dag(one)
-            self._open(DagInstance(one.task.component, one.inputs, one))
+            one.opened = True
+            inner = DagInstance(one.task.component, one.inputs, one, loop_items=_loop_items(one))
+            self._open(inner)
         else:
             self._spawn(self._lookups, one, self._runner.look_up, self._looked_up)
 
@@ -166,6 +171,7 @@ class Engine:
         loop.result.iterations = len(loop.iterations.items)
         self._set(loop, State.RUNNING)
         self._runner.start_dag(loop)
+        loop.opened = True
         self._start_iterations(loop)
 
     def _start_iterations(self, loop: TaskInstance) -> None:
@@ -244,10 +250,20 @@ class Engine:
         assert loop is not None
         assert loop.iterations is not None
         assert one.index is not None
-        loop.iterations.outcomes[one.index] = outcome
+        makes_lists = loop.task.component.output_parameters or loop.task.component.output_artifacts
+        kept = outcome if makes_lists else Outcome(outcome.state, error=outcome.error)
+        loop.iterations.outcomes[one.index] = kept
+        if len(loop.iterations.items) > _KEPT and outcome.state.good:
+            self._forget(one)
         loop.iterations.running -= 1
         loop.result.iterations_ended += 1
         self._start_iterations(loop)
+
+    def _forget(self, one: TaskInstance) -> None:
+        """Drop the results of an iteration that ended well: lineage has them."""
+        for path, _ in list(self._inner(one)):
+            del self._results[path]
+        del self._results[one.result.path]
 
     def _task_ended(self, one: TaskInstance) -> None:
         dag = one.dag
@@ -263,13 +279,24 @@ class Engine:
 
     def _skip(self, one: TaskInstance, why: str) -> None:
         """Leave out a task, and the tasks in it."""
+        for path, _ in self._inner(one):
+            self._results[path].error = why
+            self._results[path].state = State.SKIPPED
+        self._end(one, Outcome(State.SKIPPED, error=why))
+
+    def _plan(self, one: TaskInstance, why: str) -> None:
+        """Leave a task to be run, as a dry run does, and the tasks in it."""
+        for path, _ in self._inner(one):
+            self._results[path].state = State.PLANNED
+        self._end(one, Outcome(State.PLANNED, error=why))
+
+    def _inner(self, one: TaskInstance) -> Iterator[tuple[str, ir.Task]]:
+        """Yield the tasks within a DAG that are known before it opens."""
         body = one.task.component.body
         if isinstance(body, ir.Dag):
-            for path, _ in ir.walk(body, f"{one.result.path}/", loops=False):
+            for path, task in ir.walk(body, f"{one.result.path}/", loops=False):
                 if path in self._results:
-                    self._results[path].error = why
-                    self._results[path].state = State.SKIPPED
-        self._end(one, Outcome(State.SKIPPED, error=why))
+                    yield path, task
 
     def _set(self, one: TaskInstance, state: State) -> None:
         one.result.state = state
@@ -279,6 +306,7 @@ class Engine:
         tasks = one.dag.tasks
         return TaskContext(
             one.dag.given,
+            one.dag.loop_items,
             lambda task, output: tasks[task].result.parameters.get(output, ir.MISSING),
             lambda task, output: tasks[task].result.artifacts.get(output),
             lambda task: self._runner.final_status(tasks[task]),
@@ -326,6 +354,16 @@ class _Queue:
                 yield line.popleft()[1]
             if not line:
                 del self._lines[resources]
+
+
+def _loop_items(one: TaskInstance) -> dict[str, Any]:
+    """Return the items of the loops that the tasks of a DAG are in."""
+    found = dict(one.dag.loop_items)
+    if one.loop is not None and one.task.loop is not None and one.inputs is not None:
+        name = one.task.loop.item
+        if name in one.inputs.parameters:
+            found[name] = one.inputs.parameters[name]
+    return found
 
 
 def _why_skipped(upstream: TaskResult) -> str:

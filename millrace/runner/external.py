@@ -33,7 +33,7 @@ def of(component: ir.Component) -> Declared:
 
 def root_parameters(pipeline: ir.Pipeline) -> Declared:
     """Return which of a pipeline's parameters are handed on to declared ones of its steps."""
-    found: dict[str, set[str]] = {field.name: set() for field in dataclasses.fields(Declared)}
+    found: dict[str, set[str]] = {"reads": set(), "modules": set(), "writes": set()}
 
     def follow(dag: ir.Dag, names: Mapping[str, str]) -> None:
         """Follow the root's parameters, which tasks of the DAG know by other names."""
@@ -51,7 +51,8 @@ def root_parameters(pipeline: ir.Pipeline) -> Declared:
                 }
 
     follow(pipeline.dag, {name: name for name in pipeline.root.parameters})
-    return Declared(**{field: tuple(sorted(names)) for field, names in found.items()})
+    reads, modules, writes = (tuple(sorted(names)) for names in found.values())
+    return Declared(reads, modules, writes)
 
 
 def absolute(
@@ -96,11 +97,13 @@ class Content:
         identity: What stands for it in the cache's fingerprint.
         path: The file, folder or pattern that it is on this machine; None for a dotted name.
         digest: The digest of what lies there.
+        uri: Where it lies in an object store; empty if it does not.
     """
 
     identity: Mapping[str, str]
     path: Path | None = None
     digest: Digest | None = None
+    uri: str = ""
 
     @property
     def code(self) -> str:
@@ -118,7 +121,7 @@ def contents(
     sources: Sources,
     imports_here: bool,
 ) -> Contents:
-    """Return what declared parameters name, if it lies on this machine.
+    """Return what declared parameters name, on this machine or in an object store.
 
     Args:
         names: What the step declares.
@@ -126,13 +129,35 @@ def contents(
         digests: Remembers the digests of files.
         sources: Finds the code of modules that parameters name.
         imports_here: Whether the step imports such modules from this machine.
+
+    Raises:
+        StorageError: Data in an object store cannot be read.
     """
-    found = {
-        name: _content(name in names.modules, local(value), digests, sources, imports_here)
-        for name in (*names.reads, *names.modules)
-        if isinstance(value := parameters.get(name), str) and value and "://" not in local(value)
-    }
+    found: dict[str, Content | None] = {}
+    for name in (*names.reads, *names.modules):
+        value = parameters.get(name)
+        if not isinstance(value, str) or not value:
+            continue
+        value = local(value)
+        if "://" in value:
+            found[name] = None if name in names.modules else _remote(value, digests)
+        else:
+            found[name] = _content(name in names.modules, value, digests, sources, imports_here)
     return {name: content for name, content in found.items() if content is not None}
+
+
+def _remote(uri: str, digests: DigestCache) -> Content:
+    from millrace.storage import location, store
+
+    digest = store.digest(uri, digests)
+    kind = "folder" if digest.files else "file"
+    return Content(_identity(kind, digest, Path(location.name(uri))), None, digest, uri)
+
+
+def _identity(kind: str, digest: Digest, path: Path) -> dict[str, str]:
+    """Return what stands for data in a fingerprint: its content, and the format its name tells."""
+    endings = "".join(path.suffixes[-2:]).lower() if kind == "file" else ""
+    return {kind: digest.hexdigest, "format": endings}
 
 
 def changed(
@@ -163,21 +188,25 @@ def changed(
 
 
 def datasets(contents: Contents) -> dict[str, ArtifactRecord]:
-    """Returns the local files, folders and patterns that parameters name, as artifacts.
-
-    What was read at an address that is not local stands in the parameters only.
-    """
+    """Return the files, folders and patterns that parameters name, as artifacts."""
     return {
         name: ArtifactRecord(
-            content.path.name,
-            str(content.path),
+            place.rstrip("/").rpartition("/")[2],
+            place,
             Dataset.schema_title,
             Dataset.schema_version,
             content.digest.metadata(),
         )
         for name, content in contents.items()
-        if content.path is not None and content.path.is_absolute() and content.digest is not None
+        if content.digest is not None and (place := _place(content))
     }
+
+
+def _place(content: Content) -> str:
+    """Return where data lies that can be recorded: at an absolute path or a URI."""
+    if content.path is not None and content.path.is_absolute():
+        return str(content.path)
+    return content.uri
 
 
 def _content(
@@ -193,8 +222,8 @@ def _content(
     if is_module and path.suffix == ".py":
         return Content({_MODULE: sources.of_module(value) or digest.hexdigest}, path, digest)
     if is_file(path):
-        return Content({"file": digest.hexdigest, "name": path.name}, path, digest)
-    return Content({"folder" if is_folder(path) else "glob": digest.hexdigest}, path, digest)
+        return Content(_identity("file", digest, path), path, digest)
+    return Content(_identity("folder" if is_folder(path) else "glob", digest, path), path, digest)
 
 
 def mounts(names: Declared, parameters: Mapping[str, Any]) -> Iterator[tuple[Path, bool]]:

@@ -53,6 +53,7 @@ class TaskInstance:
         fingerprint: What its result is known by: the digest of those, or the author's key.
         execution: Its execution in the lineage store, once there is one.
         iterations: The state of its iterations, if it is a loop.
+        opened: Whether the tasks or iterations in it were begun: they tell why it failed.
     """
 
     task: ir.Task
@@ -69,6 +70,7 @@ class TaskInstance:
     fingerprint: str = ""
     execution: int | None = None
     iterations: Iterations | None = None
+    opened: bool = False
 
     @property
     def resources(self) -> ir.Resources:
@@ -119,8 +121,9 @@ class Iterations:
         failed = next((one for one in ended if one.state in (State.FAILED, State.CANCELED)), None)
         if failed is not None:
             return Outcome(State.FAILED, error=failed.error)
+        is_planned = any(one.state is State.PLANNED for one in ended)
         return Outcome(
-            State.COMPLETE,
+            State.PLANNED if is_planned else State.COMPLETE,
             {
                 name: [record for one in ended for record in one.artifacts.get(name, ())]
                 for name in component.output_artifacts
@@ -143,6 +146,7 @@ class DagInstance:
         tasks: Its task instances.
         waiting: How many upstream tasks each of them still waits for.
         unfinished: How many of them have not ended.
+        loop_items: The items of the loops around it, by the names that their tasks know them by.
     """
 
     component: ir.Component
@@ -151,6 +155,7 @@ class DagInstance:
     tasks: dict[str, TaskInstance] = dataclasses.field(default_factory=dict)
     waiting: dict[str, int] = dataclasses.field(default_factory=dict)
     unfinished: int = 0
+    loop_items: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     @property
     def body(self) -> ir.Dag:
@@ -174,12 +179,13 @@ class DagInstance:
         for one in self.tasks.values():
             if one.result.state is State.FAILED:
                 error = one.result.error
-                if not one.is_dag:
+                if not one.opened:
                     error = f"{one.result.path}: {error}"
                 return Outcome(State.FAILED, error=error)
         body = self.body
+        is_planned = any(one.result.state is State.PLANNED for one in self.tasks.values())
         return Outcome(
-            State.COMPLETE,
+            State.PLANNED if is_planned else State.COMPLETE,
             _first(body.artifact_outputs, self.tasks, "artifacts"),
             _first(body.parameter_outputs, self.tasks, "parameters"),
         )

@@ -39,6 +39,8 @@ class TaskContext:
 
     Attributes:
         given: The inputs of the DAG.
+        loop_items: The items of the loops around it, which KFP's compiler forgets to hand into
+            loops over constant lists.
         parameter: Returns an output parameter of another task, or MISSING.
         artifacts: Returns the artifacts at an output of another task, or None.
         status: Returns KFP's final status of another task.
@@ -47,6 +49,7 @@ class TaskContext:
     """
 
     given: Inputs
+    loop_items: Mapping[str, Any]
     parameter: Callable[[str, str], Any]
     artifacts: Callable[[str, str], Sequence[ArtifactRecord] | None]
     status: Callable[[str], dict[str, Any]]
@@ -152,7 +155,8 @@ def _parameter(source: ir.ParameterSource, context: TaskContext) -> Any:
     if isinstance(source, ir.FinalStatus):
         return context.status(source.task)
     if isinstance(source, ir.FromInput):
-        value = context.given.parameters.get(source.name, MISSING)
+        otherwise = context.loop_items.get(source.name, MISSING)
+        value = context.given.parameters.get(source.name, otherwise)
     else:
         value = context.parameter(source.task, source.output)
     return value if value is MISSING or source.selector is None else source.selector.select(value)

@@ -16,10 +16,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from millrace import redact
 from millrace.errors import ParameterError, PipelineError, nearest
 from millrace.ir import spec as ir
 from millrace.ir.reader import read
-from millrace.lineage import redact
 
 FOLDER = ".run"
 _PIPELINE, _REQUEST, _LOCK = "pipeline.yaml", "request.json", "lock"
@@ -34,12 +34,14 @@ class Request:
         source: The file that the pipeline was read from, which relative paths may lie beside.
         runner: Where its steps run.
         caching: Whether results of earlier runs may be taken.
+        root: The URI below which artifacts lie; empty if they are in the run's folder.
     """
 
     values: Mapping[str, Any]
     source: str
     runner: str
     caching: bool
+    root: str = ""
 
 
 def keep(folder: Path, pipeline: ir.Pipeline, request: Request) -> None:
@@ -102,8 +104,29 @@ def load(folder: Path, given: Mapping[str, Any]) -> tuple[ir.Pipeline, Request]:
     if missing := sorted(hidden - given.keys()):
         options = " ".join(f"--param {name}=…" for name in missing)
         raise ParameterError(f"Secrets are not kept with a run: give them again with {options}")
-    pipeline = dataclasses.replace(read(folder / FOLDER / _PIPELINE), path=Path(request.source))
-    return pipeline, dataclasses.replace(request, values={**request.values, **given})
+    loaded = dataclasses.replace(read(folder / FOLDER / _PIPELINE), path=Path(request.source))
+    return loaded, dataclasses.replace(request, values={**request.values, **given})
+
+
+def pipeline(folder: Path) -> ir.Pipeline:
+    """Return the compiled pipeline that a run was made from.
+
+    Raises:
+        PipelineError: It cannot be read.
+    """
+    return read(folder / FOLDER / _PIPELINE)
+
+
+def is_running(folder: Path) -> bool:
+    """Tell whether a process holds a run."""
+    try:
+        with (folder / FOLDER / _LOCK).open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
 
 
 @contextlib.contextmanager

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from millrace.errors import StoreError
@@ -38,8 +38,14 @@ class Recorder:
     """The record of one run, in the runner's terms; may be used from any thread."""
 
     def __init__(
-        self, store: Store, run: RunRecord, pipeline: str, previous: Previous | None = None
+        self,
+        store: Store,
+        run: RunRecord,
+        pipeline: str,
+        previous: Previous | None = None,
+        sources: Sequence[Store] = (),
     ) -> None:
+        self._sources = sources
         self._previous = previous or Previous()
         self._store = store
         self._run = run
@@ -47,9 +53,13 @@ class Recorder:
         self._open: set[TaskInstance] = set()
         self._lock = threading.Lock()
 
-    def find(self, fingerprint: str) -> CachedTask | None:
-        """Return what a task with that fingerprint made before."""
-        return lineage_cache.find(self._store, self._pipeline, fingerprint)
+    def find(self, fingerprint: str) -> Iterator[CachedTask]:
+        """Yield what tasks with that fingerprint made before: in this store, then in others."""
+        if (found := lineage_cache.find(self._store, self._pipeline, fingerprint)) is not None:
+            yield found
+        for other in self._sources:
+            if (found := lineage_cache.find(other, self._pipeline, fingerprint)) is not None:
+                yield lineage_cache.foreign(found, other.where)
 
     def ended(self, path: str) -> Ended | None:
         """Return how a task ended before the run was resumed, if it ended well."""
@@ -96,10 +106,12 @@ class Recorder:
             self._open.discard(one)
         return dataclasses.replace(outcome, artifacts=made)
 
-    def cached(self, one: TaskInstance, cached: CachedTask) -> None:
-        """Record a task whose result was made before."""
+    def cached(
+        self, one: TaskInstance, cached: CachedTask
+    ) -> Mapping[str, Sequence[ArtifactRecord]]:
+        """Record a task whose result was made before, and return its artifacts with their ids."""
         assert one.inputs is not None
-        self._run.cached_task(
+        return self._run.cached_task(
             one.task.name,
             display_name=one.task.display_name,
             parent=one.parent,

@@ -5,12 +5,13 @@ from __future__ import annotations
 import dataclasses
 import enum
 import functools
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from millrace.lineage import redact
+from millrace import redact
 from millrace.lineage.nodes import ArtifactRecord
 
 
@@ -24,6 +25,7 @@ class State(str, enum.Enum):
     FAILED = "FAILED"
     SKIPPED = "SKIPPED"
     CANCELED = "CANCELED"
+    PLANNED = "PLANNED"  # a dry run's: it would be run
 
     @property
     def ended(self) -> bool:
@@ -115,6 +117,13 @@ def _ports(artifacts: Mapping[str, Sequence[ArtifactRecord]]) -> dict[str, Any]:
     return found
 
 
+def _in_order(task: TaskResult) -> list[str]:
+    """Return what sorts tasks of a loop by their iterations."""
+    return [
+        f"{int(part):09}" if part.isdigit() else part for part in re.split(r"\[(\d+)\]", task.path)
+    ]
+
+
 @dataclasses.dataclass
 class RunResult:
     """A run.
@@ -122,7 +131,8 @@ class RunResult:
     Attributes:
         run_id: Its id in the lineage store.
         pipeline: The pipeline's name.
-        folder: Where everything it made lies.
+        folder: Its folder on this machine, with the logs, and what it made unless `target` is set.
+        target: The URI below which what it made lies, if the root is remote.
         store: The lineage store.
         parameters: The pipeline's parameters, defaults included.
         tasks: Its tasks by path, in the order of the pipeline.
@@ -143,6 +153,7 @@ class RunResult:
     state: State = State.RUNNING
     seconds: float = 0.0
     error: str = ""
+    target: str = ""
     outputs: dict[str, Any] = dataclasses.field(default_factory=dict)
     artifacts: dict[str, Sequence[ArtifactRecord]] = dataclasses.field(default_factory=dict)
     peak_memory: int | None = None
@@ -150,7 +161,7 @@ class RunResult:
     @property
     def exit_code(self) -> int:
         """What the command returns: 0, 1 for a failed run, 130 for one that was stopped."""
-        return {State.COMPLETE: 0, State.CANCELED: 130}.get(self.state, 1)
+        return {State.COMPLETE: 0, State.PLANNED: 0, State.CANCELED: 130}.get(self.state, 1)
 
     def name(self, task: TaskResult) -> str:
         """Return what people call a task; its path in a loop, or if others are called so."""
@@ -172,7 +183,7 @@ class RunResult:
                 continue
             if not task.is_dag or task.iterations is not None:
                 rows.append(task)
-            tasks = inner.get(task.path, [])
+            tasks = sorted(inner.get(task.path, []), key=_in_order)
             if len(tasks) > _MANY:
                 tasks = [one for one in tasks if one.state in _NOTABLE][:_MANY]
             rows += tasks
@@ -193,6 +204,7 @@ class RunResult:
             "seconds": round(self.seconds, 3),
             "error": self.error or None,
             "folder": str(self.folder),
+            "target": self.target or None,
             "store": redact.text(self.store),
             "parameters": redact.parameters(self.parameters),
             "peak_memory_bytes": self.peak_memory,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -24,11 +24,11 @@ from millrace.runner.listener import Listener
 from millrace.runner.result import RunResult, TaskResult
 from millrace.runner.selection import select
 from millrace.runner.session import RUNNERS, Session, Settings
-from millrace.storage import paths
+from millrace.storage import location, paths
 
 __all__ = ["ROOT", "ROOT_VARIABLE", "RUNNERS", "load", "resume", "run"]
 
-ROOT, ROOT_VARIABLE = ".millrace", "MILLRACE_ROOT"
+ROOT, ROOT_VARIABLE, HOME_VARIABLE = ".millrace", "MILLRACE_ROOT", "MILLRACE_HOME"
 _ID = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*")
 
 
@@ -52,7 +52,9 @@ def run(
     runner: str = "process",
     docker: Options | None = None,
     caching: bool = True,
+    cache_from: Sequence[str | Path] = (),
     fail_fast: bool = False,
+    dry: bool = False,
     start: str = "",
     end: str = "",
     only: str = "",
@@ -68,13 +70,17 @@ def run(
         pipeline: One of ours by name, a compiled YAML file, a folder with `pipeline.py`; or what
             `load` returned.
         values: Its parameters, as JSON values.
-        root: The folder for everything that runs make; MILLRACE_ROOT or `./.millrace` if None.
+        root: The folder for everything that runs make; MILLRACE_ROOT or `./.millrace` if None. A
+            URI such as `s3://bucket/prefix` keeps artifacts there; logs and the lineage store are
+            then in MILLRACE_HOME or `./.millrace`.
         store: The lineage store; `<root>/metadata.sqlite` if None.
         runner: `process` forks steps of ours, runs lightweight Python components in processes and
             takes Docker for other images; `docker` takes it for all.
         docker: How containers are run.
         caching: Whether results of earlier runs may be taken.
+        cache_from: Other roots, or their lineage stores, whose results may be taken as well.
         fail_fast: Whether nothing new is started after a task has failed.
+        dry: Whether to find out what would be run, and to run nothing: such tasks are PLANNED.
         start: The task from which everything runs anew.
         end: The task after which nothing runs.
         only: The task that runs anew, after what it needs and before nothing.
@@ -93,13 +99,14 @@ def run(
     loaded = load(pipeline) if isinstance(pipeline, str) else pipeline
     given = _located(loaded, parameters.checked(loaded, values or {}), values or {})
     selection = select(loaded, start, end, only)
-    home = _root(root)
+    home, remote = home_of(root), remote_of(root)
     if run_id and not _ID.fullmatch(run_id):
         raise ParameterError(f"{run_id!r} cannot be a run's id: it names a folder.")
     now = datetime.now(timezone.utc)
     run_id = run_id or f"{loaded.name}-{now:%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
     settings = Settings(
         home,
+        remote,
         runner,
         docker or Options(),
         caching,
@@ -108,10 +115,14 @@ def run(
         cores,
         memory_limit,
         measure_memory,
+        tuple(_store_of(one) for one in cache_from),
     )
     result = _result(loaded, run_id, home / loaded.name / run_id, store or str(home / STORE), given)
     session = Session(loaded, result, settings, listener)
-    session.start(Request(given, str(loaded.path), runner, caching))
+    if dry:
+        session.plan()
+    else:
+        session.start(Request(given, str(loaded.path), runner, caching, remote))
     return result
 
 
@@ -147,12 +158,13 @@ def resume(
         ParameterError: A secret is not given.
         StoreError: The run has ended well, or the lineage store cannot be opened or written.
     """
-    home = _root(root)
+    home = home_of(root)
     folder = kept.find(home, run_id)
     loaded, request = kept.load(folder, values or {})
     check(loaded)
     settings = Settings(
         home,
+        request.root,
         request.runner,
         docker or Options(),
         request.caching,
@@ -168,8 +180,30 @@ def resume(
     return result
 
 
-def _root(root: str | Path | None) -> Path:
+def home_of(root: str | Path | None) -> Path:
+    """Return the folder that keeps runs, as an absolute path; of a remote root it is the default.
+
+    It holds the logs, the lineage store and copies of what is remote.
+    """
+    if remote_of(root):
+        root = os.environ.get(HOME_VARIABLE) or ROOT
     return paths.absolute(root or os.environ.get(ROOT_VARIABLE) or ROOT)
+
+
+def _store_of(source: str | Path) -> str:
+    """Return the lineage store of another root, which may be named itself."""
+    if "://" in str(source) or paths.is_file(paths.absolute(source)):
+        return str(source)
+    return str(paths.absolute(source) / STORE)
+
+
+def remote_of(root: str | Path | None) -> str:
+    """Return the root if it is a URI of an object store, or else empty text."""
+    text = str(root or os.environ.get(ROOT_VARIABLE) or "")
+    if "://" not in paths.local(text):
+        return ""
+    location.scheme(text)  # raises if it cannot be used
+    return text.rstrip("/")
 
 
 def _result(

@@ -8,7 +8,7 @@ import getpass
 import os
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,12 +26,13 @@ from millrace.runner.graph import Outcome
 from millrace.runner.inputs import Inputs
 from millrace.runner.kept import Request
 from millrace.runner.listener import Listener, ResilientListener, Silent
+from millrace.runner.placement import Placement
 from millrace.runner.resources import ResourcePool
 from millrace.runner.result import RunResult, State
 from millrace.runner.selection import Selection
 from millrace.runner.signals import Signals, interrupt, interruptible
 from millrace.runner.task import Job, TaskRunner, containers, reason
-from millrace.storage import paths
+from millrace.storage import location, paths
 from millrace.storage.digest_cache import FILE, DigestCache
 from millrace.version import __version__
 
@@ -39,8 +40,11 @@ if TYPE_CHECKING:
     from millrace.lineage.record import RunRecord
     from millrace.lineage.resume import Previous
     from millrace.lineage.store import Store
+    from millrace.runner.dry import DryRecorder
+    from millrace.runner.recorder import Recorder
 
 RUNNERS = ("process", "docker")
+ENVIRONMENTS = "envs"  # of lightweight components, in the home of the runs
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,6 +52,7 @@ class Settings:
     """How a pipeline is run; see `millrace.runner.run.run`."""
 
     home: Path
+    root: str
     runner: str
     docker: Options
     caching: bool
@@ -56,6 +61,7 @@ class Settings:
     cores: float
     memory_limit: int
     measure_memory: bool
+    cache_from: tuple[str, ...] = ()
 
 
 class Session:
@@ -88,6 +94,9 @@ class Session:
         self._clock = time.monotonic()
         self._digests = DigestCache(settings.home / FILE)
         self._sources = Sources(self._digests)
+        target = location.join(settings.root, pipeline.name, result.run_id) if settings.root else ""
+        self._placement = Placement(result.folder, target, settings.home, self._digests)
+        result.target = target
 
     def start(self, request: Request) -> None:
         """Run the pipeline to its end."""
@@ -101,6 +110,26 @@ class Session:
                     kept.forget(folder)
                 raise
 
+    def plan(self) -> None:
+        """Find out what would be run, and run nothing."""
+        from millrace.lineage.store import Store
+        from millrace.runner.dry import DryRecorder
+
+        with (
+            interruptible(),
+            self._backend(is_new=False) as backend,
+            contextlib.ExitStack() as stack,
+        ):
+            store = None
+            if not self._is_new:
+                store = stack.enter_context(Store.open(self._result.store, create=False))
+            sources = [stack.enter_context(one) for one in self._others()]
+            recorder = DryRecorder(store, self._result.pipeline, sources)
+            engine = self._engine(backend, recorder, Events())
+            outcome = engine.run(self._pipeline.root, root_inputs(self._pipeline, self._result))
+            self._result.state, self._result.error = outcome.state, outcome.error
+        self._result.seconds = time.monotonic() - self._clock
+
     def resume(self) -> None:
         """Go on with the run."""
         with interruptible() as signals, self._backend(is_new=False) as backend:
@@ -113,7 +142,9 @@ class Session:
         docker = DockerBackend(self._result.run_id, self._settings.docker)
         kinds: dict[str, Backend] = {
             "docker": docker,
-            "process": ProcessBackend(self._result.folder, self._sources, docker),
+            "process": ProcessBackend(
+                self._result.folder, self._sources, docker, self._settings.home / ENVIRONMENTS
+            ),
         }
         if kind not in kinds:
             raise ParameterError(f"There is no runner {kind!r}: take {' or '.join(RUNNERS)}.")
@@ -125,6 +156,7 @@ class Session:
             yield backend
         finally:
             backend.close()
+            self._placement.close()
             self._digests.save()
 
     def _run(self, backend: Backend, signals: Signals, is_resumed: bool) -> None:
@@ -137,37 +169,35 @@ class Session:
         ):
             if self._is_new:  # nothing can be cached, so the imports may begin before anything else
                 backend.prepare(containers(self._pipeline))
-            with Store.open(self._result.store) as store:
-                self._record(store, backend, signals, is_resumed)
+            with contextlib.ExitStack() as stack:
+                store = stack.enter_context(Store.open(self._result.store))
+                sources = [stack.enter_context(one) for one in self._others()]
+                self._record(store, sources, backend, signals, is_resumed)
         self._result.seconds = time.monotonic() - self._clock
 
-    def _record(self, store: Store, backend: Backend, signals: Signals, is_resumed: bool) -> None:
+    def _others(self) -> Iterator[Store]:
+        """Open the lineage stores of other roots whose results may be taken."""
+        from millrace.lineage.store import Store
+
+        for where in self._settings.cache_from:
+            yield Store.open(where, create=False)
+
+    def _record(
+        self,
+        store: Store,
+        sources: Sequence[Store],
+        backend: Backend,
+        signals: Signals,
+        is_resumed: bool,
+    ) -> None:
         from millrace.runner.recorder import Recorder
 
         result, events = self._result, Events()
         signals.act = lambda: events.put(interrupt)
         record, previous = self._open(store, backend, is_resumed)
         self._is_recorded = True
-        recorder = Recorder(store, record, result.pipeline, previous)
-        runner = TaskRunner(
-            self._pipeline,
-            self._job,
-            backend,
-            recorder,
-            self._digests,
-            self._sources,
-            lambda *told: events.put(lambda: self._listener.retrying(*told)),
-        )
-        settings = self._settings
-        engine = Engine(
-            runner,
-            ResourcePool(settings.cores, settings.memory_limit),
-            result.tasks,
-            self._listener.changed,
-            events,
-            settings.selection,
-            settings.fail_fast,
-        )
+        recorder = Recorder(store, record, result.pipeline, previous, sources)
+        engine = self._engine(backend, recorder, events)
         try:
             self._listener.started(result)
             outcome = engine.run(self._pipeline.root, root_inputs(self._pipeline, result))
@@ -185,6 +215,28 @@ class Session:
                 result.state, result.error = State.FAILED, result.error or str(error)
             self._listener.ended(result)
 
+    def _engine(self, backend: Backend, recorder: Recorder | DryRecorder, events: Events) -> Engine:
+        runner = TaskRunner(
+            self._pipeline,
+            self._job,
+            backend,
+            recorder,
+            self._digests,
+            self._sources,
+            self._placement,
+            lambda *told: events.put(lambda: self._listener.retrying(*told)),
+        )
+        settings = self._settings
+        return Engine(
+            runner,
+            ResourcePool(settings.cores, settings.memory_limit),
+            self._result.tasks,
+            self._listener.changed,
+            events,
+            settings.selection,
+            settings.fail_fast,
+        )
+
     def _open(
         self, store: Store, backend: Backend, is_resumed: bool
     ) -> tuple[RunRecord, Previous | None]:
@@ -199,7 +251,7 @@ class Session:
             store,
             result.pipeline,
             result.run_id,
-            str(result.folder),
+            result.target or str(result.folder),
             result.run_id,
             result.parameters,
             self._properties(backend),

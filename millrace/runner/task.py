@@ -13,18 +13,20 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from millrace import redact
 from millrace.artifacts import Artifact
 from millrace.backends.base import Backend, Stop
 from millrace.backends.process import step_of
 from millrace.backends.sources import Sources
-from millrace.errors import MillraceError
+from millrace.errors import MillraceError, StorageError
 from millrace.ir import placeholders
 from millrace.ir import spec as ir
-from millrace.lineage import redact
 from millrace.lineage.nodes import ArtifactRecord, CachedTask
 from millrace.runner import cache, external
 from millrace.runner.attempt import LOG, Attempt, AttemptError, Outputs
+from millrace.runner.dry import DryRecorder
 from millrace.runner.graph import Outcome, TaskInstance
+from millrace.runner.placement import Placement
 from millrace.runner.result import State, TaskResult
 from millrace.runner.selection import Selection
 from millrace.storage.digest_cache import DigestCache
@@ -32,7 +34,6 @@ from millrace.storage.digest_cache import DigestCache
 WORKSPACE = "workspace"
 
 if TYPE_CHECKING:  # it imports ml_metadata, which the runner does beside other things
-    from millrace.lineage.resume import Ended
     from millrace.runner.recorder import Recorder
 
 
@@ -69,12 +70,14 @@ class TaskRunner:
         pipeline: ir.Pipeline,
         job: Job,
         backend: Backend,
-        recorder: Recorder,
+        recorder: Recorder | DryRecorder,
         digests: DigestCache,
         sources: Sources,
+        placement: Placement,
         retrying: Callable[[TaskResult, str, float], None],
     ) -> None:
         self.stop = Stop()
+        self.stop.register(backend.cancel)
         self.folders = job.folders
         self._pipeline = pipeline
         self._job = job
@@ -82,6 +85,7 @@ class TaskRunner:
         self._recorder = recorder
         self._digests = digests
         self._sources = sources
+        self._placement = placement
         self._retrying = retrying
         self._prepared = threading.Lock()
 
@@ -96,22 +100,34 @@ class TaskRunner:
         one.contents = self._contents(one)
         one.external = external.datasets(one.contents)
         self._identify(one)
-        if one.fingerprint and not self._job.selection.is_forced(one.result.path):
+        is_forced = self._job.selection.is_forced(one.result.path)
+        if one.fingerprint and not is_forced:
             before = self._recorder.ended(one.result.path)
-            if before is not None and self._still_holds(before, one):
-                made = before.result
-                return Outcome(State(before.state), made.outputs, made.parameters)
+            if before is not None and before.fingerprint == one.fingerprint:
+                made = self._whole(before.result)
+                if made is not None:
+                    return Outcome(State(before.state), made.outputs, made.parameters)
             if self._job.caching and one.task.cache:
-                cached = self._recorder.find(one.fingerprint)
-                if cached is not None and cache.is_whole(cached, self._digests):
-                    return self._take(one, cached)
+                for cached in self._recorder.find(one.fingerprint):
+                    made = self._whole(cached)
+                    if made is not None:
+                        return self._take(one, made)
+        if isinstance(self._recorder, DryRecorder):
+            return Outcome(State.PLANNED, error=self._why(one, self._recorder, is_forced))
         self.prepare()
         return None
 
-    def _still_holds(self, before: Ended, one: TaskInstance) -> bool:
-        """Tell whether what a task made before the run was resumed is what it would make now."""
-        is_same = before.fingerprint == one.fingerprint
-        return is_same and cache.is_whole(before.result, self._digests)
+    def _why(self, one: TaskInstance, recorder: DryRecorder, is_forced: bool) -> str:
+        """Return why a task would run."""
+        if is_forced:
+            return f"asked for: {self._job.selection.why}"
+        if not self._job.caching or not one.task.cache:
+            return "caching is off"
+        return recorder.why_not(one)
+
+    def _whole(self, cached: CachedTask) -> CachedTask | None:
+        """Return a result if it can be used: all of it is still as it was recorded."""
+        return cache.whole_result(cached, self._job.root, self._digests)
 
     def prepare(self) -> None:
         """Warm up for the tasks, once: when one must run, those after it will as well."""
@@ -122,27 +138,29 @@ class TaskRunner:
         """Run a container, again if it fails and may be tried again."""
         assert one.inputs is not None
         assert one.container is not None
-        attempt = Attempt(
-            one.result.path,
-            one.task.component,
-            one.container,
-            one.inputs,
-            folder_of(self._job.folder, one.result.path),
-            self.placeholders(one),
-            step_of(one.container) is not None,
-        )
-        one.result.log = attempt.folder / LOG
+        folder = folder_of(self._job.folder, one.result.path)
+        ours = step_of(one.container) is not None
+        one.result.log = folder / LOG
         self._recorder.start(one)
         try:
+            attempt = Attempt(
+                one.result.path,
+                one.task.component,
+                one.container,
+                self._placement.stage(one.inputs, one.contents, ours),
+                folder,
+                self.placeholders(one),
+                ours,
+            )
             outputs = self._attempts(attempt, one)
             one.result.peak_memory = outputs.peak_memory
             self._check_contents(one, "while it ran", code=False)  # that may be edited meanwhile
-        except AttemptError as error:
+            artifacts = self._placement.publish(outputs.artifacts)
+        except (AttemptError, StorageError) as error:
             failed = Outcome(State.FAILED, error=str(error))
             outcome = Outcome(State.CANCELED) if self.stop.asked else failed
             return self._recorder.finish(one, outcome)
-        made = Outcome(State.COMPLETE, outputs.artifacts, outputs.parameters)
-        return self._recorder.finish(one, made)
+        return self._recorder.finish(one, Outcome(State.COMPLETE, artifacts, outputs.parameters))
 
     def broken(self, one: TaskInstance, error: BaseException) -> Outcome:
         """Record a task that cannot be started, or that a full disk or a lost store has ended."""
@@ -211,8 +229,8 @@ class TaskRunner:
                     raise
 
     def _take(self, one: TaskInstance, cached: CachedTask) -> Outcome:
-        self._recorder.cached(one, cached)
-        return Outcome(State.CACHED, cached.outputs, cached.parameters)
+        artifacts = self._recorder.cached(one, cached)
+        return Outcome(State.CACHED, artifacts, cached.parameters)
 
     def _identify(self, one: TaskInstance) -> None:
         """Find what the result of a task follows from, and so what it is known by."""
@@ -253,9 +271,10 @@ class TaskRunner:
         assert one.inputs is not None
         record = self._imported(one, importer, one.inputs.parameters)
         one.fingerprint = cache.of_import(record)
-        known = None if importer.reimport else self._recorder.find(one.fingerprint)
-        if known is not None and known.outputs:
-            record = next(iter(known.outputs.values()))[0]
+        if not importer.reimport:
+            for known in self._recorder.find(one.fingerprint):
+                for records in known.outputs.values():
+                    record = records[0]
         port = next(iter(one.task.component.output_artifacts))
         self._recorder.start(one)
         return self._recorder.finish(one, Outcome(State.COMPLETE, {port: [record]}))
@@ -285,6 +304,11 @@ class TaskRunner:
 def folder_of(run: Path, path: str) -> Path:
     """Return the folder of a task instance: an iteration's is its index, as `for-loop-1/0/task`."""
     return run / re.sub(r"\[(\d+)\]", r"/\1", path)
+
+
+def path_of(run: Path, folder: Path) -> str:
+    """Return the path of the task instance whose folder this is."""
+    return re.sub(r"/(\d+)(?=/|$)", r"[\1]", folder.relative_to(run).as_posix())
 
 
 def reason(error: BaseException, root: Path) -> str:

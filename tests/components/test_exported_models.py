@@ -33,7 +33,8 @@ def test_a_folder_without_a_model(tmp_path: Path) -> None:
 def test_a_file_beside_the_model_is_missing_or_damaged(copy: Path, name: str) -> None:
     path = copy / "assets.extra" / name
     path.write_text("{damaged")
-    assert message(copy).startswith(f"{path} is damaged: ")
+    reason = "damaged" if name == "problem.json" else "not a schema in protobuf's text format"
+    assert message(copy).startswith(f"{path} is {reason}: ")
     path.unlink()
     assert message(copy) == (
         f"The model at {copy} has no assets.extra/{name}; Trainer writes it, and a module's "

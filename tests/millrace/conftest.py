@@ -248,6 +248,9 @@ def unprivileged(tmp_path: Path) -> Callable[[], AbstractContextManager[None]]:
 PLAY = Path(__file__).parent / "runner" / "play.py"
 
 
+DECLARED = ("--reads", "data_uri", "--modules", "module_file", "--writes", "push_destination")
+
+
 class Kit:
     """What a test compiles pipelines with.
 
@@ -290,7 +293,7 @@ class Kit:
             return dsl.ContainerSpec(
                 image=image,
                 command=["python", "-m", "millrace.entrypoint", str(file)],
-                args=["--executor_input", "{{$}}"],
+                args=["--executor_input", "{{$}}", *DECLARED],
             )
 
         return dsl.container_component(play)

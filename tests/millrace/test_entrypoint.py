@@ -12,6 +12,7 @@ import pytest
 from millrace import entrypoint
 from millrace.artifacts import Dataset, Examples, Input, Model, Output
 from millrace.errors import ModuleError, ParameterError
+from millrace.ir.declared import Declared
 
 STEP = """
 import errno
@@ -257,6 +258,19 @@ def test_as_a_container_runs_it(step, message):
     done = subprocess.run([*command, json.dumps(message)], check=False)
     assert done.returncode == 0
     assert output(message)["parameterValues"]["size"] == 2
+
+
+def test_what_a_container_declares_changes_nothing(step, message):
+    told = Declared(reads=("data_uri",), modules=("a", "b"), writes=("c",), cache_by_content=True)
+    line = [step, "--executor_input", json.dumps(message), *told.arguments()]
+    assert entrypoint.main(line) == 0
+    assert output(message)["parameterValues"]["size"] == 2
+
+
+def test_an_unknown_argument_is_named(step, message, capsys):
+    line = [step, "--executor_input", json.dumps(message), "--read", "data_uri"]
+    assert entrypoint.main(line) == 1
+    assert "error: Unrecognized arguments: --read data_uri.\n" in capsys.readouterr().err
 
 
 def test_starting_a_step_imports_no_more_than_it_needs():

@@ -6,7 +6,7 @@ import json
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sklearn import metrics as oracle
 
@@ -15,7 +15,6 @@ from millrace.components.evaluator import curves
 rows = st.lists(st.tuples(st.booleans(), st.floats(0, 1, width=16)), min_size=1, max_size=80)
 
 
-@settings(max_examples=60, deadline=None)
 @given(rows)
 def test_roc_of_few_rows_is_exact(rows: list) -> None:
     labels, scores = np.array([r[0] for r in rows], int), np.array([r[1] for r in rows], "f")

@@ -7,7 +7,7 @@ from collections import Counter
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from millrace.components.evaluator import slices
@@ -50,7 +50,6 @@ values = st.one_of(st.none(), st.floats(-2, 2, width=16), st.just(float("nan")))
 texts = st.one_of(st.none(), st.sampled_from(["", "a", "b", "ä"]))
 
 
-@settings(max_examples=60, deadline=None)
 @given(st.lists(st.tuples(texts, values), min_size=1, max_size=40), st.integers(1, 10))
 def test_slices_are_the_rows_that_share_their_values(rows: list, batch: int) -> None:
     table = pa.table({

@@ -14,7 +14,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from millrace.components.example_gen import canonical, engine, shares
@@ -77,9 +77,6 @@ tables = st.integers(1, 20).flatmap(
 )
 
 
-@settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
 @given(tables)
 def test_keys_follow_their_definition(tmp_path, content):
     table = pa.table({name: pa.array(content[name], kind) for name, (kind, _) in columns.items()})
@@ -101,9 +98,7 @@ def test_keys_follow_their_definition(tmp_path, content):
     assert [key for (key,) in rows] == expected
 
 
-@settings(
-    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=15)
 @given(
     st.lists(
         st.tuples(

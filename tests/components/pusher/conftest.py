@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 
 from millrace.artifacts import HTML, Blessing, Examples, Metrics, Model, PushedModel
+from millrace.ml.blessing import Decision
+from millrace.ml.bounds import Bound
 
 
 @dataclasses.dataclass
@@ -29,7 +31,7 @@ class Pushed:
 
 @pytest.fixture
 def push(tmp_path: Path) -> Callable[..., Pushed]:
-    """Runs the step; `blessed` gives it a verdict."""
+    """Runs the step; `blessed` gives it a blessing."""
     from millrace.components.pusher.executor import run
 
     def call(
@@ -44,10 +46,13 @@ def push(tmp_path: Path) -> Callable[..., Pushed]:
         blessing = None
         if blessed is not None:
             blessing = Blessing(str(tmp_path / "blessing"))
-            blessing.path.mkdir(exist_ok=True)
+            limits = [
+                Bound(metric, rule, limit)
+                for metric, rules in (bounds or {}).items()
+                for rule, limit in rules.items()
+            ]
             reasons = ["auc is 0.4, so lower_bound 0.6 fails"]
-            verdict = {"blessed": blessed, "reasons": reasons, "bounds": bounds or {}}
-            (blessing.path / "blessing.json").write_text(json.dumps(verdict))
+            Decision(blessed, reasons, limits).save(blessing.path)
         page = HTML(str(tmp_path / "report.html"))
         run(Model(str(model)), Examples(str(rows)), pushed, metrics, page, blessing, **parameters)
         json.dumps([pushed.metadata, metrics.metadata], allow_nan=False)

@@ -8,14 +8,15 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import fsspec
 import pytest
 
 from millrace.components.pusher import destination
 from millrace.components.pusher.destination import open_destination
 from millrace.errors import ParameterError
+from millrace.storage import store
 
 
 @pytest.fixture
@@ -164,13 +165,33 @@ def test_an_object_store_gets_the_graph_last(model: Path, monkeypatch: pytest.Mo
     assert second > first
     assert where == f"{uri}/{first}"
     assert written[3].endswith(f"/{first}/saved_model.pb")
-    store = fsspec.filesystem("memory")
-    found = [path.split(f"/{first}/")[1] for path in store.find(where.removeprefix("memory:/"))]
-    assert sorted(found) == FILES
+    assert list(store.list_files(where)) == FILES
 
 
 def test_an_object_store_never_gives_a_number_twice(model: Path) -> None:
     uri = f"memory://bucket-{time.time_ns()}"
     version, where = open_destination(uri).push(model, EXTRA)
-    fsspec.filesystem("memory").rm(where, recursive=True)
+    store.remove(where)
     assert open_destination(uri).push(model, EXTRA)[0] > version
+
+
+def test_pushes_to_a_real_object_store_side_by_side(
+    model: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = request.getfixturevalue("s3")
+    for name, value in server.env.items():
+        monkeypatch.setenv(name, value)
+    uri = f"s3://{server.bucket}/models-{time.time_ns()}"
+    with ThreadPoolExecutor(3) as threads:
+        pushed = list(threads.map(lambda _: open_destination(uri).push(model, EXTRA), range(3)))
+    assert len({version for version, _ in pushed}) == 3
+    for version, where in pushed:
+        assert where == f"{uri}/{version}"
+        assert list(store.list_files(where)) == FILES
+
+
+@pytest.mark.parametrize("uri", ["s3://bucket/models?x=1", "s3://me:secret@bucket", "ftp://host/x"])
+def test_a_destination_that_is_no_place(uri: str) -> None:
+    with pytest.raises(ParameterError, match="push_destination: ") as raised:
+        open_destination(uri)
+    assert "secret" not in str(raised.value)

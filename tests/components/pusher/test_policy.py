@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from millrace.components.pusher.candidates import Candidate
 from millrace.components.pusher.policy import POLICIES, Policy, kept
 from millrace.errors import PolicyError
+from millrace.ml.bounds import Bound
 
 NEEDS = re.compile(r"needs (?:max_metric_loss=([\d.e-]*\d))?(?: and )?(?:max_bytes=(\d+))?")
 
@@ -71,7 +72,7 @@ def test_an_objection_shows_the_digits_that_decide() -> None:
 
 
 def test_rounding_breaks_no_bound() -> None:
-    bounds = {"auc": {"lower_bound": 0.75}, "mean_prediction": {"upper_bound": 2e9}}
+    bounds = [Bound("auc", "lower_bound", 0.75), Bound("mean_prediction", "upper_bound", 2e9)]
     rounded = {"auc": 0.75 - 9e-8, "mean_prediction": 2e9 + 100}
     assert kept(bounds, rounded) == bounds
     policy = Policy("best", 0.005, 0, bounds)
@@ -83,11 +84,20 @@ def test_rounding_breaks_no_bound() -> None:
     )
 
 
+def test_a_small_bound_is_kept_as_exactly_as_a_large_one() -> None:
+    bound = Bound("root_mean_squared_error", "upper_bound", 2e-7)
+    worse = {"root_mean_squared_error": 9e-7}
+    assert kept([bound], worse) == []
+    assert Policy("best", 0.005, 0, [bound]).objection(Candidate("int8", metrics=worse)) == (
+        "root_mean_squared_error is 9e-07, so the evaluator's upper_bound 2e-07 fails"
+    )
+
+
 def test_a_refusal_tells_what_can_be_done() -> None:
     def refusal(loss: float, auc: float) -> str:
         made = [Candidate("int8", loss=loss, metrics={"auc": auc})]
         with pytest.raises(PolicyError) as raised:
-            Policy("best", 0.005, 0, {"auc": {"lower_bound": 0.75}}).choose(made, "auc")
+            Policy("best", 0.005, 0, [Bound("auc", "lower_bound", 0.75)]).choose(made, "auc")
         return str(raised.value)
 
     bound = "oosen the bound in Evaluator's thresholds, or allow other candidates."

@@ -207,7 +207,9 @@ def test_not_blessed_is_not_pushed(exported: Callable, push: Callable, tmp_path:
         "blessing": {
             "blessed": False,
             "reasons": ["auc is 0.4, so lower_bound 0.6 fails"],
+            "warnings": [],
             "bounds": {},
+            "metrics": {},
         },
     }
     assert not serving.exists()
@@ -410,22 +412,6 @@ def test_bad_parameters(
     with pytest.raises(kind) as raised:
         push(given.model, given.examples, **parameters)
     assert message in str(raised.value)
-
-
-def test_a_blessing_that_cannot_be_read(exported: Callable, tmp_path: Path) -> None:
-    from millrace.components.pusher.record import read_blessing
-
-    with pytest.raises(DataError, match=r"There is no .*blessing\.json\. Evaluator writes it\."):
-        read_blessing(tmp_path)
-    for content in (
-        "{",
-        "[]",
-        '{"blessed": true}',
-        '{"blessed": true, "reasons": [], "bounds": []}',
-    ):
-        (tmp_path / "blessing.json").write_text(content)
-        with pytest.raises(DataError, match="is damaged"):
-            read_blessing(tmp_path)
 
 
 def test_infinite_values_in_the_examples(

@@ -13,9 +13,10 @@ import tf_keras
 from millrace.components.trainer import fitting
 from millrace.components.trainer.charts import charts
 from millrace.components.trainer.fitting import Curves
+from millrace.errors import ModelError
 
 
-class Playing(fitting._Patience):
+class Playing(fitting._EarlyStopping):
     """Patience that is told the losses on the eval split."""
 
     def __init__(self, losses: list[float]) -> None:
@@ -64,6 +65,17 @@ def test_it_ends_with_the_best_even_if_it_never_stops() -> None:
     assert player.weights[0].tolist() == [2]
 
 
+@pytest.mark.parametrize("value", [0.5, float("inf")])
+def test_an_eval_loss_that_is_never_finite(value: float) -> None:
+    player = Playing([float("nan")] * 50)
+    player._check = [({"x": tf.constant([[value]])}, tf.constant([[1.0]]))]
+    advice = "Lower the learning rate" if value == 0.5 else "These features hold NaN .*: x"
+    with pytest.raises(ModelError, match=f"eval split was not a finite number .* {advice}"):
+        player.play(50)
+    assert player.curves.steps == fitting.PATIENCE
+    assert player.weights is None
+
+
 def test_history_becomes_curves() -> None:
     history = {"loss": [3.0, 2.0], "val_loss": [4.0, 1.0], "auc": [0.5, 0.6]}
     curves = Curves.of_history(history, steps=100)
@@ -90,10 +102,10 @@ def test_charts_leave_out_what_cannot_be_drawn() -> None:
 def test_autograph_leaves_keras_alone() -> None:
     from tensorflow.python.autograph.impl import conversion
 
-    from millrace.components.trainer.autograph import leave_keras_alone
+    from millrace.components.trainer.autograph import skip_keras
 
-    leave_keras_alone()
-    leave_keras_alone()
+    skip_keras()
+    skip_keras()
     assert conversion.is_allowlisted(tf_keras.layers.Dense.call)
     assert not conversion.is_allowlisted(test_history_becomes_curves)
     assert tf.__version__

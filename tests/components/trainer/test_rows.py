@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import types
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,10 @@ def write(folder: Path, number: int, group: int = 50, files: int = 2) -> list[Pa
     return paths
 
 
+# Of a row that `write` writes: three numbers, and a text of some four characters as an object.
+ROW = 8 + 2 * 4 + 8 + (4 + 33 + 8)
+
+
 def rows_of(dataset: Any, epoch: int | None = None) -> list[int]:
     seen: list[int] = []
     for features, labels in dataset:
@@ -47,7 +52,7 @@ def rows_of(dataset: Any, epoch: int | None = None) -> list[int]:
 FEATURES = ("row", "pair", "text")
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     number=st.integers(1, 400),
     batch_size=st.integers(1, 130),
@@ -56,7 +61,7 @@ FEATURES = ("row", "pair", "text")
 )
 def test_every_row_comes_once(tmp_path_factory, number, batch_size, kept, shuffle) -> None:
     paths = write(tmp_path_factory.mktemp("rows"), number)
-    rows = Rows(paths, "label", FEATURES, seed=3, memory=kept * 104)
+    rows = Rows(paths, "label", FEATURES, seed=3, memory=kept * ROW)
     dataset = rows.dataset(batch_size, shuffle=shuffle, epochs=1)
     sizes = [len(labels) for _, labels in dataset]
     assert len(dataset) == len(sizes) == rows.steps(batch_size)
@@ -67,7 +72,7 @@ def test_every_row_comes_once(tmp_path_factory, number, batch_size, kept, shuffl
         assert seen == list(range(number))
 
 
-@pytest.mark.parametrize("memory", [1 << 20, 104 * 120])
+@pytest.mark.parametrize("memory", [1 << 20, ROW * 120])
 def test_endless_batches_are_full_and_shuffled_anew(tmp_path, memory) -> None:
     rows = Rows(write(tmp_path, 400), "label", FEATURES, seed=3, memory=memory)
     seen = rows_of(rows.dataset(100), epoch=1200)
@@ -78,7 +83,7 @@ def test_endless_batches_are_full_and_shuffled_anew(tmp_path, memory) -> None:
     assert np.mean(np.abs(np.array(epochs[0]) - np.arange(400))) > 90
 
 
-@pytest.mark.parametrize("memory", [1 << 20, 104 * 120])
+@pytest.mark.parametrize("memory", [1 << 20, ROW * 120])
 def test_every_epoch_has_an_order_of_its_own(tmp_path, memory) -> None:
     paths = write(tmp_path, 170)
     dataset = Rows(paths, "label", FEATURES, seed=3, memory=memory).dataset(50, epochs=3)
@@ -131,3 +136,24 @@ def test_sparse_features_are_refused(tmp_path) -> None:
     pq.write_table(pa.table({"x": [[1], []], "label": [0, 1]}), tmp_path / "x.parquet")
     with pytest.raises(ModuleError, match='feature "x" is sparse'):
         Rows([tmp_path / "x.parquet"], "label", ["x"], 1).dataset(2)
+
+
+@pytest.mark.parametrize("length", [5, 2_000])
+def test_memory_is_bounded_whatever_the_length_of_texts(tmp_path, monkeypatch, length) -> None:
+    table = pa.table({
+        "text": [f"{row:0{length}}".encode() for row in range(1000)], "label": [0, 1] * 500,
+    })  # fmt: skip
+    pq.write_table(table, tmp_path / "x.parquet", row_group_size=50)
+    rows = Rows([tmp_path / "x.parquet"], "label", ["text"], seed=1, memory=500_000)
+    held: list[int] = []
+    read = Rows._read
+
+    def reading(self: Rows, groups: Any) -> Any:
+        arrays = read(self, groups)
+        held.append(sum(map(sys.getsizeof, arrays["text"].ravel())) + arrays["text"].nbytes)
+        return arrays
+
+    monkeypatch.setattr(Rows, "_read", reading)
+    assert sum(len(labels) for _, labels in rows.dataset(100, epochs=1)) == 1000
+    assert max(held) <= 500_000
+    assert len(held) == (1 if length == 5 else 5)

@@ -240,6 +240,7 @@ def test_nothing_is_left_of_an_output_that_cannot_be(source: Path) -> None:
         ("def (", "line 1"),
         ("import nothing_like_this", 'no module "nothing_like_this"'),
         (PIPELINE.replace("data_uri=data_uri, ", ""), "missing"),
+        ("raise ValueError('by hand,\\n  twice')", r"by hand, twice in line 1"),
         ("raise ValueError('by hand')", r"by hand in line 1 \(raise ValueError\('by hand'\)\)\.$"),
         ("import sys\nsys.exit(3)", r"ends Python in line 2 \(sys.exit\(3\)\) and defines no"),
     ],
@@ -249,6 +250,18 @@ def test_a_source_that_cannot_be_compiled(source: Path, text: str, message: str)
     with pytest.raises(PipelineError, match=message):
         compiler.compile_file(source)
     assert [path.name for path in source.parent.glob("*.yaml*")] == []
+
+
+def test_a_pipeline_that_another_has_as_a_task(source: Path) -> None:
+    source.write_text(
+        PIPELINE
+        + """
+@dsl.pipeline(name="outer")
+def outer(data_uri: str):
+    small(data_uri=data_uri)
+"""
+    )
+    assert yaml.safe_load(compiler.compile_text(source))["pipelineInfo"]["name"] == "outer"
 
 
 def test_a_compiled_file_is_no_source(tmp_path: Path) -> None:

@@ -1,5 +1,8 @@
 """Steps in containers, in a real engine."""
 
+import gzip
+import hashlib
+import io
 import json
 import os
 import select
@@ -7,6 +10,9 @@ import shutil
 import signal
 import subprocess
 import sys
+import tarfile
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -311,6 +317,122 @@ class TestRights:
         )
         said = result.tasks["sh"].parameters["said"].split()
         assert said == ["CapEff:", "0000000000000000", "NoNewPrivs:", "1", str(os.getuid())]
+
+
+class Registry(ThreadingHTTPServer):
+    """A registry of one image, whose `latest` can be moved."""
+
+    def __init__(self) -> None:
+        super().__init__(("localhost", 0), _Answer)
+        self.image = f"localhost:{self.server_port}/moving:latest"
+        self.blobs: dict[str, bytes] = {}
+        self.manifest = b""
+
+    def push(self, folder: Path, text: str) -> None:
+        """Moves `latest` to a new image of one static program, which prints a text."""
+        (folder / "say.c").write_text(f'#include <stdio.h>\nint main() {{ puts("{text}"); }}\n')
+        subprocess.run(["gcc", "-static", "-o", folder / "say", folder / "say.c"], check=True)
+        layer = io.BytesIO()
+        with tarfile.open(fileobj=layer, mode="w") as archive:
+            program = archive.gettarinfo(folder / "say", "say")
+            program.mtime = 0  # the same text makes the same image
+            archive.addfile(program, io.BytesIO((folder / "say").read_bytes()))
+        config = {
+            "architecture": "amd64",
+            "os": "linux",
+            "config": {},
+            "rootfs": {"type": "layers", "diff_ids": [_digest(layer.getvalue())]},
+        }
+        kind = "application/vnd.docker"
+        packed = gzip.compress(layer.getvalue(), mtime=0)
+        manifest = {
+            "schemaVersion": 2,
+            "mediaType": f"{kind}.distribution.manifest.v2+json",
+            "config": self._blob(json.dumps(config).encode(), f"{kind}.container.image.v1+json"),
+            "layers": [self._blob(packed, f"{kind}.image.rootfs.diff.tar.gzip")],
+        }
+        self.manifest = json.dumps(manifest).encode()
+
+    def _blob(self, content: bytes, kind: str) -> dict[str, object]:
+        self.blobs[_digest(content)] = content
+        return {"mediaType": kind, "size": len(content), "digest": _digest(content)}
+
+
+def _digest(content: bytes) -> str:
+    return f"sha256:{hashlib.sha256(content).hexdigest()}"
+
+
+class _Answer(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        last = self.path.rpartition("/")[2]
+        kind, content = "application/octet-stream", b"{}"
+        if "/blobs/" in self.path:
+            content = self.server.blobs[last]
+        elif "/manifests/" in self.path:
+            content = self.server.manifest
+            kind = "application/vnd.docker.distribution.manifest.v2+json"
+        self.send_response(200)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(content)))
+        self.send_header("Docker-Content-Digest", _digest(content))
+        self.end_headers()
+        if self.command == "GET":
+            self.wfile.write(content)
+
+    def do_HEAD(self) -> None:
+        self.do_GET()
+
+    def log_message(self, *_: object) -> None:
+        """Says nothing."""
+
+
+@pytest.fixture
+def registry():
+    """A registry that the engine pulls from."""
+    if shutil.which("gcc") is None:
+        pytest.skip("there is no gcc to make a program without libraries")
+    server = Registry()
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield server
+    docker("image", "rm", "--force", server.image)
+    server.shutdown()
+    server.server_close()
+
+
+def test_a_moved_tag_is_no_cache_hit(kit, run, registry, tmp_path):
+    @kit.dsl.container_component
+    def say():
+        return kit.dsl.ContainerSpec(image=registry.image, command=["/say"])
+
+    def saying():
+        say()
+
+    pipeline = kit.compile(saying)
+    states = []
+    for text in ("one", "one", "two"):
+        registry.push(tmp_path, text)
+        docker("image", "rm", "--force", registry.image)
+        (task,) = run(pipeline).tasks.values()
+        states.append(task.state)
+        if task.log:
+            assert task.log.read_text() == f"{text}\n"
+    assert states == [State.COMPLETE, State.CACHED, State.COMPLETE]
+
+
+def test_an_image_that_cannot_be_pulled(kit, run):
+    image = "localhost:9/nobody/nothing:1"
+
+    @kit.dsl.container_component
+    def say():
+        return kit.dsl.ContainerSpec(image=image, command=["/say"])
+
+    def saying():
+        say()
+
+    (task,) = run(kit.compile(saying)).tasks.values()
+    assert task.state is State.FAILED
+    assert task.error.startswith(f"Docker has no image {image} and cannot pull it: ")
+    assert "connection refused" in task.error
 
 
 class TestMistakes:

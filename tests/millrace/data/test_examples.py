@@ -7,7 +7,7 @@ import errno
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from millrace.data import examples
@@ -38,9 +38,7 @@ def test_rows_come_back_in_order(tmp_path):
     assert [batch.num_columns for batch in examples.read(tmp_path, "train", ["text"])] == [1] * 4
 
 
-@settings(
-    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=15)
 @given(st.lists(st.integers(0, 9000), max_size=12))
 def test_the_bytes_do_not_depend_on_the_batches(tmp_path, sizes):
     rows = table(sum(sizes))

@@ -6,7 +6,7 @@ import math
 
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from millrace.data.lists import to_list, to_lists, to_value
@@ -23,7 +23,6 @@ columns = st.sampled_from(list(values)).flatmap(
 )
 
 
-@settings(max_examples=80, deadline=None)
 @given(columns, st.integers(0, 5), st.integers(0, 30))
 def test_a_value_becomes_a_list_of_one(column, start, length):
     kind, content = column
@@ -35,7 +34,6 @@ def test_a_value_becomes_a_list_of_one(column, start, length):
     assert listed.to_pylist() == [None if one is None else [one] for one in expected]
 
 
-@settings(max_examples=80, deadline=None)
 @given(columns, st.integers(0, 5), st.integers(0, 30))
 def test_a_list_of_one_becomes_its_value(column, start, length):
     kind, content = column

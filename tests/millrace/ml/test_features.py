@@ -96,7 +96,6 @@ def test_the_end_of_a_very_long_name_is_cut_off() -> None:
     ]  # fmt: skip
 
 
-@settings(max_examples=200, deadline=None)
 @given(NAMES, st.randoms())
 def test_names_are_legal_different_and_independent_of_order(columns, random) -> None:
     names = input_names(columns)
@@ -107,7 +106,7 @@ def test_names_are_legal_different_and_independent_of_order(columns, random) -> 
     assert input_names(shuffled) == names
 
 
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=5)
 @given(NAMES)
 def test_tensorflow_takes_the_names(columns) -> None:
     names = input_names(columns)
@@ -206,7 +205,6 @@ def test_numbers_are_no_text() -> None:
         to_numpy(batch, {"t": RawFeature("string", True, "t")})
 
 
-@settings(max_examples=40, deadline=None)
 @given(
     st.lists(
         st.tuples(

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from millrace.data.examples import SplitWriter
 from millrace.errors import DataError, MillraceError, ParameterError
+from millrace.ml import labels
 from millrace.ml.problem import Kind, Problem, are_written_numbers, encode, infer
 
 
@@ -82,6 +84,13 @@ def test_classes_of_all_splits_are_sorted_together(tmp_path) -> None:
             DataError,
             'The label "label" is missing, NaN or infinite in some rows: 1 in eval, 2 in train.'
             ' Leave them out with a query: SELECT * FROM data WHERE isfinite("label")',
+        ),
+        (
+            {"train": pa.nulls(2), "eval": pa.nulls(1)},
+            "auto",
+            DataError,
+            'The label "label" is missing in some rows: 1 in eval, 2 in train. Leave them out'
+            ' with a query: SELECT * FROM data WHERE "label" IS NOT NULL',
         ),
         (
             {"train": [5, 5], "eval": [5]},
@@ -183,6 +192,34 @@ def test_labels_that_pose_no_problem(tmp_path, splits, kind, error, message) -> 
     assert str(raised.value) == message
 
 
+def test_memory_does_not_grow_with_different_values(tmp_path) -> None:
+    rows = 300_000
+
+    def table(first: int) -> pa.Table:
+        return pa.table({"label": pa.array(range(first, first + rows), pa.float64())})
+
+    for split, first in (("train", 0), ("eval", rows)):
+        with SplitWriter(tmp_path, split, table(0).schema) as writer:
+            for batch in table(first).to_batches(10_000):
+                writer.write(batch)
+    tracemalloc.start()
+    try:
+        problem = infer(tmp_path, "label")
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert problem.kind is Kind.REGRESSION
+    assert peak < 20 << 20  # a counter of all 600,000 takes some 80 MB
+    with pytest.raises(ParameterError, match=r"more than 10,000 different values, 0\.0"):
+        infer(tmp_path, "label", "multiclass")
+
+
+def test_an_extreme_value_is_found_however_late_it_comes(tmp_path) -> None:
+    values = [*map(float, range(labels.KEPT + 10)), -1e39]
+    with pytest.raises(DataError, match=r"goes up to -1e\+39"):
+        infer(both(tmp_path, values), "label")
+
+
 def test_a_class_may_be_absent_where_nothing_is_learned(tmp_path) -> None:
     root = write(tmp_path, train=["a", "b", "c"], eval=["a", "b"])
     assert infer(root, "label", learn_from=["train"]).classes == ("a", "b", "c")
@@ -216,7 +253,6 @@ def test_label_of_lists(tmp_path) -> None:
         infer(both(tmp_path, [[1], [2]]), "label")
 
 
-@settings(max_examples=30, deadline=None)
 @given(st.lists(st.one_of(st.text(max_size=3), st.none()), min_size=1, max_size=12))
 def test_any_text_poses_a_problem_or_is_refused(tmp_path_factory, values) -> None:
     root = both(tmp_path_factory.mktemp("any"), pa.array(values, pa.string()))

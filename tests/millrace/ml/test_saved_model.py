@@ -36,7 +36,7 @@ class Doubling(tf.Module):
 def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("doubling")
     tf.saved_model.save(Doubling(), str(folder))
-    saved_model.settle(folder)
+    saved_model.make_deterministic(folder)
     return folder
 
 
@@ -58,7 +58,7 @@ def test_any_order_gives_the_same_bytes(saved: Path, seed: int) -> None:
     before = (saved / saved_model.FILE).read_bytes()
     shuffled(saved, seed)
     assert (saved / saved_model.FILE).read_bytes() != before
-    saved_model.settle(saved)
+    saved_model.make_deterministic(saved)
     assert (saved / saved_model.FILE).read_bytes() == before
 
 

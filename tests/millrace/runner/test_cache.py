@@ -69,7 +69,7 @@ def test_the_same_again_is_taken_from_the_cache(run, pipeline):
 def test_a_cached_run_starts_no_server(run, pipeline, monkeypatch):
     run(pipeline)
     monkeypatch.setattr(
-        "millrace.backends.process._WarmServer.__init__", lambda *_: pytest.fail("a server started")
+        "millrace.backends.servers.WarmServer.__init__", lambda *_: pytest.fail("a server started")
     )
     assert states(run(pipeline)) == ["CACHED", "CACHED"]
 

@@ -309,7 +309,7 @@ class TestFailures:
     @pytest.mark.parametrize(
         ("do", "error"),
         [
-            ("die", "it was killed, as the system does when memory runs out"),
+            ("die", "it was killed (SIGKILL), as the system does when memory runs out"),
             ("die 15", "it was ended by SIGTERM"),
             ("die 40", "it ended with exit code 168"),  # a signal without a name
         ],

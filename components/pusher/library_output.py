@@ -1,4 +1,4 @@
-"""Keeps what libraries tell about their progress out of the log of the step."""
+"""Keeps the progress messages of libraries out of the step's log."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from collections.abc import Iterator
 
 
 @contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Drops what Python code prints, warns of, and logs that is no error."""
+def suppressed() -> Iterator[None]:
+    """Drops printed text, warnings, and log messages below the level of an error."""
     before = logging.root.manager.disable
     said = io.StringIO()
     logging.disable(logging.WARNING)

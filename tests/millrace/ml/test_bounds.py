@@ -1,12 +1,12 @@
-"""Thresholds: what they may say, and what comes of them."""
+"""Bounds on metrics: what they may say, and which values keep them."""
 
 from __future__ import annotations
 
 import pytest
 
-from millrace.components.evaluator import bounds
-from millrace.components.evaluator.bounds import OVERALL, Bound
 from millrace.errors import ParameterError
+from millrace.ml import bounds
+from millrace.ml.bounds import Bound
 from millrace.ml.problem import Kind
 
 
@@ -81,33 +81,16 @@ def test_a_limit_is_itself_allowed() -> None:
     assert not Bound("auc", "max_change", 0.01).holds(0.02)
 
 
-def test_what_is_not_defined_fails_overall_and_is_passed_over_in_a_slice() -> None:
-    bound = Bound("auc", "lower_bound", 0.5)
-    overall = bounds.check_value(bound, OVERALL, None, "all rows are of one class")
-    assert overall.passed is False
-    assert overall.reason == "auc is not defined: all rows are of one class"
-    assert bounds.check_value(bound, "carrier = AA", None, "").passed is None
+@pytest.mark.parametrize("limit", [2e-7, 0.75, 2e9, -3.0])
+def test_the_tolerance_is_relative_to_the_limit(limit: float) -> None:
+    lower, upper = Bound("auc", "lower_bound", limit), Bound("auc", "upper_bound", limit)
+    for sign, bound in ((-1, lower), (1, upper)):
+        rounded = limit + sign * abs(limit) * 9e-8
+        assert not bound.holds(rounded)
+        assert bound.holds(rounded, tolerance=1e-6)
+        assert not bound.holds(limit + sign * abs(limit) * 2e-6, tolerance=1e-6)
 
 
-def test_a_change_is_told_with_both_values() -> None:
-    bound = Bound("auc", "min_change", -0.01)
-    check = bounds.check_change(bound, 0.7, 0.75, "")
-    assert check.passed is False
-    assert check.reason == (
-        "auc is 0.7 after the baseline's 0.75, a change of -0.05, so min_change -0.01 fails"
-    )
-    assert bounds.without_baseline(bound, 0.7).passed is None
-
-
-def test_a_finding_shows_the_digits_that_decide() -> None:
-    bound = Bound("auc", "lower_bound", 0.9)
-    assert bounds.check_value(bound, OVERALL, 0.89999, "").reason == (
-        "auc is 0.89999, so lower_bound 0.9 fails"
-    )
-    assert bounds.check_value(bound, OVERALL, 0.912345, "").reason == (
-        "auc is 0.9123, so lower_bound 0.9 holds"
-    )
-    close = bounds.check_change(Bound("auc", "min_change", -0.01), 0.74998, 0.76, "")
-    assert close.reason == (
-        "auc is 0.75 after the baseline's 0.76, a change of -0.01002, so min_change -0.01 fails"
-    )
+def test_bounds_by_metric() -> None:
+    thresholds = {"auc": {"lower_bound": 0.6, "min_change": -0.01}, "recall": {"upper_bound": 0.9}}
+    assert bounds.by_metric(bounds.parse(thresholds, Kind.BINARY)) == thresholds

@@ -1,8 +1,14 @@
-"""Means, variances and covariances of columns that come in batches."""
+"""Means, variances and covariances of columns that come in batches.
+
+The distances from the mean are summed, never the squares of the values: those lose all digits of
+a variance that is small beside the mean.
+"""
 
 from __future__ import annotations
 
 import numpy as np
+
+from millrace.ml.arrays import Array
 
 
 class Moments:
@@ -20,8 +26,14 @@ class Moments:
         self.mean = np.zeros(columns)
         self.products = np.zeros((columns, columns))
 
-    def add(self, *columns: np.ndarray) -> None:
-        """Takes rows in.
+    @property
+    def deviations(self) -> Array:
+        """The standard deviation of each column."""
+        deviations: Array = np.sqrt(np.diagonal(self.products) / max(self.number, 1))
+        return deviations
+
+    def add(self, *columns: Array) -> None:
+        """Adds rows, given as the columns' values.
 
         Source: Chan et al., Updating Formulae and a Pairwise Algorithm for Computing Sample
         Variances, 1979.

@@ -1,10 +1,9 @@
-"""What the report shows of each feature: where it comes from, and what it looks like."""
+"""Summarizes the transformed features for the report: sources, ranges and histograms."""
 
 from __future__ import annotations
 
 import collections
 import dataclasses
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,8 +13,9 @@ import pyarrow.compute as pc
 import tensorflow_transform as tft
 from tensorflow_metadata.proto.v0 import schema_pb2
 
-from millrace.components.transform.moments import Moments
 from millrace.data.lists import are_lists
+from millrace.ml.arrays import Array
+from millrace.ml.moments import Moments
 from millrace.ml.problem import Kind, Problem
 
 _BARS = 24
@@ -48,13 +48,13 @@ class Row:
 
 
 @dataclasses.dataclass
-class _Seen:
-    """What was seen of a feature: extremes and moments of all rows, and a sample of them."""
+class _ValueSummary:
+    """Extremes and moments of a feature's values, and a sample of them."""
 
     low: float = np.inf
     high: float = -np.inf
     moments: Moments = dataclasses.field(default_factory=lambda: Moments(1))
-    sample: np.ndarray = dataclasses.field(default_factory=lambda: np.empty(0))
+    sample: Array = dataclasses.field(default_factory=lambda: np.empty(0))
     stride: int = 1
 
     @property
@@ -70,9 +70,9 @@ class _Seen:
     @property
     def deviation(self) -> float:
         """How far they all deviate from it."""
-        return math.sqrt(self.moments.products[0, 0] / self.number)
+        return float(self.moments.deviations[0])
 
-    def look(self, values: np.ndarray) -> None:
+    def add(self, values: Array) -> None:
         finite = values[np.isfinite(values)] if values.dtype.kind == "f" else values
         if not len(finite):
             return
@@ -84,8 +84,8 @@ class _Seen:
             self.sample, self.stride = self.sample[::2], 2 * self.stride
 
 
-class Gallery:
-    """Looks at transformed batches as they pass, and tells of them at the end.
+class FeatureSummary:
+    """Summarizes the transformed batches of all splits.
 
     Attributes:
         spec: The features, as TensorFlow's feature specs.
@@ -97,7 +97,7 @@ class Gallery:
         self.problem = problem
         self._output = output
         self._sizes = _sizes(output.transformed_metadata.schema)
-        self._seen: dict[str, _Seen] = {}
+        self._summaries: dict[str, _ValueSummary] = {}
         self._kinds: dict[str, str] = {}
         self._labels: dict[str, collections.Counter[int]] = {}
 
@@ -106,14 +106,14 @@ class Gallery:
         """How many features there are, without the label."""
         return len(self.spec) - 1
 
-    def look(self, split: str, batch: pa.RecordBatch) -> None:
-        """Takes note of a batch."""
+    def add(self, split: str, batch: pa.RecordBatch) -> None:
+        """Adds a batch."""
         for field, column in zip(batch.schema, batch.columns, strict=True):
             self._kinds[field.name] = _kind(field.type)
             values = column.flatten() if are_lists(field.type) else column
             if not pa.types.is_binary(values.type):
-                seen = self._seen.setdefault(field.name, _Seen())
-                seen.look(values.to_numpy(zero_copy_only=False))
+                found = self._summaries.setdefault(field.name, _ValueSummary())
+                found.add(values.to_numpy(zero_copy_only=False))
         if self.problem.kind is not Kind.REGRESSION:
             position = batch.schema.get_field_index(self.problem.label)
             counted = self._labels.setdefault(split, collections.Counter())
@@ -127,17 +127,17 @@ class Gallery:
             for index, value in enumerate(self.problem.classes)
         ]
 
-    def coarse(self) -> str:
-        """Returns a warning if float32, which models compute with, rounds the label coarsely."""
-        seen, label = self._seen[self.problem.label], self.problem.label
-        step = float(np.spacing(np.float32(max(abs(seen.low), abs(seen.high)))))
-        if self.problem.kind is not Kind.REGRESSION or step <= _COARSE * seen.deviation:
+    def precision_warning(self) -> str:
+        """Returns a warning if float32, which models compute in, is too coarse for the label."""
+        found, label = self._summaries[self.problem.label], self.problem.label
+        step = float(np.spacing(np.float32(max(abs(found.low), abs(found.high)))))
+        if self.problem.kind is not Kind.REGRESSION or step <= _COARSE * found.deviation:
             return ""
-        offset = np.format_float_positional(np.float32(seen.low), trim="-")
+        offset = np.format_float_positional(np.float32(found.low), trim="-")
         column = '"' + label.replace('"', '""') + '"'
         return (
             f'the label "{label}" is learned and predicted in steps of {step:g}, which is what'
-            f" float32 has at {seen.high:.6g}, and deviates by {seen.deviation:.3g} only. Take an"
+            f" float32 has at {found.high:.6g}, and deviates by {found.deviation:.3g} only. Take an"
             f" offset off it with a query: SELECT * REPLACE ({column} - {offset} AS {column})"
             " FROM data"
         )
@@ -148,17 +148,17 @@ class Gallery:
         return [self._row(name, sources.get(name, ())) for name in [*names, self.problem.label]]
 
     def _row(self, name: str, sources: Sequence[str]) -> Row:
-        seen, size = self._seen.get(name, _Seen()), self._sizes.get(name)
+        found, size = self._summaries.get(name, _ValueSummary()), self._sizes.get(name)
         kind, remark = self._kinds[name], ""
         if name == self.problem.label:
             kind = "label"
         elif size is not None:
             kind, remark = f"category of {size:,}", self._tokens(name, sources)
         limits: tuple[float | None, float | None, float | None] = (None, None, None)
-        if seen.number:
-            mean = None if size is not None else seen.mean
-            limits = seen.low, mean, seen.high
-        return Row(name, sources, kind, _outline(_bars(seen.sample, size)), limits, remark)
+        if found.number:
+            mean = None if size is not None else found.mean
+            limits = found.low, mean, found.high
+        return Row(name, sources, kind, _outline(_bars(found.sample, size)), limits, remark)
 
     def _tokens(self, name: str, sources: Sequence[str]) -> str:
         """Returns the first tokens of the vocabulary that a category seems to stand for."""
@@ -181,15 +181,16 @@ def _sizes(schema: schema_pb2.Schema) -> dict[str, int]:
     }
 
 
-def _bars(sample: np.ndarray, size: int | None) -> np.ndarray:
+def _bars(sample: Array, size: int | None) -> Array:
     """Returns a histogram, or the frequencies of a category's values in falling order."""
     if size is None:
-        return np.histogram(sample, _BARS)[0]
-    counts: np.ndarray = np.sort(np.unique(sample, return_counts=True)[1])[::-1]
+        counts: Array = np.histogram(sample, _BARS)[0]
+        return counts
+    counts = np.sort(np.unique(sample, return_counts=True)[1])[::-1]
     return counts[:_BARS]
 
 
-def _outline(counts: np.ndarray) -> str:
+def _outline(counts: Array) -> str:
     width = _WIDTH / max(len(counts), _BARS)
     heights = _HEIGHT * counts / max(counts.max(initial=0), 1)
     bars = (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from millrace.lineage import redact
+from millrace import redact
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Bounds on metrics: what a model must reach to be blessed."""
+"""Bounds on metrics: what a model must reach to be blessed, and to be pushed once converted."""
 
 from __future__ import annotations
 
@@ -10,12 +10,11 @@ from typing import Any
 from millrace.errors import ParameterError, nearest
 from millrace.ml.metrics import METRICS, Metric
 from millrace.ml.problem import Kind
-from millrace.report import numbers
 
-# Values are held against the first two, changes from the baseline against the others.
+# The first two limit a metric's value, the others its change from the baseline.
 RULES = ("lower_bound", "upper_bound", "min_change", "max_change")
+_LOWER = RULES[::2]
 _CHANGES = RULES[2:]
-OVERALL = "overall"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,35 +39,17 @@ class Bound:
         """Whether it limits the change from the baseline."""
         return self.rule in _CHANGES
 
-    def holds(self, value: float) -> bool:
-        """Tells whether a value or a change keeps the limit."""
-        return value >= self.limit if self.rule in RULES[::2] else value <= self.limit
+    def holds(self, value: float, tolerance: float = 0.0) -> bool:
+        """Returns whether a value or a change keeps the limit.
 
-
-@dataclasses.dataclass(frozen=True)
-class Check:
-    """A bound held against a model.
-
-    Attributes:
-        bound: The bound.
-        where: The slice's name, or "overall".
-        value: The metric, or None if it is not defined there.
-        baseline: The baseline's, for a bound on the change.
-        passed: Whether the bound holds; None if it was not checked.
-        reason: The finding in a sentence.
-    """
-
-    bound: Bound
-    where: str
-    value: float | None
-    baseline: float | None
-    passed: bool | None
-    reason: str
-
-    def as_json(self) -> dict[str, Any]:
-        """Returns the check as `metrics.json` holds it."""
-        fields = dataclasses.asdict(self)
-        return {**fields.pop("bound"), **fields}
+        Args:
+            value: The metric, or its change from the baseline.
+            tolerance: How far beyond the limit is allowed, relative to the limit.
+        """
+        slack = tolerance * abs(self.limit)
+        if self.rule in _LOWER:
+            return value >= self.limit - slack
+        return value <= self.limit + slack
 
 
 def parse(thresholds: Mapping[str, Any], kind: Kind) -> list[Bound]:
@@ -95,51 +76,12 @@ def parse(thresholds: Mapping[str, Any], kind: Kind) -> list[Bound]:
     return bounds
 
 
-def on_values(bounds: Iterable[Bound]) -> dict[str, dict[str, float]]:
-    """Returns the bounds on values by metric, for Pusher to hold what it converts against."""
+def by_metric(bounds: Iterable[Bound]) -> dict[str, dict[str, float]]:
+    """Returns the limits by metric and rule, as in the `thresholds` parameter."""
     result: dict[str, dict[str, float]] = {}
     for bound in bounds:
-        if not bound.on_change:
-            result.setdefault(bound.metric, {})[bound.rule] = bound.limit
+        result.setdefault(bound.metric, {})[bound.rule] = bound.limit
     return result
-
-
-def check_value(bound: Bound, where: str, value: float | None, undefined: str) -> Check:
-    """Holds a metric against a bound on its value.
-
-    Overall, a bound on a metric that is not defined fails; in a slice it does not apply.
-    """
-    if value is None:
-        passed = False if where == OVERALL else None
-        reason = f"{bound.metric} is not defined: {undefined}"
-        return Check(bound, where, None, None, passed, reason)
-    passed = bound.holds(value)
-    told = numbers.against(value, bound.limit)
-    reason = f"{bound.metric} is {told}, so {bound} {_verb(passed)}"
-    return Check(bound, where, value, None, passed, reason)
-
-
-def check_change(
-    bound: Bound, value: float | None, baseline: float | None, undefined: str
-) -> Check:
-    """Holds the change of an overall metric from the baseline against a bound."""
-    if value is None or baseline is None:
-        reason = f"{bound.metric} is not defined: {undefined}"
-        return Check(bound, OVERALL, value, baseline, False, reason)
-    change = value - baseline
-    passed = bound.holds(change)
-    moved = ("+" if change >= 0 else "") + numbers.against(change, bound.limit)
-    reason = (
-        f"{bound.metric} is {numbers.against(value, baseline)} after the baseline's "
-        f"{numbers.against(baseline, value)}, a change of {moved}, so {bound} {_verb(passed)}"
-    )
-    return Check(bound, OVERALL, value, baseline, passed, reason)
-
-
-def without_baseline(bound: Bound, value: float | None) -> Check:
-    """Lets a bound on the change be, for want of a baseline."""
-    reason = f"there is no baseline, so {bound} of {bound.metric} was not checked"
-    return Check(bound, OVERALL, value, None, None, reason)
 
 
 def _bound(name: str, rule: str, limit: Any, metric: Metric) -> Bound:
@@ -171,7 +113,3 @@ def _check_order(name: str, rules: Mapping[str, float]) -> None:
                 f'thresholds: no model can reach "{name}": {low} {rules[low]:g} is above '
                 f"{high} {rules[high]:g}."
             )
-
-
-def _verb(passed: bool) -> str:
-    return "holds" if passed else "fails"

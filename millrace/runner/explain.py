@@ -1,0 +1,63 @@
+"""Says why the cache had no result for a task: what differs from the last time it ran."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from millrace.lineage.nodes import Kind, State, Task
+
+if TYPE_CHECKING:
+    from millrace.lineage.store import Store
+
+_LOOKED_AT = 500  # executions of the pipeline, the newest first
+
+
+def latest(store: Store, pipeline: str, path: str, before: int | None = None) -> Task | None:
+    """Return the newest execution of a task that ended well, with what its result follows from.
+
+    Args:
+        store: The lineage store.
+        pipeline: The pipeline's name.
+        path: The task's path.
+        before: The execution that it must be older than.
+    """
+    from millrace.lineage import layout, read, values
+    from millrace.lineage.mlmd import ListOptions, OrderByField
+
+    context = store.call("get_context_by_type_and_name", layout.PIPELINE, pipeline)
+    if context is None:
+        return None
+    newest = ListOptions(limit=_LOOKED_AT, order_by=OrderByField.ID, is_asc=False)
+    name = path.rpartition("/")[2].partition("[")[0]
+    for message in store.call("get_executions_by_context", context.id, newest):
+        if before is not None and message.id >= before:
+            continue
+        if message.type != Kind.CONTAINER or values.text(message, "task_name") != name:
+            continue
+        task = read.task(message, "", path)
+        if task.state in (State.COMPLETE, State.CACHED):
+            return task
+    return None
+
+
+def reason(now: Mapping[str, str], before: Task | None) -> str:
+    """Return in one line why a result that was made before does not fit.
+
+    Args:
+        now: What the result follows from now, part by part.
+        before: The last execution of the task that ended well.
+    """
+    from millrace.lineage.resume import PARTS
+
+    if before is None:
+        return "it has not run before"
+    was = before.properties.get(PARTS)
+    if not isinstance(was, Mapping) or not was:
+        return "an earlier version of Millrace ran it"
+    changed = sorted(name for name in now.keys() & was.keys() if now[name] != was[name])
+    changed += sorted(f"{name} (new)" for name in now.keys() - was.keys())
+    changed += sorted(f"{name} (gone)" for name in was.keys() - now.keys())
+    if not changed:
+        return "its result is not whole any more, or was made with the cache switched off"
+    return "changed: " + ", ".join(changed)
