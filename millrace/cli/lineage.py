@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from millrace.lineage.store import Store
     from millrace.lineage.verify import Finding
 
+_NOTHING_CHECKED = 2  # an exit code
 _MODELS = ("system.Model", "system.PushedModel")
 
 
@@ -60,6 +61,9 @@ def show(artifact: str, root: Path, store: str | None, downstream: bool, as_json
 def verify(what: str | None, root: Path, store: str | None, as_json: bool) -> int:
     """Recomputes digests, prints what is not as it was recorded, and returns the exit code.
 
+    It is 1 if anything was altered, is missing or cannot be read, and 2 if nothing of what is
+    recorded could be checked.
+
     Raises:
         StoreError: There is no such run or artifact, or the lineage store cannot be read.
     """
@@ -74,13 +78,17 @@ def verify(what: str | None, root: Path, store: str | None, as_json: bool) -> in
         output.as_json(
             {
                 "ok": all(finding.verdict.good for finding in findings),
+                "checked": sum(finding.verdict != "not checked" for finding in findings),
                 "counts": dict(Counter(finding.verdict.value for finding in findings)),
                 "findings": [finding.to_json() for finding in findings],
             }
         )
     else:
         _report(findings)
-    return 0 if all(finding.verdict.good for finding in findings) else 1
+    if not all(finding.verdict.good for finding in findings):
+        return 1
+    is_checked = any(finding.verdict is not auditor.Verdict.UNCHECKED for finding in findings)
+    return 0 if is_checked or not findings else _NOTHING_CHECKED
 
 
 def _ids(found: Found) -> list[int]:

@@ -152,7 +152,7 @@ def _artifact(store: Store, port: str, record: ArtifactRecord, state: int) -> pb
 def _event(ports: Iterable[str], kind: int, artifact_id: int | None = None) -> pb.Event:
     event = pb.Event(type=kind, artifact_id=artifact_id)
     for port in ports:
-        event.path.steps.add().key = port
+        event.path.steps.add().key = values.clean(port)
     return event
 
 

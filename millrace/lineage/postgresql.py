@@ -1,50 +1,52 @@
-"""Makes records fit MLMD's tables on PostgreSQL, which it serves less well than SQLite and MySQL.
+"""Makes what is sent to MLMD fit PostgreSQL, which it serves less well than SQLite and MySQL.
 
-- It writes a text with a backslash as SQL that is not valid, and that would let the text speak SQL:
-  in values, and in the names of types, nodes and ports, where it is written `%5C`.
+- It writes a text with a backslash as SQL that is not valid, and that would let the text speak SQL.
 - It indexes text, and an index takes no more than 2,704 bytes of it; structs are text to it.
 
-What does not fit goes into `proto_value`, which is neither: as google.protobuf.StringValue or
-Struct.
+The value of a property that does not fit goes into `proto_value`, which is neither: as
+google.protobuf.StringValue or Struct. Elsewhere, in names and addresses, a backslash becomes %5C.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
-from google.protobuf import wrappers_pb2
+from google.protobuf import struct_pb2, wrappers_pb2
+from google.protobuf.message import Message
 
-from millrace.errors import StoreError
+from millrace.lineage.mlmd import pb
 
 _TEXT = 2_000  # bytes
 _STRUCT = 1_400  # bytes, before base64
+_TEXTS = {"name", "type", "uri", "external_id", "version", "description"}  # of nodes and types
 
 
-def fit(nodes: Iterable[Any]) -> None:
-    """Changes executions, artifacts and contexts so that they can be written."""
-    for node in nodes:
-        if "\\" in getattr(node, "name", ""):
-            raise StoreError(
-                f'The name "{node.name}" has a backslash, which PostgreSQL cannot hold.'
-            )
-        if "\\" in getattr(node, "uri", ""):
-            node.uri = address(node.uri)
-        for value in node.custom_properties.values():
-            _fit_value(value)
-
-
-def address(text: str) -> str:
-    """Return a URI, or the name of a type or port, as PostgreSQL holds it."""
-    return text.replace("\\", "%5C")
-
-
-def fit_events(events: Iterable[Any]) -> None:
-    """Change events so that they can be written: their paths hold the names of ports."""
-    for event in events:
-        for step in event.path.steps:
+def fit(argument: Any) -> Any:
+    """Returns an argument of MLMD's client such that it can be sent; messages change in place."""
+    if isinstance(argument, str):
+        return argument.replace("\\", "%5C")
+    if isinstance(argument, (list, tuple)):
+        return type(argument)(map(fit, argument))
+    if isinstance(argument, pb.Event):
+        for step in argument.path.steps:
             if step.HasField("key"):
-                step.key = address(step.key)
+                step.key = fit(step.key)
+    elif isinstance(argument, Message):
+        _fit_node(argument)
+    return argument
+
+
+def _fit_node(node: Any) -> None:
+    """Changes an execution, artifact or context, or a type of them."""
+    for name in _TEXTS.intersection(node.DESCRIPTOR.fields_by_name):
+        if "\\" in getattr(node, name):
+            setattr(node, name, fit(getattr(node, name)))
+    properties = getattr(node, "custom_properties", {})
+    for name in list(properties):
+        _fit_value(properties[name])
+        if "\\" in name:
+            properties[fit(name)].CopyFrom(properties[name])
+            del properties[name]
 
 
 def _fit_value(value: Any) -> None:
@@ -54,6 +56,6 @@ def _fit_value(value: Any) -> None:
         if "\\" in text or len(text.encode()) > _TEXT:
             value.proto_value.Pack(wrappers_pb2.StringValue(value=text))
     elif kind == "struct_value" and value.struct_value.ByteSize() > _STRUCT:
-        content = type(value.struct_value)()
+        content = struct_pb2.Struct()
         content.CopyFrom(value.struct_value)
         value.proto_value.Pack(content)

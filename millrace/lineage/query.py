@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from millrace.errors import StoreError, nearest
-from millrace.lineage import read, values
+from millrace.lineage import kfp_states, read, values
 from millrace.lineage.layout import PIPELINE, PIPELINE_RUN, ROOT_NAME
 from millrace.lineage.mlmd import ListOptions, OrderByField, pb
 from millrace.lineage.nodes import ArtifactRecord, Event, Run, Task
@@ -63,14 +63,11 @@ def tasks(store: Store, run: Run) -> list[Task]:
         StoreError: The store cannot be read.
     """
     context = store.call("get_context_by_type_and_name", PIPELINE_RUN, run.run_id)
-    messages = {
-        int(message.id): message
-        for message in store.call("get_executions_by_context", context.id)
-        if message.id != run.id
-    }
+    messages = _executions(store, context)
     found = {
         number: read.task(message, run.run_id, read.path(message, messages))
         for number, message in sorted(messages.items())
+        if number != run.id
     }
     attach(store, found.values())
     return list(found.values())
@@ -96,6 +93,9 @@ def attach(store: Store, found: Iterable[Task]) -> list[Event]:
             continue
         task = by_id[event.execution_id]
         for port in event.ports:
+            if event.is_output and port == kfp_states.LOG_PORT:
+                task.properties["log"] = artifacts[event.artifact_id].uri
+                continue
             ports: dict[str, list[ArtifactRecord]] = (
                 task.outputs if event.is_output else task.inputs
             )
@@ -118,6 +118,21 @@ def _contexts(store: Store, limit: int | None = None) -> list[pb.Context]:
         size *= _CONTEXTS
 
 
+def _executions(store: Store, context: pb.Context) -> dict[int, pb.Execution]:
+    """Returns the executions of a run, with what KFP does not record of its own."""
+    found = store.call("get_executions_by_context", context.id)
+    messages = {int(message.id): message for message in found}
+    if root := _root(context, messages):
+        kfp_states.complete(messages, root)
+    return messages
+
+
+def _root(context: pb.Context, messages: Mapping[int, pb.Execution]) -> pb.Execution | None:
+    """Returns the execution of a run's root DAG."""
+    name = ROOT_NAME + context.name
+    return next((message for message in messages.values() if message.name == name), None)
+
+
 def _by_prefix(store: Store, text: str) -> pb.Context:
     known = _contexts(store)
     found = [context for context in known if text and context.name.startswith(text)]
@@ -138,14 +153,14 @@ def _by_prefix(store: Store, text: str) -> pb.Context:
 
 
 def _run(store: Store, context: pb.Context) -> Run | None:
-    inner = store.call("get_executions_by_context", context.id)
-    root = next((one for one in inner if one.name == ROOT_NAME + context.name), None)
+    messages = _executions(store, context)
+    root = _root(context, messages)
     if root is None:
         return None
     parents = store.call("get_parent_contexts_by_context", context.id)
     states = Counter(
         pb.Execution.State.Name(message.last_known_state)
-        for message in inner
+        for message in messages.values()
         if not read.is_dag(message)
     )
     common = read.span(root)

@@ -101,6 +101,8 @@ class Store:
         Raises:
             StoreError: The store cannot be read or written.
         """
+        if self._address.scheme == "postgresql":
+            arguments = postgresql.fit(arguments)
         until = time.monotonic() + _RETURN
         with self._lock:
             if self._client is None:
@@ -141,10 +143,6 @@ class Store:
         Returns:
             The ids of the execution, of the artifacts and of the contexts.
         """
-        if self._address.scheme == "postgresql":
-            nodes = [execution, *contexts, *(artifact for artifact, _ in artifacts if artifact)]
-            postgresql.fit(nodes)
-            postgresql.fit_events(event for _, event in artifacts)
         for node in (execution, *(artifact for artifact, _ in artifacts if artifact is not None)):
             if not node.HasField("id") and not node.name:
                 node.name = uuid.uuid4().hex  # by which a write that was repeated is found
@@ -187,8 +185,6 @@ class Store:
     def artifacts_at(self, uri: str) -> list[pb.Artifact]:
         """Returns the artifacts that are recorded at an address, the oldest first."""
         uri = values.clean(redact.text(uri))
-        if self._address.scheme == "postgresql":
-            uri = postgresql.address(uri)
         found = self.call("get_artifacts_by_uri", uri)
         return sorted(found, key=lambda artifact: int(artifact.id))
 
@@ -205,8 +201,7 @@ class Store:
         return self._type("artifact", name, pb.ArtifactType)
 
     def _type(self, node: str, name: str, message: Any) -> int:
-        if self._address.scheme == "postgresql":
-            name = postgresql.address(name)
+        name = values.clean(name)
         with self._lock:
             if (node, name) not in self._types:
                 self._types[node, name] = self.call(f"put_{node}_type", message(name=name))

@@ -12,7 +12,7 @@ See StructValueToMLMDValue in KFP's backend/src/v2/metadata/converter.go. MLMD k
 and 15 digits of a double_value and knows neither NaN nor infinity, and a struct's numbers are
 doubles, beyond which a whole number is held as text: what this would change stands in `exact` as
 well, an object as JSON text, which loses nothing. So does metadata whose names are taken: `exact`
-itself, and `display_name`.
+itself, and `display_name`; and metadata whose names have a backslash.
 """
 
 from __future__ import annotations
@@ -40,7 +40,8 @@ def set_metadata(artifact: pb.Artifact, values: Mapping[str, Any]) -> None:
         if value is None:
             continue
         value = clean(value)
-        if name in (EXACT, NAME):
+        name = clean(name)
+        if name in (EXACT, NAME) or "\\" in name:  # which PostgreSQL cannot hold in a name
             exact[name] = value
             continue
         target, held = artifact.custom_properties[name], _held(value)

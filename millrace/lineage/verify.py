@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from millrace.errors import DataError
+from millrace.errors import DataError, StorageError
 from millrace.lineage import read
 from millrace.lineage.mlmd import pb
 from millrace.lineage.nodes import ArtifactRecord
@@ -119,16 +119,16 @@ def check(artifact: ArtifactRecord, is_source: bool = False, own: Path | None = 
     """Checks one artifact; a source, which is from outside, may change after it was read."""
     recorded = artifact.metadata.get("digest")
     if not recorded:
-        return Finding(artifact, Verdict.UNCHECKED, "it has no file of its own, and so no digest")
-    path = local_path(artifact.uri)
-    if path is None:
-        return Finding(artifact, Verdict.UNCHECKED, "it does not lie on this machine")
+        return Finding(artifact, Verdict.UNCHECKED, "no digest of it is recorded")
     changed = Verdict.SOURCE_CHANGED if is_source else None
-    if not (external_files.matches(path) if is_source else os.path.lexists(path)):
-        return Finding(artifact, changed or Verdict.MISSING, "there is nothing at its place")
     try:
-        found = external_files.digest_of(path, own) if is_source else digest.of(path)
-    except DataError as error:
+        if not _exists(artifact.uri, is_source):
+            return Finding(artifact, changed or Verdict.MISSING, "there is nothing at its place")
+    except StorageError as error:
+        return Finding(artifact, Verdict.UNCHECKED, str(error))
+    try:
+        found = _digest(artifact.uri, is_source, own)
+    except (DataError, StorageError) as error:
         return Finding(artifact, Verdict.UNREADABLE, str(error))
     if (found.hexdigest, found.size) == (recorded, artifact.metadata.get("bytes", found.size)):
         return Finding(artifact, Verdict.OK, digest=found.hexdigest, size=found.size)
@@ -141,6 +141,35 @@ def check(artifact: ArtifactRecord, is_source: bool = False, own: Path | None = 
         found.hexdigest,
         found.size,
     )
+
+
+def _exists(uri: str, is_source: bool) -> bool:
+    """Tells whether there is anything at the place of an artifact.
+
+    Raises:
+        StorageError: The place cannot be asked.
+    """
+    if path := local_path(uri):
+        return bool(external_files.matches(path)) if is_source else os.path.lexists(path)
+    if "://" not in uri:
+        raise StorageError("its path is relative, to an unknown folder")
+    from millrace.storage import store as storage
+
+    return storage.exists(_remote(uri))
+
+
+def _digest(uri: str, is_source: bool, own: Path | None) -> digest.Digest:
+    if path := local_path(uri):
+        return external_files.digest_of(path, own) if is_source else digest.of(path)
+    from millrace.storage import store as storage
+
+    return storage.digest(_remote(uri))
+
+
+def _remote(uri: str) -> str:
+    """Returns the address of an object; KFP writes `minio://` for what is reached as S3."""
+    kind, _, rest = uri.partition("://")
+    return f"s3://{rest}" if kind == "minio" else uri
 
 
 def local_path(uri: str) -> Path | None:

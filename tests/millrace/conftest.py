@@ -4,7 +4,7 @@
 import os
 import select
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import yaml
+from ml_metadata.proto import metadata_store_pb2 as pb
 
 from millrace.lineage.cache import find
 from millrace.lineage.nodes import ArtifactRecord, State
@@ -111,6 +112,101 @@ class History:
             (folder / name).write_text(f"{content} {output} {name}")
         metadata = {"rows": 1234, **digest.of(folder).metadata()}
         return ArtifactRecord(output, str(folder), title, metadata=metadata)
+
+
+class KfpRun:
+    """A run recorded as KFP's backend does, by backend/src/v2/metadata/client.go.
+
+    Its root DAG is RUNNING for ever, and nothing says when or why a task ended.
+    """
+
+    def __init__(self, store: Store, run_id: str, pipeline: str = "kfp") -> None:
+        self._store = store
+        contexts = [
+            pb.Context(type_id=store.context_type("system.Pipeline"), name=pipeline),
+            pb.Context(type_id=store.context_type("system.PipelineRun"), name=run_id),
+        ]
+        for name, value in {
+            "namespace": "kubeflow",
+            "resource_name": f"{pipeline}-x",
+            "pipeline_root": f"minio://mlpipeline/v2/{pipeline}/{run_id}",
+            "store_session_info": "{}",
+        }.items():
+            contexts[1].custom_properties[name].string_value = value
+        root = self._execution("system.DAGExecution", "", None)
+        root.name = f"run/{run_id}"
+        root.custom_properties["inputs"].struct_value.update({"rounds": 3})
+        root.id, _, ids = store.put_execution(root, [], contexts)
+        self._contexts = [pb.Context(id=number) for number in ids]
+        parents = [pb.ParentContext(child_id=ids[1], parent_id=ids[0])]
+        store.call("put_parent_contexts", parents)
+        self.root = int(root.id)
+
+    def dag(self, name: str, parent: int | None = None, **numbers: int) -> int:
+        """The driver starts a DAG: a loop, an iteration, a condition or a pipeline."""
+        execution = self._execution("system.DAGExecution", name, parent or self.root)
+        for key, value in numbers.items():
+            execution.custom_properties[key].int_value = value
+        return self._put(execution)
+
+    def start(self, name: str, parent: int | None = None, **texts: str) -> int:
+        """The driver starts a task."""
+        execution = self._execution("system.ContainerExecution", name, parent or self.root)
+        for key in ("pod_name", "pod_uid", "namespace", "image"):
+            execution.custom_properties[key].string_value = f"{key} of {name}"
+        for key, value in texts.items():
+            execution.custom_properties[key].string_value = value
+        return self._put(execution)
+
+    def publish(
+        self, number: int, state: str, outputs: Mapping[str, pb.Artifact] | None = None
+    ) -> None:
+        """The launcher, or the driver of a cached task, says how a task ended."""
+        (execution,) = self._store.call("get_executions_by_id", [number])
+        execution.last_known_state = pb.Execution.State.Value(state)
+        pairs = []
+        for port, artifact in (outputs or {}).items():
+            event = pb.Event(type=pb.Event.OUTPUT)
+            event.path.steps.add().key = port
+            pairs.append((artifact, event))
+        self._store.put_execution(execution, pairs, self._contexts, force_reuse_context=True)
+
+    def task(
+        self, name: str, state: str = "COMPLETE", parent: int | None = None, **made: Any
+    ) -> int:
+        """A task that has ended, with its artifacts by port."""
+        number = self.start(name, parent)
+        self.publish(number, state, made)
+        return number
+
+    def artifact(self, uri: str, title: str = "system.Artifact") -> pb.Artifact:
+        """An artifact as the launcher makes it."""
+        made = pb.Artifact(
+            type_id=self._store.artifact_type(title), uri=uri, state=pb.Artifact.LIVE
+        )
+        made.custom_properties["store_session_info"].string_value = "{}"
+        return made
+
+    def _execution(self, kind: str, name: str, parent: int | None) -> pb.Execution:
+        execution = pb.Execution(
+            type_id=self._store.execution_type(kind), last_known_state=pb.Execution.RUNNING
+        )
+        execution.custom_properties["display_name"].string_value = name.title()
+        execution.custom_properties["task_name"].string_value = name
+        if parent is not None:
+            execution.custom_properties["parent_dag_id"].int_value = parent
+        return execution
+
+    def _put(self, execution: pb.Execution) -> int:
+        contexts = self._contexts
+        number, _, _ = self._store.put_execution(execution, [], contexts, force_reuse_context=True)
+        return int(number)
+
+
+@pytest.fixture
+def kfp_run(history: History) -> KfpRun:
+    """A run that KFP has recorded in the store of the history."""
+    return KfpRun(history.store, "0b5e02b8-c614")
 
 
 @pytest.fixture

@@ -189,12 +189,17 @@ class TestVerify:
 
     def test_all_is_well(self, history, model, capsys):
         assert self.verify(history, capsys) == (
-            "5 artifacts: 4 ok, 1 not checked\n"
-            "  1 not checked: it has no file of its own, and so no digest\n"
+            "5 artifacts: 4 ok, 1 not checked\n  1 not checked: no digest of it is recorded\n"
         )
 
     def test_nothing_recorded(self, history, capsys):
         assert self.verify(history, capsys) == "0 artifacts: none recorded\n"
+
+    def test_nothing_of_a_run_can_be_checked(self, history, kfp_run, capsys):
+        kfp_run.task("trainer", model=kfp_run.artifact("minio://bucket/model", "system.Model"))
+        assert self.verify(history, capsys, "latest", code=2) == (
+            "1 artifact: 1 not checked\n  1 not checked: no digest of it is recorded\n"
+        )
 
     def test_altered_and_missing(self, history, model, capsys):
         Path(model.uri, "a.txt").write_text("x")
@@ -209,7 +214,7 @@ class TestVerify:
             "  sha256 is D…, not D…; 22 bytes, not 37\n"
             "  altered: a.txt\n"
             "5 artifacts: 2 ok, 1 missing, 1 altered, 1 not checked\n"
-            "  1 not checked: it has no file of its own, and so no digest\n"
+            "  1 not checked: no digest of it is recorded\n"
         )
 
     def test_one_run_or_artifact(self, history, model, capsys):

@@ -235,6 +235,19 @@ class TestShowRun:
         assert lines[-1][:2] == ["condition-1/push", "complete"]
         assert not any(line[0] == "condition-1" for line in lines)
 
+    def test_a_run_that_kfp_recorded(self, history, kfp_run, capsys):
+        log = kfp_run.artifact("minio://bucket/trainer/executor-logs")
+        model = kfp_run.artifact("minio://bucket/trainer/model", "system.Model")
+        kfp_run.task("trainer", "FAILED", **{"executor-logs": log, "model": model})
+        runs.show_run("latest", history.root, None, as_json=False)
+        out = capsys.readouterr().out
+        assert out.startswith("0b5e02b8-c614  failed")
+        assert "\n  model\n" in out
+        assert out.endswith(
+            "trainer failed: KFP does not record why: see the log of pod pod_name of trainer\n"
+            "Its log: minio://bucket/trainer/executor-logs\n"
+        )
+
     def test_errors(self, filled):
         with pytest.raises(StoreError, match='"flights-" begins the ids of 4 runs'):
             runs.show_run("flights-", filled.root, None, as_json=False)

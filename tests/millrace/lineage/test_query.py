@@ -5,11 +5,10 @@ from __future__ import annotations
 from datetime import datetime, timezone
 
 import pytest
-from ml_metadata.proto import metadata_store_pb2 as pb
 
 from millrace.errors import StoreError
 from millrace.lineage import query
-from millrace.lineage.nodes import ArtifactRecord, Kind, State
+from millrace.lineage.nodes import Kind, State
 from millrace.lineage.record import RunRecord
 
 
@@ -173,53 +172,6 @@ def test_json(history):
     (model,) = document["tasks"][-1]["outputs"]["model"]
     assert model["type"] == "system.Model"
     assert model["metadata"]["rows"] == 1234
-
-
-def test_kfps_own_records_are_read(history):
-    """KFP's backend writes no times, no display name of the root and no run properties of ours."""
-    store = history.store
-    pipeline = pb.Context(type_id=store.context_type("system.Pipeline"), name="kfp")
-    context = pb.Context(type_id=store.context_type("system.PipelineRun"), name="0b5e02b8-c614")
-    context.custom_properties["pipeline_root"].string_value = "minio://mlpipeline/v2/kfp/0b5e02b8"
-    root = pb.Execution(
-        type_id=store.execution_type("system.DAGExecution"),
-        name="run/0b5e02b8-c614",
-        last_known_state=pb.Execution.COMPLETE,
-    )
-    for name in ("display_name", "task_name"):
-        root.custom_properties[name].string_value = ""
-    root.id, _, ids = store.put_execution(root, [], [pipeline, context])
-    contexts = [pb.Context(id=number) for number in ids]
-    store.call("put_parent_contexts", [pb.ParentContext(child_id=ids[1], parent_id=ids[0])])
-    task = pb.Execution(
-        type_id=store.execution_type("system.ContainerExecution"),
-        last_known_state=pb.Execution.CACHED,
-    )
-    for name, value in {
-        "display_name": "Trainer",
-        "task_name": "trainer",
-        "pod_name": "kfp-x-1",
-        "cached_execution_id": "77",
-    }.items():
-        task.custom_properties[name].string_value = value
-    task.custom_properties["parent_dag_id"].int_value = root.id
-    artifact = pb.Artifact(type_id=store.artifact_type("system.Metrics"), uri="minio://x")
-    artifact.custom_properties["store_session_info"].string_value = "{}"
-    event = pb.Event(type=pb.Event.OUTPUT)
-    event.path.steps.add().key = "metrics"
-    store.put_execution(task, [(artifact, event)], contexts, force_reuse_context=True)
-    run = query.find_run(store, "0b5e")
-    assert (run.pipeline, run.display_name, run.state) == ("kfp", "0b5e02b8-c614", "COMPLETE")
-    assert run.root == "minio://mlpipeline/v2/kfp/0b5e02b8"
-    assert run.started
-    assert run.finished
-    (read,) = query.tasks(store, run)
-    assert (read.name, read.display_name, read.cached_from) == ("trainer", "Trainer", 77)
-    assert read.properties == {"pod_name": "kfp-x-1"}
-    (metrics,) = read.outputs["metrics"]
-    assert metrics == ArtifactRecord(
-        "", "minio://x", "system.Metrics", metadata={"store_session_info": "{}"}, id=1
-    )
 
 
 def test_a_task_of_a_run_that_another_pipeline_reads(history):

@@ -114,6 +114,34 @@ def test_a_backslash_in_an_address(anywhere):
             query.find_run(store, "\\'; DROP TABLE Artifact; --")
 
 
+BREAKS_OUT = "\\'); UPDATE artifact SET uri = 'hacked'; --"
+
+
+def test_no_name_speaks_sql(anywhere):
+    """Names of types, ports, metadata and properties come from pipelines and from steps."""
+    for odd in (BREAKS_OUT, "it's \\", "\\", "größe 😀", "nul \0"):
+        with Store.open(anywhere) as store:
+            run = RunRecord.start(store, "p", f"r-{time.time_ns()}", "/root")
+            record = ArtifactRecord("x", "/x", schema_title=f"own.{odd}", metadata={odd: odd})
+            inputs = {f"in {odd}": [dataclasses.replace(record, uri="/in")]}
+            task = run.start_task("t", parameters={odd: odd}, inputs=inputs, properties={odd: odd})
+            made = run.finish_task(task, State.COMPLETE, outputs={odd: [record]})
+            (read,) = query.tasks(store, query.find_run(store, "latest"))
+            is_postgresql = anywhere.startswith("postgresql")
+            shown = odd.replace("\0", "\N{REPLACEMENT CHARACTER}")
+            held = shown.replace("\\", "%5C") if is_postgresql else shown
+            assert read.parameters == {shown: shown}
+            assert list(read.outputs) == [held]
+            assert list(read.inputs) == [f"in {held}"]
+            assert read.outputs[held][0].metadata == {shown: shown}
+            assert read.outputs[held][0].schema_title == f"own.{held}"
+            assert read.outputs[held][0].uri == "/x"
+            assert read.outputs[held][0].id == made[odd][0].id
+            assert store.call("get_context_by_type_and_name", "system.Pipeline", odd) is None
+        with Store.open(anywhere) as store:
+            assert store.artifact_type(f"own.{odd}") == store.artifact_type(f"own.{odd}")
+
+
 def test_a_run_id_is_used_once(anywhere):
     with Store.open(anywhere) as store:
         RunRecord.start(store, "p", "r", "/root")

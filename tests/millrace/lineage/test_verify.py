@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from millrace.lineage.nodes import ArtifactRecord, State
 from millrace.lineage.verify import Verdict, check, from_outside, live_artifacts, verify
 from millrace.storage import digest, external_files
+from millrace.storage import store as storage
 
 
 @pytest.fixture
@@ -24,7 +25,7 @@ def test_all_is_well(history, model):
     findings = verify(live_artifacts(history.store))
     assert [finding.artifact.id for finding in findings] == [1, 2, 3, 4, 5]
     assert [finding.verdict for finding in findings] == [Verdict.OK] * 4 + [Verdict.UNCHECKED]
-    assert findings[-1].reason == "it has no file of its own, and so no digest"
+    assert findings[-1].reason == "no digest of it is recorded"
     assert all(finding.verdict.good for finding in findings)
     assert findings[3].digest == model.metadata["digest"]
 
@@ -150,8 +151,6 @@ def test_a_link_that_leads_out(model):
 @pytest.mark.parametrize(
     ("uri", "verdict"),
     [
-        ("s3://bucket/x", Verdict.UNCHECKED),
-        ("minio://bucket/x", Verdict.UNCHECKED),
         ("relative/path", Verdict.UNCHECKED),
         ("file:///no/such", Verdict.MISSING),
         ("/no/such", Verdict.MISSING),
@@ -159,6 +158,40 @@ def test_a_link_that_leads_out(model):
 )
 def test_places(uri, verdict):
     assert check(ArtifactRecord("x", uri, metadata={"digest": "aa"})).verdict is verdict
+
+
+def test_object_stores(model):
+    """The digest of a folder is the same wherever it lies."""
+    import fsspec
+
+    bucket = fsspec.filesystem("memory")
+    bucket.put(model.uri, "/bucket/model", recursive=True)
+    record = ArtifactRecord("model", "memory://bucket/model", metadata=model.metadata)
+    assert check(record).verdict is Verdict.OK
+    bucket.pipe("/bucket/model/a.txt", b"x")
+    finding = check(record)
+    assert (finding.verdict, finding.files) == (Verdict.ALTERED, ("altered: a.txt",))
+    bucket.rm("/bucket/model", recursive=True)
+    assert check(record).verdict is Verdict.MISSING
+
+
+def test_an_s3_server_and_its_scheme_in_kfp(model, s3, monkeypatch):
+    for name, value in s3.env.items():
+        monkeypatch.setenv(name, value)
+    for path in filter(Path.is_file, Path(model.uri).rglob("*")):
+        name = f"s3://{s3.bucket}/kfp/model/{path.relative_to(model.uri)}"
+        storage.write_bytes(name, path.read_bytes())
+    for scheme in ("s3", "minio"):
+        uri = f"{scheme}://{s3.bucket}/kfp/model"
+        record = ArtifactRecord("model", uri, metadata=model.metadata)
+        assert check(record).verdict is Verdict.OK
+
+
+def test_a_place_that_cannot_be_asked_is_not_checked(model):
+    for uri in ("ipfs://x/y", "s3://bucket/x?endpoint=elsewhere"):
+        finding = check(ArtifactRecord("x", uri, metadata=model.metadata))
+        assert finding.verdict is Verdict.UNCHECKED
+        assert uri.partition("?")[0] in finding.reason
 
 
 def test_file_addresses(model):

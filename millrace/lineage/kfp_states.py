@@ -1,0 +1,103 @@
+"""Derives what KFP's backend does not record: how its DAGs ended, when, and because of which task.
+
+KFP (to 2.17) leaves the root DAG of a run RUNNING for ever, and most nested DAGs too. It records
+neither times nor errors. The executions of the tasks tell.
+
+See https://github.com/kubeflow/pipelines/blob/2.4.0/backend/src/v2/metadata/client.go.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from datetime import datetime, timezone
+
+from millrace.lineage import read, values
+from millrace.lineage.mlmd import pb
+
+LOG_PORT = "executor-logs"  # the output as which KFP's launcher records a task's log
+
+_NAMED = 3  # failed tasks that a run's error names
+
+
+def complete(messages: Mapping[int, pb.Execution], root: pb.Execution) -> None:
+    """Sets state, end and error of the executions of one run, if KFP has recorded it.
+
+    A DAG is running if a task in it is or is still to come, has failed if a task in it has, and is
+    complete otherwise. Of several executions of one task, which a retried run has, the newest
+    counts. A task that KFP has not started yet has no execution: a run between two tasks looks
+    complete.
+    """
+    if "started_at" in root.custom_properties:
+        return
+    children = _children(messages)
+    # Whatever is in a DAG has a greater id than the DAG itself.
+    for number, message in sorted(messages.items(), reverse=True):
+        if read.is_dag(message):
+            _end(message, children[number])
+        elif message.last_known_state == pb.Execution.FAILED:
+            pod = values.text(message, "pod_name")
+            where = f": see the log of pod {pod}" if pod else ""
+            _explain(message, f"KFP does not record why{where}")
+    if root.last_known_state == pb.Execution.FAILED:
+        failed = [read.path(one, messages) for one in _failed(int(root.id), children)]
+        more = f" and {len(failed) - _NAMED} more" if len(failed) > _NAMED else ""
+        _explain(root, f"failed: {', '.join(failed[:_NAMED])}{more}")
+
+
+def _children(messages: Mapping[int, pb.Execution]) -> dict[int, list[pb.Execution]]:
+    """Returns what is directly in each DAG."""
+    newest = {
+        (read.parent(message), read.path(message, messages)): number
+        for number, message in sorted(messages.items())
+    }
+    children: dict[int, list[pb.Execution]] = defaultdict(list)
+    for (parent, _), number in newest.items():
+        if parent is not None and parent < number:
+            children[parent].append(messages[number])
+    return children
+
+
+def _end(dag: pb.Execution, inner: list[pb.Execution]) -> None:
+    """Sets the state and the end of a DAG from what is directly in it."""
+    states = {message.last_known_state for message in inner}
+    if dag.last_known_state == pb.Execution.RUNNING:
+        if pb.Execution.RUNNING in states or pb.Execution.NEW in states:
+            return
+        if pb.Execution.FAILED in states:
+            dag.last_known_state = pb.Execution.FAILED
+        elif len(inner) >= _expected(dag):
+            dag.last_known_state = pb.Execution.COMPLETE
+        else:
+            return
+    if inner:
+        last = max(map(_finished, inner)).isoformat(timespec="milliseconds")
+        values.set_property(dag, "finished_at", last)
+
+
+def _expected(dag: pb.Execution) -> int:
+    """Returns how many executions are in a DAG in the end, as far as KFP says."""
+    for name in ("iteration_count", "total_dag_tasks"):
+        if name in dag.custom_properties:
+            return int(dag.custom_properties[name].int_value)
+    return 1
+
+
+def _finished(message: pb.Execution) -> datetime:
+    if recorded := values.text(message, "finished_at"):
+        return datetime.fromisoformat(recorded)
+    return datetime.fromtimestamp(message.last_update_time_since_epoch / 1000, timezone.utc)
+
+
+def _failed(dag: int, children: Mapping[int, list[pb.Execution]]) -> Iterator[pb.Execution]:
+    """Yields the tasks in a DAG, and in those within it, that have failed."""
+    for message in children.get(dag, ()):
+        if read.is_dag(message):
+            yield from _failed(int(message.id), children)
+        elif message.last_known_state == pb.Execution.FAILED:
+            yield message
+
+
+def _explain(message: pb.Execution, error: str) -> None:
+    if not values.text(message, "error"):
+        values.set_property(message, "error", error)
