@@ -102,8 +102,8 @@ def input_names(columns: Iterable[str]) -> dict[str, str]:
 
     An ASCII identifier stays as it is. In other names, accents are dropped, everything else that is
     not a letter or digit becomes `_`, and very long names are cut. Where two names would differ in
-    case only, which TensorFlow ignores, a number is added. The result depends on the set of columns,
-    not on their order.
+    case only, which TensorFlow ignores, a number is added. The result depends on the set of
+    columns, not on their order.
     """
     names: dict[str, str] = {}
     taken: set[str] = set()
