@@ -6,6 +6,7 @@ See https://github.com/kubeflow/pipelines/blob/2.4.0/backend/src/v2/metadata/cli
 from __future__ import annotations
 
 import hashlib
+import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timezone
 from typing import Any
@@ -80,7 +81,7 @@ def task_execution(
     properties: Mapping[str, Any],
 ) -> pb.Execution:
     """Returns the execution of a task, RUNNING."""
-    execution = pb.Execution(type_id=store.execution_type(kind))
+    execution = pb.Execution(type_id=store.execution_type(kind), name=_own_name())
     _start(execution, name, display_name, parameters, properties)
     values.set_property(execution, "parent_dag_id", parent)
     if kind == Kind.CONTAINER:
@@ -137,6 +138,7 @@ def events(ports: Ports, kind: int) -> list[Pair]:
 def _artifact(store: Store, port: str, record: ArtifactRecord) -> pb.Artifact:
     artifact = pb.Artifact(
         type_id=store.artifact_type(record.schema_title),
+        name=_own_name(),
         uri=values.clean(redact.text(record.uri)),
         state=pb.Artifact.LIVE,
     )
@@ -169,6 +171,11 @@ def _start(
         "started_at": _now(),
     }.items():
         values.set_property(execution, key, value)
+
+
+def _own_name() -> str:
+    """Returns a name that no other node has, by which a write is known that may not be repeated."""
+    return uuid.uuid4().hex
 
 
 def _now() -> str:
