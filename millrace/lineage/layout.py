@@ -111,10 +111,12 @@ def end(
         values.set_property(execution, name, value)
 
 
-def new_artifacts(store: Store, ports: Ports, kind: int) -> list[Pair]:
-    """Returns the artifacts that are not recorded yet, LIVE, each with its event."""
+def new_artifacts(
+    store: Store, ports: Ports, kind: int, state: int = pb.Artifact.LIVE
+) -> list[Pair]:
+    """Returns the artifacts that are not recorded yet, each with its event."""
     return [
-        (_artifact(store, port, record), _event([port], kind))
+        (artifact(store, port, record, state), _event([port], kind))
         for port, records in ports.items()
         for record in records
         if record.id is None
@@ -135,16 +137,19 @@ def events(ports: Ports, kind: int) -> list[Pair]:
     return [(None, _event(names, kind, number)) for number, names in places.items()]
 
 
-def _artifact(store: Store, port: str, record: ArtifactRecord) -> pb.Artifact:
-    artifact = pb.Artifact(
+def artifact(
+    store: Store, port: str, record: ArtifactRecord, state: int = pb.Artifact.LIVE
+) -> pb.Artifact:
+    """Returns an artifact that is not recorded yet."""
+    made = pb.Artifact(
         type_id=store.artifact_type(record.schema_title),
         name=_own_name(),
         uri=values.clean(redact.text(record.uri)),
-        state=pb.Artifact.LIVE,
+        state=state,
     )
-    values.set_metadata(artifact, redact.metadata(record.metadata))
-    values.set_property(artifact, values.NAME, record.name or port)
-    return artifact
+    values.set_metadata(made, redact.metadata(record.metadata))
+    values.set_property(made, values.NAME, record.name or port)
+    return made
 
 
 def _event(ports: Iterable[str], kind: int, artifact_id: int | None = None) -> pb.Event:
