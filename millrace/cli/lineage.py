@@ -150,7 +150,7 @@ def _chosen(store: Store, what: str | None) -> list[ArtifactRecord]:
         tasks = query.tasks(store, query.find_run(store, what))
         sides = [side for task in tasks for side in (task.inputs, task.outputs)]
         records = [record for side in sides for ports in side.values() for record in ports]
-        return list({record.id: record for record in records}.values())
+        return auditor.live_artifacts(store, {record.id or 0 for record in records})
     found = find.find(store, what)
     if found.artifact is None:
         raise StoreError(

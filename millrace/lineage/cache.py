@@ -30,7 +30,9 @@ def find(store: Store, pipeline_name: str, fingerprint: str) -> CachedTask | Non
         return None
     newest = ListOptions(limit=1, order_by=OrderByField.ID, is_asc=False)
     found = store.call("get_executions_by_context", context.id, newest)
-    return _result(store, found[0]) if found else None
+    if not found or found[0].last_known_state not in (pb.Execution.COMPLETE, pb.Execution.CACHED):
+        return None
+    return _result(store, found[0])
 
 
 def foreign(found: CachedTask, where: str) -> CachedTask:

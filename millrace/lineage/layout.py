@@ -6,6 +6,7 @@ See https://github.com/kubeflow/pipelines/blob/2.4.0/backend/src/v2/metadata/cli
 from __future__ import annotations
 
 import hashlib
+import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timezone
 from typing import Any
@@ -80,7 +81,7 @@ def task_execution(
     properties: Mapping[str, Any],
 ) -> pb.Execution:
     """Returns the execution of a task, RUNNING."""
-    execution = pb.Execution(type_id=store.execution_type(kind))
+    execution = pb.Execution(type_id=store.execution_type(kind), name=_own_name())
     _start(execution, name, display_name, parameters, properties)
     values.set_property(execution, "parent_dag_id", parent)
     if kind == Kind.CONTAINER:
@@ -110,14 +111,12 @@ def end(
         values.set_property(execution, name, value)
 
 
-def new_artifacts(store: Store, ports: Ports, kind: int, is_good: bool = True) -> list[Pair]:
-    """Return the artifacts that are not recorded yet, each with its event.
-
-    They are LIVE if they are good, and ABANDONED if a task that failed has left them behind.
-    """
-    state = pb.Artifact.LIVE if is_good else pb.Artifact.ABANDONED
+def new_artifacts(
+    store: Store, ports: Ports, kind: int, state: int = pb.Artifact.LIVE
+) -> list[Pair]:
+    """Returns the artifacts that are not recorded yet, each with its event."""
     return [
-        (_artifact(store, port, record, state), _event([port], kind))
+        (artifact(store, port, record, state), _event([port], kind))
         for port, records in ports.items()
         for record in records
         if record.id is None
@@ -138,15 +137,19 @@ def events(ports: Ports, kind: int) -> list[Pair]:
     return [(None, _event(names, kind, number)) for number, names in places.items()]
 
 
-def _artifact(store: Store, port: str, record: ArtifactRecord, state: int) -> pb.Artifact:
-    artifact = pb.Artifact(
+def artifact(
+    store: Store, port: str, record: ArtifactRecord, state: int = pb.Artifact.LIVE
+) -> pb.Artifact:
+    """Returns an artifact that is not recorded yet."""
+    made = pb.Artifact(
         type_id=store.artifact_type(record.schema_title),
+        name=_own_name(),
         uri=values.clean(redact.text(record.uri)),
         state=state,
     )
-    values.set_metadata(artifact, redact.metadata(record.metadata))
-    values.set_property(artifact, values.NAME, record.name or port)
-    return artifact
+    values.set_metadata(made, redact.metadata(record.metadata))
+    values.set_property(made, values.NAME, record.name or port)
+    return made
 
 
 def _event(ports: Iterable[str], kind: int, artifact_id: int | None = None) -> pb.Event:
@@ -173,6 +176,11 @@ def _start(
         "started_at": _now(),
     }.items():
         values.set_property(execution, key, value)
+
+
+def _own_name() -> str:
+    """Returns a name that no other node has, by which a write is known that may not be repeated."""
+    return uuid.uuid4().hex
 
 
 def _now() -> str:

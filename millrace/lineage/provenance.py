@@ -188,7 +188,8 @@ class _Executions:
         while (outer := read.parent(message)) in self._messages and outer not in seen:
             seen.add(outer or 0)
             message = self._messages[outer or 0]
-        return str(message.name).removeprefix(ROOT_NAME)
+        name = str(message.name)
+        return name.removeprefix(ROOT_NAME) if name.startswith(ROOT_NAME) else ""
 
 
 def _without_artifacts(task: Task) -> Mapping[str, Any]:

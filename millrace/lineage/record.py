@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from millrace.errors import StoreError
-from millrace.lineage import layout, values
+from millrace.lineage import layout, read, values
 from millrace.lineage.layout import ROOT_NAME, Pair, Ports
 from millrace.lineage.mlmd import errors, pb
 from millrace.lineage.nodes import ArtifactRecord, CachedTask, Kind, State
@@ -156,12 +156,13 @@ class RunRecord:
             execution_id: What `start_task` returned.
             state: COMPLETE, FAILED or CANCELED.
             parameters: Its output parameters; secrets among them are not written.
-            outputs: The artifacts it made, by port; those with an id are recorded already.
+            outputs: The artifacts it made, by port; those with an id are recorded already. What a
+                task made that failed or was canceled is ABANDONED, and never used again.
             error: Why it failed.
             properties: What else to keep.
             reimport: Whether an importer makes new records of artifacts that the store knows by
-                their address, type and content. Otherwise it takes those, and what they were made
-                from stays known.
+                their address, type, content and metadata. Otherwise it takes those, and what they
+                were made from stays known.
 
         Raises:
             StoreError: The store cannot be written, or no such execution is running.
@@ -169,10 +170,14 @@ class RunRecord:
         execution = self._execution(execution_id)
         outputs = outputs or {}
         if execution.type_id == self._store.execution_type(Kind.IMPORTER) and not reimport:
-            outputs = {port: list(map(self._known, records)) for port, records in outputs.items()}
+            outputs = {
+                port: [self._imported(record) for record in records]
+                for port, records in outputs.items()
+            }
         layout.end(execution, state, parameters, error, properties or {})
-        is_good = state in (State.COMPLETE, State.CACHED)
-        made = layout.new_artifacts(self._store, outputs, pb.Event.OUTPUT, is_good)
+        is_good = state not in (State.FAILED, State.CANCELED)
+        of_artifacts = pb.Artifact.LIVE if is_good else pb.Artifact.ABANDONED
+        made = layout.new_artifacts(self._store, outputs, pb.Event.OUTPUT, of_artifacts)
         ids = self._put(
             execution,
             made + layout.events(outputs, pb.Event.OUTPUT),
@@ -261,14 +266,30 @@ class RunRecord:
 
     def _known(self, record: ArtifactRecord) -> ArtifactRecord:
         """Returns the record with the id of the same artifact, if the store has it already."""
+        found = next(self._same(record), None) if record.id is None else None
+        return replace(record, id=int(found.id)) if found else record
+
+    def _imported(self, record: ArtifactRecord) -> ArtifactRecord:
+        """Returns the record with the id of the same artifact with the same metadata, or more.
+
+        Metadata that the store does not have, or has otherwise, makes another artifact.
+        """
         if record.id is not None:
             return record
+        wanted = read.artifact(layout.artifact(self._store, "", record)).metadata
+        for found in self._same(record):
+            metadata = read.artifact(found).metadata
+            if {**metadata, **wanted} == metadata:
+                return replace(record, id=int(found.id), metadata={**metadata, **record.metadata})
+        return record
+
+    def _same(self, record: ArtifactRecord) -> Iterator[pb.Artifact]:
+        """Yields the artifacts of a record's address, type and content, the newest first."""
         wanted = record.metadata.get("digest")
         for found in reversed(self._store.artifacts_at(record.uri)):
             same_type = found.type == record.schema_title and found.state == pb.Artifact.LIVE
             if same_type and values.text(found, "digest") == (wanted or ""):
-                return replace(record, id=int(found.id))
-        return record
+                yield found
 
     def _execution(self, execution_id: int) -> pb.Execution:
         with self._lock:

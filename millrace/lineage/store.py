@@ -5,8 +5,7 @@ from __future__ import annotations
 import random
 import threading
 import time
-import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -18,9 +17,9 @@ from millrace.lineage.address import Address
 from millrace.lineage.file_lock import FileLock
 from millrace.lineage.mlmd import errors, metadata_store, pb
 
-_DOOR = 10.0  # seconds to wait for another process that is making the store
+_OPENING = 10.0  # seconds to wait for another process that is making the store
 _PAUSE = 0.2  # seconds between attempts to connect
-_RETURN = 30.0  # seconds to wait for a server that went away during a run
+_RECONNECTING = 30.0  # seconds to wait for a server that went away during a run
 
 
 class Store:
@@ -55,7 +54,7 @@ class Store:
             probe.file(where.path, create)
         else:
             probe.server(where)
-        until, turns = time.monotonic() + _DOOR, FileLock(where.path)
+        until, turns = time.monotonic() + _OPENING, FileLock(where.path)
         while True:
             try:
                 with turns:
@@ -95,15 +94,24 @@ class Store:
         """Calls a method of MLMD's client; a connection that was lost is made anew.
 
         A server closes connections that are idle, as they are while a model trains, and may be
-        restarted. What it was doing then is undone, or was done without our hearing of it:
-        `put_execution` tells the two apart.
+        restarted. What it was doing then is done again, if it is not known to be done.
 
         Raises:
             StoreError: The store cannot be read or written.
         """
+        return self._call(method, arguments, options, lambda: None)
+
+    def _call(
+        self,
+        method: str,
+        arguments: Sequence[Any],
+        options: Mapping[str, Any],
+        done: Callable[[], Any],
+    ) -> Any:
+        """Calls a method. After a lost connection, `done` returns the answer if there was one."""
         if self._address.scheme == "postgresql":
             arguments = postgresql.fit(arguments)
-        until = time.monotonic() + _RETURN
+        until, is_repeated = time.monotonic() + _RECONNECTING, False
         with self._lock:
             if self._client is None:
                 raise StoreError(f"The lineage store {self.where} is closed.")
@@ -112,9 +120,18 @@ class Store:
                     with self._turns:
                         return getattr(self._client, method)(*arguments, **options)
                 except errors.StatusError as error:
+                    if (
+                        is_repeated
+                        and isinstance(error, errors.AlreadyExistsError)
+                        and ((answer := done()) is not None or method == "put_parent_contexts")
+                    ):
+                        return answer
                     if not store_errors.is_lost(error) or time.monotonic() > until:
                         raise store_errors.explain(self._address, error) from error
                 self._reconnect(until)
+                is_repeated = True
+                if (answer := done()) is not None:
+                    return answer
 
     def _reconnect(self, until: float) -> None:
         while True:
@@ -143,19 +160,12 @@ class Store:
         Returns:
             The ids of the execution, of the artifacts and of the contexts.
         """
-        for node in (execution, *(artifact for artifact, _ in artifacts if artifact is not None)):
-            if not node.HasField("id") and not node.name:
-                node.name = uuid.uuid4().hex  # by which a write that was repeated is found
-        reconnects = self._reconnects
-        try:
-            execution_id, artifact_ids, context_ids = self.call(
-                "put_execution", execution, artifacts, contexts, **options
-            )
-        except StoreError as error:
-            is_there = isinstance(error.__cause__, errors.AlreadyExistsError)
-            if not is_there or self._reconnects == reconnects:
-                raise
-            return self._written(execution, artifacts, contexts)
+        execution_id, artifact_ids, context_ids = self._call(
+            "put_execution",
+            (execution, artifacts, contexts),
+            options,
+            lambda: self._written(execution, artifacts, contexts),
+        )
         return execution_id, artifact_ids, context_ids
 
     def _written(
@@ -163,24 +173,27 @@ class Store:
         execution: pb.Execution,
         artifacts: Sequence[tuple[pb.Artifact | None, pb.Event]],
         contexts: Sequence[pb.Context],
-    ) -> tuple[int, list[int], list[int]]:
-        """Return the ids of what was written just before the connection was lost."""
-        names = {(node, number): name for (node, name), number in self._types.items()}
+    ) -> tuple[int, list[int], list[int]] | None:
+        """Returns the ids of an execution and what goes with it if they are in the store already.
 
-        def number_of(kind: str, node: Any) -> int:
-            if node.HasField("id"):
-                return int(node.id)
-            method = f"get_{kind}_by_type_and_name"
-            return int(self.call(method, names[kind, node.type_id], node.name).id)
+        They are written all or nothing. New executions and artifacts have names of their own.
+        """
+        if execution.id:
+            (found,) = self.call("get_executions_by_id", [execution.id])
+        else:
+            found = self._named("execution", execution)
+        if found is None or _progress(found) != _progress(execution):
+            return None
+        known = [self._named("artifact", artifact) for artifact, _ in artifacts if artifact]
+        around = [one if one.id else self._named("context", one) for one in contexts]
+        if None in known or None in around:
+            return None
+        return int(found.id), [int(one.id) for one in known], [int(one.id) for one in around]
 
-        return (
-            number_of("execution", execution),
-            [
-                number_of("artifact", artifact) if artifact is not None else event.artifact_id
-                for artifact, event in artifacts
-            ],
-            [number_of("context", context) for context in contexts],
-        )
+    def _named(self, kind: str, node: Any) -> Any:
+        """Returns the node of the type and name of a node, if there is one."""
+        names = {number: name for (each, name), number in self._types.items() if each == kind}
+        return self.call(f"get_{kind}_by_type_and_name", names[node.type_id], node.name)
 
     def artifacts_at(self, uri: str) -> list[pb.Artifact]:
         """Returns the artifacts that are recorded at an address, the oldest first."""
@@ -206,3 +219,9 @@ class Store:
             if (node, name) not in self._types:
                 self._types[node, name] = self.call(f"put_{node}_type", message(name=name))
             return self._types[node, name]
+
+
+def _progress(execution: pb.Execution) -> tuple[int, str, str]:
+    """Returns what tells the versions of an execution apart."""
+    times = [values.text(execution, name) for name in ("started_at", "finished_at")]
+    return int(execution.last_known_state), times[0], times[1]

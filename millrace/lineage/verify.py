@@ -68,13 +68,16 @@ class Finding:
         }
 
 
-def live_artifacts(store: Store) -> list[ArtifactRecord]:
-    """Returns every artifact that is to be there.
+def live_artifacts(store: Store, ids: Iterable[int] | None = None) -> list[ArtifactRecord]:
+    """Returns every artifact that is to be there, or those of some.
 
     Raises:
         StoreError: The store cannot be read.
     """
-    messages = store.call("get_artifacts")
+    if ids is None:
+        messages = store.call("get_artifacts")
+    else:
+        messages = read.many(store, "get_artifacts_by_id", ids)
     live = [message for message in messages if message.state == pb.Artifact.LIVE]
     return list(map(read.artifact, live))
 

@@ -232,6 +232,14 @@ class TestVerify:
         Path(model.uri, "a.txt").write_text("x")
         assert "altered  model" in self.verify(history, capsys, "flights-2", code=1)
 
+    def test_what_a_failed_task_left_is_not_missed(self, history, capsys):
+        run = history.start("flights-1")
+        task = run.start_task("trainer")
+        left = history.artifact("flights-1", "trainer", "model", "system.Model", "half")
+        run.finish_task(task, State.FAILED, outputs={"model": [left]})
+        shutil.rmtree(left.uri)
+        assert self.verify(history, capsys, "flights-1") == "0 artifacts: none recorded\n"
+
     def test_data_from_outside_has_no_digest(self, history, model, capsys):
         with pytest.raises(StoreError) as error:
             self.verify(history, capsys, "/data/flights.csv")

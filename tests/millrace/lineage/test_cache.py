@@ -57,6 +57,14 @@ def test_only_what_ended_well(store, state):
     assert find(store, "flights", "f1").execution_id == good
 
 
+def test_not_what_was_set_failed_afterwards(store):
+    task, _ = done(store, "r1")
+    (execution,) = store.call("get_executions_by_id", [task])
+    execution.last_known_state = pb.Execution.FAILED
+    store.call("put_executions", [execution])
+    assert find(store, "flights", "f1") is None
+
+
 def test_not_what_still_runs(store):
     run = RunRecord.start(store, "flights", "r1", "/root")
     run.start_task("trainer", fingerprint="f1")

@@ -42,7 +42,7 @@ def test_every_property_is_in_the_table(history, page):
     seen: set[str] = set()
     for execution in store.call("get_executions"):
         names = set(execution.custom_properties)
-        if execution.name.startswith(ROOT_NAME):
+        if execution.name.startswith("run/"):
             assert root - _OF_THE_RUNNER <= names
         else:
             seen |= names

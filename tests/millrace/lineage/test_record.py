@@ -108,11 +108,11 @@ def test_task_execution(history, tmp_path):
         ),
         key=lambda task: task.id,
     )
+    assert len({task.name for task in tasks}) == 4
     names = [task.custom_properties["task_name"].string_value for task in tasks]
     assert names == ["example-gen", "statistics-gen", "schema-gen", "trainer"]
     for task in tasks:
         assert task.type == "system.ContainerExecution"
-        assert not task.HasField("name")
         assert task.last_known_state == pb.Execution.COMPLETE
         assert kinds(task) == KFP_TASK | OURS
         associated = {context.type for context in reader.get_contexts_by_execution(task.id)}
@@ -134,7 +134,6 @@ def test_artifacts_and_events(history, tmp_path):
     (model,) = reader.get_artifacts_by_type("system.Model")
     assert model.state == pb.Artifact.LIVE
     assert model.uri == str(tmp_path / "flights/flights-1/trainer/model")
-    assert not model.HasField("name")
     assert not model.properties
     assert kinds(model) == {
         "display_name": "string_value",
@@ -242,6 +241,21 @@ def test_several_artifacts_at_one_port(store, run):
     assert made["none"] == []
 
 
+@pytest.mark.parametrize("state", [State.FAILED, State.CANCELED])
+def test_what_a_failed_task_made_is_not_taken_for_good(store, run, state):
+    task = run.start_task("train", fingerprint="f")
+    record = ArtifactRecord("model", "/m", "system.Model", metadata={"digest": "aa"})
+    made = run.finish_task(task, state, outputs={"model": [record]})["model"][0]
+    (message,) = store.call("get_artifacts_by_id", [made.id])
+    assert message.state == pb.Artifact.ABANDONED
+    for kind in (Kind.IMPORTER, Kind.CONTAINER):
+        reader = run.start_task("read", kind=kind, inputs={"model": [record]})
+        outputs = run.finish_task(reader, State.COMPLETE, outputs={"model": [record]})
+        assert outputs["model"][0].id != made.id
+    events = store.call("get_events_by_artifact_ids", [made.id])
+    assert [event.execution_id for event in events] == [task]
+
+
 class TestImporter:
     """An importer takes the record of an artifact that the store knows."""
 
@@ -279,6 +293,27 @@ class TestImporter:
         other = RunRecord.start(history.store, "serving", "serving-1", "/r")
         record = ArtifactRecord("model", made.uri, made.schema_title, metadata=made.metadata)
         assert self.imported(other, record) == made.id
+
+    def test_other_metadata(self, run):
+        """What the importer says of the artifact counts; what the store knows besides may stay."""
+        stages = [{"stage": "a"}, {"stage": "b"}, {"stage": 1.5}, {"other": "a"}]
+        records = [
+            ArtifactRecord("data", "/data", "system.Dataset", metadata={"digest": "aa", **stage})
+            for stage in stages
+        ]
+        ids = [self.imported(run, record) for record in records]
+        assert len(set(ids)) == len(records)
+        assert [self.imported(run, record) for record in records] == ids
+        assert self.imported(run) == ids[-1]
+
+    def test_it_knows_what_the_store_knows(self, history):
+        made = history.run("flights-1")["trainer"]["model"][0]
+        other = RunRecord.start(history.store, "serving", "serving-1", "/r")
+        task = other.start_task("importer", kind=Kind.IMPORTER)
+        content = {"digest": made.metadata["digest"]}
+        record = ArtifactRecord("model", made.uri, made.schema_title, metadata=content)
+        (found,) = other.finish_task(task, State.COMPLETE, outputs={"x": [record]})["x"]
+        assert (found.id, found.metadata) == (made.id, made.metadata)
 
     def test_a_task_always_makes_its_own(self, run):
         task = run.start_task("a")

@@ -200,7 +200,7 @@ def test_a_grpc_server_that_is_restarted(grpc_servers):
 def test_a_grpc_server_that_stays_away(grpc_servers, monkeypatch):
     from millrace.lineage import store as module
 
-    monkeypatch.setattr(module, "_RETURN", 0.5)
+    monkeypatch.setattr(module, "_RECONNECTING", 0.5)
     server = grpc_servers()
     with Store.open(server.address) as store:
         run = RunRecord.start(store, "p", "r", "/root")
