@@ -30,7 +30,6 @@ class Store:
         self._client = client
         self._turns = turns
         self._lock = threading.RLock()
-        self._reconnects = 0
         self._types: dict[tuple[str, str], int] = {
             (node, kind.name): kind.id
             for node in ("context", "execution", "artifact")
@@ -138,7 +137,6 @@ class Store:
             try:
                 probe.server(self._address)
                 self._client = metadata_store.MetadataStore(self._address.config)
-                self._reconnects += 1
             except (StoreError, RuntimeError) as error:
                 if time.monotonic() > until:
                     if isinstance(error, StoreError):

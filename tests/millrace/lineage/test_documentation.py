@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from millrace.lineage.address import parse
-from millrace.lineage.layout import ROOT_NAME
 from millrace.lineage.nodes import ArtifactRecord, Kind, State
 
 # What the runner gives to runs and tasks, as the history of these tests does not.
