@@ -44,11 +44,14 @@ class Previous:
     dags: dict[str, int] = dataclasses.field(default_factory=dict)
 
 
-def reopen(store: Store, run_id: str, properties: Mapping[str, Any]) -> tuple[RunRecord, Previous]:
+def reopen(
+    store: Store, pipeline: str, run_id: str, properties: Mapping[str, Any]
+) -> tuple[RunRecord, Previous]:
     """Set a run RUNNING again, and what was left RUNNING in it CANCELED; DAGs may go on.
 
     Args:
         store: The store.
+        pipeline: The pipeline's name.
         run_id: The run's id.
         properties: What to keep of who goes on with it, such as the process.
 
@@ -59,8 +62,10 @@ def reopen(store: Store, run_id: str, properties: Mapping[str, Any]) -> tuple[Ru
     if run.state == State.COMPLETE:
         raise StoreError(f"Run {run_id} has ended well: there is nothing to resume.")
     context = store.call("get_context_by_type_and_name", layout.PIPELINE_RUN, run_id)
-    pipelines = store.call("get_parent_contexts_by_context", context.id)
-    pipeline = next(one for one in pipelines if one.type == layout.PIPELINE)
+    around = store.call("get_context_by_type_and_name", layout.PIPELINE, pipeline)
+    if not store.call("get_parent_contexts_by_context", context.id):  # it was killed before that
+        parent = pb.ParentContext(child_id=context.id, parent_id=around.id)
+        store.call("put_parent_contexts", [parent])
     messages = {int(one.id): one for one in store.call("get_executions_by_context", context.id)}
     root = messages[run.id]
     dags = {}
@@ -87,6 +92,6 @@ def reopen(store: Store, run_id: str, properties: Mapping[str, Any]) -> tuple[Ru
     for name, value in properties.items():
         values.set_property(root, name, value)
     store.put_execution(root, [], [])
-    record = RunRecord(store, pipeline, context.id, root)
+    record = RunRecord(store, around, context.id, root)
     record.adopt(messages[number] for number in dags.values())
     return record, Previous(ended, dags)

@@ -246,7 +246,7 @@ class Session:
 
         result = self._result
         if is_resumed and result.run_id in query.run_ids(store, result.run_id):
-            return resume.reopen(store, result.run_id, self._properties(backend))
+            return resume.reopen(store, result.pipeline, result.run_id, self._properties(backend))
         record = RunRecord.start(
             store,
             result.pipeline,

@@ -173,3 +173,26 @@ class TestSelection:
             run(pipeline, only="Secnd")
         with pytest.raises(ParameterError, match="leave those out"):
             run(pipeline, only="play", end="play")
+
+
+def test_a_run_that_was_killed_before_it_was_linked_to_its_pipeline(kit, run, root, monkeypatch):
+    def chain():
+        kit.play(text="x")
+
+    call = Store.call
+
+    def dies(self, method, *arguments, **options):
+        if method == "put_parent_contexts":
+            raise StoreError("killed here")
+        return call(self, method, *arguments, **options)
+
+    pipeline = kit.compile(chain)
+    with monkeypatch.context() as patch:
+        patch.setattr(Store, "call", dies)
+        patch.setattr("millrace.runner.kept.forget", lambda folder: None)
+        with pytest.raises(StoreError):
+            run(pipeline, run_id="early")
+    result = resume("early", root=root)
+    assert result.state is State.COMPLETE, result.error
+    with Store.open(result.store) as store:
+        assert query.find_run(store, "early").pipeline == "chain"
