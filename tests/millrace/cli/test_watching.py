@@ -79,7 +79,7 @@ def test_a_log_is_followed_until_the_run_ends(kit, fifo, root):
     runner = subprocess.Popen([sys.executable, "-c", program, path, fifo.path, root])
     fifo.hear()
     command = [str(Path(sys.executable).with_name("millrace")), "logs", "latest", "play", "-f"]
-    follower = subprocess.Popen([*command, "--root", root], stdout=subprocess.PIPE)
+    follower = subprocess.Popen([*command, "--root", root], stdout=subprocess.DEVNULL)
     with pytest.raises(subprocess.TimeoutExpired):
         follower.wait(1)
     runner.terminate()
