@@ -103,7 +103,7 @@ def test_one_that_was_killed_half_way_is_made_anew(tmp_path, slow_package, fifo,
     pidfds = [os.pidfd_open(pid) for pid in pids]
     (half,) = tmp_path.glob("*-????????/")
     process.kill()
-    process.wait()
+    process.communicate()
     for pidfd in pidfds:
         poll = select.poll()
         poll.register(pidfd, select.POLLIN)
