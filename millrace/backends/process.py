@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from millrace.backends import lightweight
+from millrace.backends import lightweight, shared
 from millrace.backends.base import Backend, Ended, Work
 from millrace.backends.lightweight import LightweightBackend
-from millrace.backends.servers import WarmServer
+from millrace.backends.servers import Connection, WarmServer
 from millrace.backends.sources import Sources
 from millrace.errors import PipelineError
 from millrace.images import COMMAND, Image
@@ -81,9 +81,10 @@ class ProcessBackend:
         self._sources = sources
         self._others = others
         self._lightweight = LightweightBackend(folder, environments)
-        self._servers: dict[tuple[str, tuple[tuple[str, str], ...]], WarmServer] = {}
+        self._servers: dict[tuple[str, tuple[tuple[str, str], ...]], Connection] = {}
         self._lock = threading.Lock()
         self._closed = False
+        self._is_shared = shared.minutes() > 0
 
     def check(self, containers: Iterable[ir.Container]) -> None:
         """Checks that a Docker Engine answers if one is needed.
@@ -162,16 +163,24 @@ class ProcessBackend:
     def _other(self, container: ir.Container) -> Backend:
         return self._others if lightweight.recognise(container) is None else self._lightweight
 
-    def _server(self, group: str, early: Mapping[str, str], steps: Iterable[str]) -> WarmServer:
+    def _server(self, group: str, early: Mapping[str, str], steps: Sequence[str]) -> Connection:
         key = (group, tuple(sorted(early.items())))
         with self._lock:
             if self._closed:
                 raise RuntimeError("the runner is closed")
             if key not in self._servers or self._servers[key].ended:
-                log = self._folder / f"warm-{group}-{len(self._servers)}.log"
-                modules = [*_PRELOAD[group], *_executors(steps)] if not early else []
-                self._servers[key] = WarmServer(log, modules, early)
+                self._servers[key] = self._connection(group, early, steps)
             return self._servers[key]
+
+    def _connection(self, group: str, early: Mapping[str, str], steps: Sequence[str]) -> Connection:
+        modules = [*_PRELOAD[group], *_executors(steps)] if not early else []
+        if not early and self._is_shared:
+            ours = [name for name in modules if name not in steps]  # what is a user's may change
+            found = shared.connect(group, ours, self._sources.version(), _EARLY)
+            if found is not None:
+                return found
+        log = self._folder / f"warm-{group}-{len(self._servers)}.log"
+        return WarmServer(log, modules, early)
 
 
 def _executors(steps: Iterable[str]) -> list[str]:

@@ -81,54 +81,74 @@ def command_request(
     }
 
 
+def start(
+    connection: socket.socket,
+    log: Path,
+    modules: Iterable[str],
+    env: Mapping[str, str],
+    *,
+    python: Path | None = None,
+    listen: tuple[Path, int] | None = None,
+) -> subprocess.Popen[bytes]:
+    """Starts a warm server's process.
+
+    Args:
+        connection: Its end of the connection to this run.
+        log: The file for its own messages.
+        modules: What it imports.
+        env: Its environment.
+        python: The interpreter of another environment.
+        listen: Where it listens for other runs, and the descriptor of the lock that it releases
+            once it does; None for a server of one run.
+    """
+    path, lock = listen or ("", "")
+    program = [str(python), warm.__file__] if python else list(_HERE)
+    return subprocess.Popen(
+        [*program, str(connection.fileno()), str(log), str(path), str(lock), *modules],
+        pass_fds=[connection.fileno(), *([listen[1]] if listen else [])],
+        stdin=subprocess.DEVNULL,
+        env=dict(env),
+        cwd=listen[0].parent if listen else None,
+        start_new_session=True,  # Ctrl-C is the runner's to handle
+    )
+
+
 @dataclasses.dataclass
 class _Pending:
     done: threading.Event
     ended: Ended | None = None
 
 
-class WarmServer:
-    """A warm server's process."""
+class Connection:
+    """A connection to a warm server.
+
+    Attributes:
+        pid: The server's process.
+        ended: Whether it can run nothing any more.
+    """
 
     def __init__(
-        self,
-        log: Path,
-        modules: Iterable[str] = (),
-        early: Mapping[str, str] | None = None,
-        python: Path | None = None,
+        self, connection: socket.socket, pid: int, log: Path, hello: Mapping[str, Any] | None = None
     ) -> None:
-        """Starts the process.
+        """Says hello to a server.
 
         Args:
-            log: The file for its own messages; it is removed if there are none.
-            modules: What it imports.
-            early: Environment variables that are read when modules are imported.
-            python: The interpreter of another environment, for Python components.
+            connection: The runner's end.
+            pid: The server's process.
+            log: The server's own messages.
+            hello: What it must know of this run, beside where to keep temporary files.
         """
-        ours, theirs = socket.socketpair()
+        self.pid = pid
         self.ended = False
-        self._socket = ours
+        self._socket = connection
         self._log = log
         self._scratch = tempfile.TemporaryDirectory(prefix="millrace-", ignore_cleanup_errors=True)
         self._ids = itertools.count()
         self._pending: dict[int, _Pending] = {}
         self._lock = threading.Lock()
-        with theirs:
-            self._process = subprocess.Popen(
-                [
-                    *([str(python), warm.__file__] if python else _HERE),
-                    str(theirs.fileno()),
-                    str(log),
-                    self._scratch.name,
-                    *modules,
-                ],
-                pass_fds=[theirs.fileno()],
-                stdin=subprocess.DEVNULL,
-                env=dict(early or {}) if python else environment(early or {}),
-                start_new_session=True,  # Ctrl-C is the runner's to handle
-            )
-        self.pid = self._process.pid
-        threading.Thread(target=self._listen, daemon=True).start()
+        self._send({"hello": {"scratch": self._scratch.name, **(hello or {})}})
+        self._listener = threading.Thread(target=self._listen, daemon=True)
+        self._listener.start()
 
     def run(self, request: Mapping[str, Any], stop: Stop, timeout: float = 0) -> Ended:
         """Runs a step or a command until it has ended or is to be stopped.
@@ -149,21 +169,19 @@ class WarmServer:
         return dataclasses.replace(ended, reason=reason or ended.reason)
 
     def close(self) -> None:
-        """Ends the server and everything it forked."""
+        """Ends everything that the server forked for this run."""
         with self._lock:
             busy = bool(self._pending)
         with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_WR)
+        self._listener.join(timeout=GRACE if busy else 0)
+        self._close()
+
+    def _close(self) -> None:
+        with contextlib.suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
-        try:
-            self._process.wait(timeout=GRACE if busy else 0)
-        except subprocess.TimeoutExpired:  # it is still importing
-            self._process.kill()
-            self._process.wait()
         self._socket.close()
         self._scratch.cleanup()
-        with contextlib.suppress(OSError):
-            if not self._log.stat().st_size:
-                self._log.unlink()
 
     def _stop(self, number: int, pending: _Pending) -> None:
         pending.done.clear()
@@ -204,3 +222,44 @@ class WarmServer:
             pending, self._pending = self._pending, {}
         for one in pending.values():
             one.done.set()
+
+
+class WarmServer(Connection):
+    """A warm server of one run, which starts it and ends it."""
+
+    def __init__(
+        self,
+        log: Path,
+        modules: Iterable[str] = (),
+        early: Mapping[str, str] | None = None,
+        python: Path | None = None,
+    ) -> None:
+        """Starts the process.
+
+        Args:
+            log: The file for its own messages; it is removed if there are none.
+            modules: What it imports.
+            early: Environment variables that are read when modules are imported.
+            python: The interpreter of another environment, for Python components.
+        """
+        ours, theirs = socket.socketpair()
+        env = dict(early or {}) if python else environment(early or {})
+        with theirs:
+            self._process = start(theirs, log, modules, env, python=python)
+        super().__init__(ours, self._process.pid, log)
+
+    def close(self) -> None:
+        """Ends the server and everything it forked."""
+        with self._lock:
+            busy = bool(self._pending)
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
+        try:
+            self._process.wait(timeout=GRACE if busy else 0)
+        except subprocess.TimeoutExpired:  # it is still importing
+            self._process.kill()
+            self._process.wait()
+        self._close()
+        with contextlib.suppress(OSError):
+            if not self._log.stat().st_size:
+                self._log.unlink()

@@ -72,6 +72,16 @@ class Sources:
             self._environment = " ".join([f"python-{version}", *names])
         return self._environment
 
+    def version(self) -> str:
+        """Returns the digest of all that is ours, and of the names of everything installed."""
+        sha = hashlib.sha256(" ".join([sys.version, *self._installed()]).encode())
+        for name, folder in self._ours:
+            for path in sorted(folder.rglob("*.py")):
+                sha.update(
+                    f"{self._memo.sha256(path)}  {name}/{path.relative_to(folder)}\n".encode()
+                )
+        return sha.hexdigest()
+
     def _installed(self) -> list[str]:
         """Returns the libraries that are installed, with their versions."""
         folders = {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}

@@ -1,16 +1,23 @@
 """A warm server: imports what steps need once, and forks a process for each step.
 
-    python -m millrace.backends.warm SOCKET LOG SCRATCH MODULE…
+    python -m millrace.backends.warm CONNECTION LOG SOCKET LOCK MODULE…
 
-It reads requests and writes replies, one JSON object a line, on the socket it inherits. A request
-is for one of three:
+It reads requests and writes replies, one JSON object a line, on the connection it inherits. The
+first line says where the runner's steps keep temporary files (`hello`). A request is for one of
+three:
 - a step of ours (`argv`), which runs in the forked process;
 - a Python component (`source`), which kfp's executor runs in the forked process;
 - a command (`command`), which replaces the forked process.
 
 Requests are served between two imports already: such a step imports by itself what is still
 missing. The server has one thread, and starts nothing of TensorFlow's that would not survive a
-fork. It ends with everything it forked when the socket closes.
+fork. When a connection closes, everything that was forked for it is killed.
+
+A server of one run ends with its connection: its SOCKET and LOCK are empty. A shared server
+listens on SOCKET for other runs of the same user. It ends when it has been idle for as long as the
+last run asked for; on SIGHUP, when no run is connected; on SIGTERM, at once. LOCK is an inherited
+descriptor; whoever holds that lock may start or end the server, or connect to it. A step takes its
+environment, working directory and umask from the run that asked (`caller`), not from the server.
 
 A server for Python components runs in the environment of these, which has no Millrace in it, as a
 file and in Python 3.9 or later. So this module imports the standard library only.
@@ -23,6 +30,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import fcntl
 import gc
 import importlib
 import json
@@ -33,13 +41,15 @@ import select
 import shutil
 import signal
 import socket
+import struct
 import sys
 import tempfile
+import time
 import traceback
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
 _SHOW_WARNING = warnings.showwarning
@@ -52,59 +62,190 @@ class _Component(BaseException):
         self.source, self.arguments, self.folder = source, arguments, folder
 
 
+class _Client:
+    """A runner that is connected."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self.connection = connection
+        self.received = b""
+        self.scratch = Path()  # of its steps; it is known once the runner has said hello
+        self.caller: dict[str, Any] | None = None
+
+    def scratch_of(self, pid: int) -> Path:
+        """Returns a step's folder for temporary files.
+
+        A forked process skips what libraries have the interpreter clean up when it ends.
+        """
+        return self.scratch / str(pid)
+
+
+class _Listener:
+    """Where the runners that share a server connect to it."""
+
+    def __init__(self, path: Path, lock: int) -> None:
+        self.path = path
+        self.lock = lock
+        os.set_inheritable(lock, False)
+        self.socket = socket.socket(socket.AF_UNIX)
+        self._inode = 0
+
+    def open(self) -> None:
+        """Lets runners connect from now on."""
+        self.path.unlink(missing_ok=True)  # of a server that was killed
+        self.socket.bind(str(self.path))
+        self._inode = self.path.stat().st_ino
+        self.socket.listen(128)
+        fcntl.flock(self.lock, fcntl.LOCK_UN)
+
+    def accept(self) -> socket.socket | None:
+        """Returns a connection of the same user's."""
+        connection, _ = self.socket.accept()
+        if peer(connection)[1] == os.getuid():
+            return connection
+        connection.close()
+        return None
+
+    def try_lock(self) -> bool:
+        """Tells whether nobody can connect from now on."""
+        try:
+            fcntl.flock(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        if select.select([self.socket], [], [], 0)[0]:
+            fcntl.flock(self.lock, fcntl.LOCK_UN)
+            return False
+        return True
+
+    def touch(self) -> None:
+        """Records on the socket's file when the server was last used."""
+        with contextlib.suppress(OSError):
+            os.utime(self.path)
+
+    def close(self) -> None:
+        """Closes what a forked process does not need."""
+        self.socket.close()
+        os.close(self.lock)
+
+    def remove(self) -> None:
+        """Removes the socket's file, if it is not another server's by now."""
+        with contextlib.suppress(OSError):
+            if self.path.stat().st_ino == self._inode:
+                self.path.unlink()
+
+
+def peer(connection: socket.socket) -> tuple[int, int]:
+    """Returns the process and user at the other end of a connection."""
+    credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
+    pid, user, _ = struct.unpack("3i", credentials)
+    return pid, user
+
+
 class Server:
     """Forks steps, and tells how they ended."""
 
-    def __init__(self, connection: socket.socket, scratch: Path) -> None:
-        self._connection = connection
-        self._scratch = scratch
+    def __init__(self, connection: socket.socket, listener: _Listener | None) -> None:
+        self._clients = {connection: _Client(connection)}
+        self._listener = listener
+        self._idle = 0.0  # seconds that a shared server waits for the next run
+        self._used = time.monotonic()
         self._prctl = ctypes.CDLL(None).prctl
         self._prctl(_PR_SET_CHILD_SUBREAPER, 1)
-        self._received = b""
-        self._children: dict[int, int] = {}  # request by process
+        self._children: dict[int, tuple[_Client, int]] = {}  # runner and request by process
         self._wakeup, self._signalled = os.pipe()
         for end in (self._wakeup, self._signalled):
             os.set_blocking(end, False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
+        if listener:
+            signal.signal(signal.SIGTERM, lambda *_: self.stop())
+            signal.signal(signal.SIGHUP, lambda *_: self._retire())
         signal.set_wakeup_fd(self._signalled, warn_on_full_buffer=False)
+        if listener:
+            listener.open()  # whoever connects may send signals
 
     def serve(self, wait: bool) -> None:
-        """Handles what has come, or what comes until the socket closes."""
+        """Handles what has come, or what comes until the server is to end."""
+        listening = [self._listener.socket] if self._listener else []
         while True:
-            sources = [self._connection.fileno(), self._wakeup]
-            ready, _, _ = select.select(sources, [], [], None if wait else 0)
+            sources: list[socket.socket | int] = [*self._clients, *listening, self._wakeup]
+            ready, _, _ = select.select(sources, [], [], self._patience() if wait else 0)
             if self._wakeup in ready:
                 with contextlib.suppress(BlockingIOError):
                     os.read(self._wakeup, 4096)
             self._reap()
-            if self._connection.fileno() in ready:
-                self._receive()
-            elif not wait:
+            for client in [one for one in self._clients.values() if one.connection in ready]:
+                self._receive(client)
+            if self._listener and self._listener.socket in ready:
+                self._accept(self._listener)
+            if wait:
+                self._end_if_idle()
+            elif not ready:
                 return
 
-    def _receive(self) -> None:
-        received = self._connection.recv(1 << 20)
-        if not received:
+    def _patience(self) -> float | None:
+        if self._clients:
+            return None
+        return max(0.05, self._used + self._idle - time.monotonic())
+
+    def _retire(self) -> None:
+        self._idle = 0  # it ends with the last of the runs that are connected
+
+    def _end_if_idle(self) -> None:
+        is_idle = not self._clients and time.monotonic() >= self._used + self._idle
+        if is_idle and self._listener and self._listener.try_lock():
             self.stop()
-        *lines, self._received = (self._received + received).split(b"\n")
+
+    def _accept(self, listener: _Listener) -> None:
+        connection = listener.accept()
+        if connection is not None:
+            self._clients[connection] = _Client(connection)
+
+    def _receive(self, client: _Client) -> None:
+        try:
+            received = client.connection.recv(1 << 20)
+        except OSError:
+            received = b""
+        if not received:
+            self._drop(client)
+            return
+        *lines, client.received = (client.received + received).split(b"\n")
         for line in lines:
             request = json.loads(line)
-            if "kill" in request:
-                self._kill(request["kill"], request["signal"])
+            if "hello" in request:
+                self._greet(client, request["hello"])
+            elif "kill" in request:
+                self._kill(client, request["kill"], request["signal"])
             else:
-                self._fork(request)
+                self._fork(client, request)
 
-    def _fork(self, request: dict[str, Any]) -> None:
+    def _greet(self, client: _Client, hello: dict[str, Any]) -> None:
+        client.scratch = Path(hello["scratch"])
+        client.caller = hello.get("caller")
+        self._idle = hello.get("idle", 0.0)
+        if self._listener:
+            self._listener.touch()
+
+    def _drop(self, client: _Client) -> None:
+        """Kills what was forked for a runner that is gone."""
+        if not self._listener:
+            self.stop()
+        if self._clients.pop(client.connection, None) is None:
+            return
+        self._kill_all(client)
+        client.connection.close()
+        if client.scratch != Path():  # others only ask whether the server is there
+            self._used = time.monotonic()
+            self._listener.touch()
+
+    def _fork(self, client: _Client, request: dict[str, Any]) -> None:
         parent = os.getpid()
         pid = os.fork()  # the threads that libraries have made are all asleep
         if pid:
-            self._children[pid] = request["id"]
+            self._children[pid] = client, request["id"]
             return
         code = 70
         try:
-            self._connection.close()
-            code = self._child(request, parent)
+            code = self._child(client, request, parent)
         except _Component:
             raise
         except BaseException:
@@ -114,8 +255,14 @@ class Server:
             sys.stderr.flush()
         os._exit(code)
 
-    def _child(self, request: dict[str, Any], parent: int) -> int:
+    def _child(self, client: _Client, request: dict[str, Any], parent: int) -> int:
         signal.set_wakeup_fd(-1)
+        for connection in self._clients:
+            connection.close()
+        if self._listener:
+            self._listener.close()
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            signal.signal(signal.SIGHUP, signal.SIG_DFL)
         os.close(self._wakeup)
         os.close(self._signalled)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
@@ -125,13 +272,15 @@ class Server:
         if os.getppid() != parent:
             return 70
         _redirect(request["log"])
-        scratch = self._scratch_of(os.getpid())
+        scratch = client.scratch_of(os.getpid())
         scratch.mkdir()
         if "command" in request:
             _execute(request["command"], request["folder"] or scratch, request["env"], scratch)
         env = {"TMPDIR": str(scratch)} | request["env"]
         if "source" in request:
             os.environ.clear()
+        if client.caller is not None:
+            _take_over(client.caller)
         os.environ.update(env)
         tempfile.tempdir = None  # an import may have looked the server's up
         gc.enable()
@@ -151,29 +300,49 @@ class Server:
                 return
             if not pid:
                 return
-            if (request := self._children.pop(pid, None)) is not None:
-                _signal(os.killpg, pid, signal.SIGKILL)
-                self._kill_orphans(self._scratch_of(pid))
-                shutil.rmtree(self._scratch_of(pid), ignore_errors=True)
+            if (child := self._children.pop(pid, None)) is not None:
+                client, request = child
+                self._clean_up(client, pid)
                 self._reply(
+                    client,
                     {
                         "id": request,
                         "exit": os.waitstatus_to_exitcode(status),
                         "peak": usage.ru_maxrss * 1024,
-                    }
+                    },
                 )
 
-    def _reply(self, message: dict[str, Any]) -> None:
-        try:
-            self._connection.sendall(json.dumps(message).encode() + b"\n")
-        except OSError:
-            self.stop()
+    def _clean_up(self, client: _Client, pid: int) -> None:
+        """Removes what a process that has ended leaves behind."""
+        _signal(os.killpg, pid, signal.SIGKILL)
+        self._kill_orphans(client.scratch_of(pid))
+        shutil.rmtree(client.scratch_of(pid), ignore_errors=True)
 
-    def _kill(self, request: int, number: int) -> None:
-        for pid, one in self._children.items():
-            if one == request:
+    def _reply(self, client: _Client, message: dict[str, Any]) -> None:
+        try:
+            client.connection.sendall(json.dumps(message).encode() + b"\n")
+        except OSError:
+            self._drop(client)
+
+    def _kill(self, client: _Client, request: int, number: int) -> None:
+        for pid, child in self._children.items():
+            if child == (client, request):
                 _signal(os.killpg, pid, number)
                 _signal(os.kill, pid, number)  # it may not lead its group yet
+
+    def _kill_all(self, client: _Client) -> None:
+        """Kills everything that was forked for a runner, and removes its temporary files."""
+        pids = [pid for pid, (one, _) in self._children.items() if one is client]
+        for pid in pids:
+            _signal(os.killpg, pid, signal.SIGKILL)
+            _signal(os.kill, pid, signal.SIGKILL)
+        for pid in pids:
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(pid, 0)
+            del self._children[pid]
+            self._clean_up(client, pid)
+        if client.scratch != Path():
+            shutil.rmtree(client.scratch, ignore_errors=True)
 
     def _kill_orphans(self, scratch: Path) -> None:
         """Kills what a step has left running outside its process group.
@@ -196,25 +365,14 @@ class Server:
                 with contextlib.suppress(ChildProcessError):
                     os.waitpid(pid, 0)
 
-    def stop(self) -> None:
+    def stop(self) -> NoReturn:
         """Ends this process and everything it forked."""
-        for pid in self._children:
-            _signal(os.killpg, pid, signal.SIGKILL)
-            _signal(os.kill, pid, signal.SIGKILL)
-        for pid in self._children:
-            with contextlib.suppress(ChildProcessError):
-                os.waitpid(pid, 0)
-        self._children.clear()
-        self._kill_orphans(self._scratch)
-        shutil.rmtree(self._scratch, ignore_errors=True)
+        if self._listener:
+            self._listener.remove()
+        for client in self._clients.values():
+            self._kill_all(client)
+        self._kill_orphans(Path())
         os._exit(0)
-
-    def _scratch_of(self, pid: int) -> Path:
-        """Returns a step's folder for temporary files.
-
-        A forked process skips what libraries have the interpreter clean up when it ends.
-        """
-        return self._scratch / str(pid)
 
 
 def _signal(send: Callable[[int, int], None], pid: int, number: int) -> bool:
@@ -278,24 +436,39 @@ def _redirect(log: str) -> None:
     os.close(output)
 
 
-def _look_here_last() -> None:
+def _take_over(caller: dict[str, Any]) -> None:
+    """Makes a step of a shared server run as if its runner had started it."""
+    os.environ.clear()
+    os.environ.update(caller["env"])
+    os.umask(caller["umask"])
+    os.chdir(caller["folder"])
+    _look_last(caller["folder"])
+
+
+def _look_last(here: str) -> None:
     """Lets steps import modules from where the caller is, but none in place of a library's."""
-    if not __package__:  # another environment's Python runs this file
-        beside = str(Path(__file__).resolve().parent)
-        sys.path[:] = [path for path in sys.path if path != beside]
-        return
-    here = os.getcwd()  # noqa: PTH109
     sys.path[:] = [*(path for path in sys.path if path not in ("", here)), here]
+
+
+def _set_path(is_shared: bool) -> None:
+    here = os.getcwd()  # noqa: PTH109
     os.environ.pop("PYTHONSAFEPATH", None)
+    if not __package__:  # another environment's Python runs this file
+        here = str(Path(__file__).resolve().parent)
+    elif not is_shared:
+        _look_last(here)
+        return
+    sys.path[:] = [path for path in sys.path if path not in ("", here)]
 
 
 def main(argv: list[str]) -> None:
     """Imports the modules that `argv` names, and serves."""
-    number, log, scratch, *modules = argv
+    number, log, path, lock, *modules = argv
     _redirect(log)
-    _look_here_last()
+    _set_path(is_shared=bool(path))
+    listener = _Listener(Path(path), int(lock)) if path else None
     try:
-        _serve(Server(socket.socket(fileno=int(number)), Path(scratch)), modules)
+        _serve(Server(socket.socket(fileno=int(number)), listener), modules)
     except _Component as forked:
         component = forked
     _run_component(component)  # Python then ends as it does after any program

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -22,7 +23,7 @@ class _Commands(TyperGroup):
     """Lists the commands in the order in which people need them."""
 
     def list_commands(self, ctx: Any) -> list[str]:
-        return ["run", "runs", "logs", "lineage", "cache", "steps", "new", "compile"]
+        return ["run", "runs", "logs", "lineage", "cache", "warm", "steps", "new", "compile"]
 
 
 # Help in rich's boxes takes a quarter of a second more, most of it to import a Markdown reader.
@@ -74,10 +75,12 @@ class _Start(TyperCommand):
 
 run_app = typer.Typer(cls=_RunGroup, help="Runs a pipeline, or shows a run.")
 cache_app = typer.Typer(help="Explains what the cache has taken, and what it has not.")
+warm_app = typer.Typer(help="Ends the servers that outlive runs; see `millrace run --warm`.")
 lineage_app = typer.Typer(help="Shows where an artifact came from, and checks what is recorded.")
 app.add_typer(run_app, name="run")
 app.add_typer(lineage_app, name="lineage")
 app.add_typer(cache_app, name="cache")
+app.add_typer(warm_app, name="warm")
 
 
 def _print_version(wanted: bool) -> None:
@@ -159,6 +162,15 @@ def start(
     memory: Annotated[
         bool, typer.Option("--memory", help="Measure the memory of all processes together.")
     ] = False,
+    warm: Annotated[
+        float,
+        typer.Option(
+            min=0,
+            envvar="MILLRACE_WARM",
+            metavar="MINUTES",
+            help="Keep imported libraries that long for the next run.",
+        ),
+    ] = 0,
     parameters: Annotated[
         bool, typer.Option("--parameters", help="List the pipeline's parameters, and run nothing.")
     ] = False,
@@ -174,6 +186,7 @@ def start(
         return
     if resume and (from_task or to_task or only_task or no_cache):
         raise ParameterError("A resumed run goes on as it was started: give --resume RUN alone.")
+    os.environ["MILLRACE_WARM"] = str(warm)
     code = run.start(
         pipeline,
         param or [],
@@ -267,6 +280,14 @@ def explain_cache(
     from millrace.cli import cache
 
     cache.explain(run, task, root, store, as_json)
+
+
+@warm_app.command("stop", context_settings=_SETTINGS)
+def stop_warm(as_json: Json = False) -> None:
+    """Ends the warm servers of all your runs, and the steps that run in them."""
+    from millrace.cli import warm
+
+    warm.stop(as_json)
 
 
 @lineage_app.command("show", context_settings=_SETTINGS)

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from millrace.cli import liveness, output, task_summary
+from millrace.cli import liveness, output, task_summary, warm
 from millrace.runner.result import TaskResult
 
 if TYPE_CHECKING:
@@ -40,6 +40,8 @@ def list_runs(root: Path, store: str | None, limit: int, as_json: bool) -> None:
         console.print("There are no runs yet. `millrace run PIPELINE` makes one.")
         return
     console.print(output.table(_runs_table(found, console.width)))
+    if servers := warm.described():
+        console.print(f"\n{servers}", style="dim")
 
 
 def show_run(run: str, root: Path, store: str | None, as_json: bool) -> None:

@@ -24,6 +24,7 @@ WIDTHS = [80, 120]
 def filled(history, monkeypatch):
     """A cached run, a failed one, and one that goes on, in an hour that is always the same."""
     monkeypatch.setenv("TZ", "UTC")
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(history.root))  # no warm servers of the developer's
     history.run("flights-20260101-101520-aa11")
     history.run("flights-20260102-101520-bb22")
     history.fail("flights-20260103-101520-cc33")
