@@ -147,6 +147,7 @@ class Server:
         self._clients = {connection: _Client(connection)}
         self._listener = listener
         self._idle = 0.0  # seconds that a shared server waits for the next run
+        self._is_retired = False
         self._used = time.monotonic()
         self._prctl = ctypes.CDLL(None).prctl
         self._prctl(_PR_SET_CHILD_SUBREAPER, 1)
@@ -188,7 +189,7 @@ class Server:
         return max(0.05, self._used + self._idle - time.monotonic())
 
     def _retire(self) -> None:
-        self._idle = 0  # it ends with the last of the runs that are connected
+        self._is_retired, self._idle = True, 0.0  # it ends with the last run that is connected
 
     def _end_if_idle(self) -> None:
         is_idle = not self._clients and time.monotonic() >= self._used + self._idle
@@ -221,7 +222,8 @@ class Server:
     def _greet(self, client: _Client, hello: dict[str, Any]) -> None:
         client.scratch = Path(hello["scratch"])
         client.caller = hello.get("caller")
-        self._idle = hello.get("idle", 0.0)
+        if not self._is_retired:
+            self._idle = hello.get("idle", 0.0)
         if self._listener:
             self._listener.touch()
 
