@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _NARROW = 100  # columns; below, a run's id must say its pipeline
 _TINY = 76  # columns; below, its state what became of its tasks
+_LISTED = 10  # artifacts of a list; --json has all
 _COUNTED = ("COMPLETE", "CACHED", "FAILED", "CANCELED", "RUNNING", liveness.LOST)
 _SAID = {"COMPLETE": "done"}
 
@@ -149,8 +150,11 @@ def _lines(run: Run, tasks: list[Task], console_width: int) -> Iterator[Text]:
         if folder and folder != f"{run.root.rstrip('/')}/{task.name}":
             yield Text(f"    in {folder}", "dim", overflow="fold")
         for port, records in task.outputs.items():
-            for record in records:
-                yield _output(port, record, folder, width)
+            for index, record in enumerate(records[:_LISTED]):
+                item = f"{port}[{index}]" if len(records) > 1 else port
+                yield _output(item, record, folder, width)
+            if len(records) > _LISTED:
+                yield Text(f"  {port}: {len(records) - _LISTED} more", "dim")
 
 
 def _output(port: str, artifact: ArtifactRecord, folder: str, width: int) -> Text:
@@ -162,7 +166,7 @@ def _output(port: str, artifact: ArtifactRecord, folder: str, width: int) -> Tex
     if rows := output.rows(artifact):
         line.append(f"  {rows} rows")
     inside = artifact.uri.removeprefix(folder + "/") if folder else artifact.uri
-    if inside.partition(".")[0] != port:
+    if inside.partition(".")[0] != port.partition("[")[0]:
         line.append(f"\n    {inside}", "dim")
     line.rstrip()
     return line

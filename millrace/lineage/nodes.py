@@ -179,13 +179,19 @@ class Event:
         execution_id: The execution.
         artifact_id: The artifact.
         is_output: Whether it made it.
-        ports: What the execution calls it: the names of its inputs or outputs.
+        places: What the execution calls it: the names of its inputs or outputs, each with the
+            place in the list there; 0 for what is no list.
     """
 
     execution_id: int
     artifact_id: int
     is_output: bool
-    ports: tuple[str, ...]
+    places: tuple[tuple[str, int], ...]
+
+    @property
+    def ports(self) -> list[str]:
+        """The names of the inputs or outputs."""
+        return list(dict.fromkeys(port for port, _ in self.places))
 
 
 @dataclass(frozen=True)

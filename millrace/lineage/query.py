@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 
 from millrace.errors import StoreError, nearest
 from millrace.lineage import kfp_states, read, values
 from millrace.lineage.layout import PIPELINE, PIPELINE_RUN, ROOT_NAME
 from millrace.lineage.mlmd import ListOptions, OrderByField, pb
-from millrace.lineage.nodes import ArtifactRecord, Event, Run, Task
+from millrace.lineage.nodes import Event, Run, Task
 from millrace.lineage.store import Store
 
 LATEST = "latest"
@@ -88,18 +88,15 @@ def attach(store: Store, found: Iterable[Task]) -> list[Event]:
     by_id = {task.id: task for task in found}
     events = read.events_of_executions(store, by_id)
     artifacts = read.artifacts(store, (event.artifact_id for event in events))
+    sides: dict[tuple[int, bool], list[Event]] = defaultdict(list)
     for event in events:
-        if event.artifact_id not in artifacts:
-            continue
-        task = by_id[event.execution_id]
-        for port in event.ports:
-            if event.is_output and port == kfp_states.LOG_PORT:
-                task.properties["log"] = artifacts[event.artifact_id].uri
-                continue
-            ports: dict[str, list[ArtifactRecord]] = (
-                task.outputs if event.is_output else task.inputs
-            )
-            ports.setdefault(port, []).append(artifacts[event.artifact_id])
+        sides[event.execution_id, event.is_output].append(event)
+    for (number, is_output), found_events in sides.items():
+        ports = read.by_port(found_events, artifacts)
+        if is_output and (log := ports.pop(kfp_states.LOG_PORT, None)):
+            by_id[number].properties["log"] = log[0].uri
+        side = by_id[number].outputs if is_output else by_id[number].inputs
+        side.update(ports)
     return events
 
 

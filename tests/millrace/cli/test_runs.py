@@ -235,6 +235,15 @@ class TestShowRun:
         assert lines[-1][:2] == ["condition-1/push", "complete"]
         assert not any(line[0] == "condition-1" for line in lines)
 
+    def test_a_list_numbers_its_artifacts(self, history, capsys):
+        run = history.start("flights-1")
+        records = [ArtifactRecord("x", f"/x/parts/{number}") for number in range(13)]
+        run.finish_task(run.start_task("split"), State.COMPLETE, outputs={"parts": records})
+        runs.show_run("latest", history.root, None, as_json=False)
+        out = capsys.readouterr().out
+        assert [f"parts[{number}]" in out for number in range(13)] == [True] * 10 + [False] * 3
+        assert "\n  parts: 3 more" in out
+
     def test_a_run_that_kfp_recorded(self, history, kfp_run, capsys):
         log = kfp_run.artifact("minio://bucket/trainer/executor-logs")
         model = kfp_run.artifact("minio://bucket/trainer/model", "system.Model")
