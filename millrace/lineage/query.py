@@ -14,6 +14,7 @@ from millrace.lineage.nodes import Event, Run, Task
 from millrace.lineage.store import Store
 
 LATEST = "latest"
+PINNED = "pinned"  # a property of the context of a run
 
 _RUN_ID = re.compile(r"[\w.:+-]+")
 _CONTEXTS = 16  # of all kinds that are read for each run that is wanted, at first
@@ -81,6 +82,11 @@ def run_of(store: Store, execution_id: int) -> str:
     """
     contexts = store.call("get_contexts_by_execution", execution_id)
     return next((str(one.name) for one in contexts if one.type == PIPELINE_RUN), "")
+
+
+def is_pinned(context: pb.Context) -> bool:
+    """Tells whether everything that a run has read and made is to be kept."""
+    return PINNED in context.custom_properties and context.custom_properties[PINNED].bool_value
 
 
 def attach(store: Store, found: Iterable[Task]) -> list[Event]:
@@ -166,5 +172,6 @@ def _run(store: Store, context: pb.Context) -> Run | None:
         pipeline=next((str(one.name) for one in parents if one.type == PIPELINE), ""),
         root=values.text(context, "pipeline_root"),
         counts=dict(states),
+        pinned=is_pinned(context),
         **{**common, "display_name": common["display_name"] or str(context.name)},
     )
