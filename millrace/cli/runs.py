@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 _NARROW = 100  # columns; below, a run's id must say its pipeline
 _TINY = 76  # columns; below, its state what became of its tasks
 _LISTED = 10  # artifacts of a list; --json has all
-_COUNTED = ("COMPLETE", "CACHED", "FAILED", "CANCELED", "RUNNING", liveness.LOST)
-_SAID = {"COMPLETE": "done"}
+_COUNTED = ("COMPLETE", "CACHED", "FAILED", "CANCELED", "RUNNING", liveness.INTERRUPTED)
+_LABELS = {"COMPLETE": "done"}
 
 
 def list_runs(root: Path, store: str | None, limit: int, as_json: bool) -> None:
@@ -89,7 +89,7 @@ def _runs_table(found: list[Run], width: int) -> Table:
 
 def _counts(counts: Mapping[str, int]) -> str:
     return ", ".join(
-        f"{counts[state]} {_SAID.get(state, state.lower())}"
+        f"{counts[state]} {_LABELS.get(state, state.lower())}"
         for state in _COUNTED
         if counts.get(state)
     )
@@ -100,7 +100,7 @@ def _parts(run: Run, tasks: list[Task], width: int) -> Iterator[RenderableType]:
 
     state = output.state(run.state)
     yield Text.assemble((run.run_id, "bold"), "  ", state, f"  {output.seconds(run.seconds)}")
-    if run.state == liveness.LOST:
+    if run.state == liveness.INTERRUPTED:
         yield Text(
             f"Its process {run.properties['process']} is gone: it was killed before it could "
             "record how the run ended.",
@@ -141,7 +141,7 @@ def _lines(run: Run, tasks: list[Task], console_width: int) -> Iterator[Text]:
         line = Text.assemble(line, output.state(task.state))
         line.pad_right(width + 12 - len(line))
         line.append(f"{output.seconds(task.seconds) if task.cached_from is None else '':>7}")
-        said = _facts(task)
+        said = _summary(task)
         is_wide = len(line) + 2 + len(said) > console_width
         line.append(f"\n    {said}" if is_wide else f"  {said}", "dim")
         line.rstrip()
@@ -182,7 +182,7 @@ def _folder(task: Task) -> str:
     return found.pop() if len(found) == 1 else ""
 
 
-def _facts(task: Task) -> str:
+def _summary(task: Task) -> str:
     artifacts: Mapping[str, Sequence[ArtifactRecord]] = task.outputs
     return task_summary.of(
         TaskResult(task.name, task.display_name, artifacts=dict(artifacts), parameters=task.results)

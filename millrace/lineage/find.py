@@ -48,8 +48,8 @@ def find(store: Store, text: str) -> Found:
     Raises:
         StoreError: There is none, or there are several.
     """
-    for way in (_by_id, _by_place, _by_port, _by_digest, _by_pattern, _from_outside):
-        if (found := way(store, text)) is not None:
+    for search in (_by_id, _by_place, _by_port, _by_digest, _by_pattern, _from_outside):
+        if (found := search(store, text)) is not None:
             return found
     raise StoreError(
         f'There is no artifact "{redact.text(text)}" in the lineage store {store.where}. Name it '
@@ -175,8 +175,8 @@ def _places(text: str) -> list[str]:
     path = paths.absolute(text)
     lexical = [path, *path.parents][:-1]
     true = [path.resolve(), *path.resolve().parents][:-1]
-    ways = [*lexical, *(place for place in true if place not in lexical)]
-    return [str(place) for place in ways]
+    found = [*lexical, *(place for place in true if place not in lexical)]
+    return [str(place) for place in found]
 
 
 def _holds(place: str, name: str) -> bool:
