@@ -74,7 +74,7 @@ test-current: ## run the tests on the current dependency line, in a container
 	python3 scripts/images.py test $(DOCKER_BUILD_ARGS)
 	$(DOCKER) run --rm --network host --user "$$(id -u):$$(id -g)" --volume "$(CURDIR):/src:ro" \
 	  --env HYPOTHESIS_STORAGE_DIRECTORY=/tmp/hypothesis $(IMAGE_PREFIX)-test:$(IMAGE_TAG) \
-	  $(PYTEST) $(PARALLEL) -p no:cacheprovider -m "not docker and not slow" $(ARGS)
+	  $(PYTEST) $(PARALLEL) -p no:cacheprovider -W default -m "not docker and not slow" $(ARGS)
 
 .PHONY: lint
 lint: setup ## check style, types, and which way imports go

@@ -1,4 +1,4 @@
-"""A step that does nothing, and a chain of it: what a task costs the runner."""
+"""Chains a step that does nothing, to measure the runner's cost per task."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The same work with nothing around it: how fast a step could be on this machine.
+"""Times the bare work of steps: how fast they could be on this machine.
 
     python bench/limits.py imports|example_gen|statistics_gen FLIGHTS_CSV
 

@@ -44,8 +44,8 @@ def build(folder: Path) -> list[Manifest]:
     return list(yaml.safe_load_all(done.stdout))
 
 
-def mistakes(manifest: Manifest) -> list[str]:
-    """Returns what Kubernetes would reject in an object, or not know."""
+def errors(manifest: Manifest) -> list[str]:
+    """Returns the errors of an object: what Kubernetes would reject or ignore."""
     found = []
     for release in RELEASES:
         try:
@@ -64,13 +64,13 @@ def main() -> None:
     for folder in kustomizations():
         manifests = build(folder)
         for manifest in manifests:
-            for mistake in mistakes(manifest):
+            for mistake in errors(manifest):
                 wrong += 1
                 name = f"{manifest['kind']}/{manifest['metadata']['name']}"
                 print(f"{folder.relative_to(MANIFESTS.parent)}: {name}: {mistake}")
         print(f"{folder.relative_to(MANIFESTS.parent)}: {len(manifests)} objects")
     if wrong:
-        sys.exit(f"error: {wrong} mistakes.")
+        sys.exit(f"{wrong} errors.")
 
 
 if __name__ == "__main__":

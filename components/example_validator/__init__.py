@@ -1,1 +1,1 @@
-"""ExampleValidator: holds the statistics against the schema."""
+"""ExampleValidator: validates the statistics against the schema."""

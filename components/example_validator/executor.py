@@ -1,4 +1,4 @@
-"""ExampleValidator: holds every split against the schema, and fails when they disagree."""
+"""ExampleValidator: validates every split against the schema, and fails on anomalies."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def run(
     fail_on_anomalies: bool = True,
     exclude_splits: list[str] = [],
 ) -> None:
-    """Holds the statistics of every split against the schema, and fails when they disagree."""
+    """Validates the statistics of every split against the schema, and fails on anomalies."""
     splits = data.chosen_splits(statistics.path, exclude_splits)
     expected = schemas.load(schema.path)
     found: list[findings.Finding] = []

@@ -1,4 +1,4 @@
-"""What TFDV finds when it holds statistics against a schema, in words that say what to do."""
+"""Words TFDV's anomalies, with advice on what to do."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _ADVICE = {
 
 @dataclasses.dataclass(frozen=True)
 class Finding:
-    """One reason why a feature of a split is not what the schema says.
+    """One reason why a feature of a split does not match the schema.
 
     Attributes:
         split: The split.

@@ -70,7 +70,7 @@ def run(
         report.path.write_text(record.render(trial, None, str(error), decision, ""), "utf-8")
         raise
     reason = rule.reason(chosen, trial.candidates)
-    said = {
+    content = {
         "pushed": True,
         "reason": reason,
         "chosen": chosen.name,
@@ -80,12 +80,12 @@ def run(
     }
     version, where = 0, ""
     if destination:
-        extra = {MODEL_FILE: chosen.content, record.FILE: record.encode(said)}
+        extra = {MODEL_FILE: chosen.content, record.FILE: record.encode(content)}
         version, where = destination.push(exported.folder, extra)
-        said |= {"version": version, "pushed_destination": where}
+        content |= {"version": version, "pushed_destination": where}
     logger.info("%s%s", reason, f" It is at {where}." if where else "")
 
-    _write_artifact(pushed_model, trial, chosen, said)
+    _write_artifact(pushed_model, trial, chosen, content)
     metrics.metadata |= {"pushed": 1, **trial.metrics(chosen)}
     report.path.write_text(record.render(trial, chosen, reason, decision, where), "utf-8")
 
@@ -96,15 +96,15 @@ def _record_unblessed(
     """Records that a model was not blessed, and so not pushed."""
     reason = f"The evaluator did not bless the model: {'; '.join(decision.reasons)}."
     logger.warning("not pushed. %s", reason)
-    said = {"pushed": False, "reason": reason, "blessing": decision.as_json()}
-    (pushed_model.path / record.FILE).write_bytes(record.encode(said))
+    content = {"pushed": False, "reason": reason, "blessing": decision.as_json()}
+    (pushed_model.path / record.FILE).write_bytes(record.encode(content))
     pushed_model.metadata |= {"pushed": False, "reason": reason}
     metrics.metadata |= {"pushed": 0}
     report.path.write_text(record.render(None, None, reason, decision, ""), "utf-8")
 
 
 def _write_artifact(
-    pushed_model: PushedModel, trial: record.Trial, chosen: Candidate, said: dict[str, Any]
+    pushed_model: PushedModel, trial: record.Trial, chosen: Candidate, content: dict[str, Any]
 ) -> None:
     """Writes the artifact: the chosen file, every candidate, the problem and push.json."""
     folder = pushed_model.path / "candidates"
@@ -113,16 +113,16 @@ def _write_artifact(
         if not each.failure:
             (folder / f"{each.name}.tflite").write_bytes(each.content)
     (pushed_model.path / MODEL_FILE).write_bytes(chosen.content)
-    (pushed_model.path / record.FILE).write_bytes(record.encode(said))
+    (pushed_model.path / record.FILE).write_bytes(record.encode(content))
     trial.model.problem.save(pushed_model.path)
     metadata: dict[str, Any] = {
         "pushed": True,
         "chosen": chosen.name,
-        "reason": said["reason"],
+        "reason": content["reason"],
         "model_bytes": len(chosen.content),
         "latency_us": chosen.latency_us,
         trial.sample.metric: chosen.quality,
-        **{key: said[key] for key in ("version", "pushed_destination") if key in said},
+        **{key: content[key] for key in ("version", "pushed_destination") if key in content},
     }
     pushed_model.metadata |= metadata
 

@@ -106,7 +106,7 @@ def _read(handle: Tensor, placeholder: Operation, found: list[Operation]) -> Tab
     uses = [op for op in found if op.type == FIND and _origin(op.inputs[0]) is placeholder]
     if not uses:
         raise ModelError(
-            f"The model uses {placeholder.name}, a resource that is no lookup table; "
+            f"The model uses {placeholder.name}, a resource that is not a lookup table; "
             "TFLite has no operation for it."
         )
     keys, values = tf.raw_ops.LookupTableExportV2(

@@ -98,7 +98,7 @@ class Policy:
             limits += f" and max_bytes={self.max_bytes}"
         if self.bounds:
             limits += " and the bounds that the evaluator blessed the model by"
-        ways = ["relax a limit as told"] if any(map(self._parameters, candidates)) else []
+        ways = ["relax a limit as given"] if any(map(self._parameters, candidates)) else []
         if any(map(self._broken, candidates)):
             ways.append("loosen the bound in Evaluator's thresholds")
         advice = ", or ".join([*ways, "allow other candidates"])

@@ -65,12 +65,12 @@ class Trial:
         }
 
     def _candidate(self, each: Candidate) -> dict[str, Any]:
-        said = {"name": each.name, "meaning": MEANING[each.name]}
+        fields = {"name": each.name, "meaning": MEANING[each.name]}
         if each.failure:
-            return {**said, "failure": each.failure}
+            return {**fields, "failure": each.failure}
         decided = {"latency_us": each.latency_us} if self.policy.name == FASTEST else {}
         return {
-            **said,
+            **fields,
             "objection": self.policy.objection(each),
             "sha256": hashlib.sha256(each.content).hexdigest(),
             "bytes": len(each.content),

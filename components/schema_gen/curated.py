@@ -1,4 +1,4 @@
-"""Reads a schema that was curated by hand."""
+"""Reads a curated schema."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def load(schema_uri: str) -> schema_pb2.Schema:
     """Returns the schema of a file, or of a folder that holds `schema.pbtxt`.
 
     Raises:
-        DataError: There is none, or it cannot be used.
+        DataError: There is no schema, or it cannot be used.
     """
     path = paths.expanded(paths.local(schema_uri))
     if paths.is_folder(path):

@@ -1,8 +1,8 @@
-"""Infers a schema from the statistics of splits, as TFX's SchemaGen does, and closes three gaps.
+"""Infers a schema from the statistics of splits, as TFX's SchemaGen does, with three additions.
 
-A column of decimals may hold no NaN and no infinity: a single one spoils a mean, and so a model. A
+A column of decimals may not hold NaN or infinity: a single one spoils a mean, and so a model. A
 column without a value in any split gets the lifecycle stage PLANNED, and TensorFlow's libraries
-pass it over. A column of one value a row says so whichever split comes first.
+ignore it. A column with one value per row is marked so, whichever split comes first.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def infer(
 
 
 def _normalize(feature: schema_pb2.Feature, empty: Sequence[bool]) -> None:
-    """Changes what TFDV leaves open or to the order of the splits.
+    """Sets what TFDV leaves open or makes depend on the order of the splits.
 
     Args:
         feature: The feature.

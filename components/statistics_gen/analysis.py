@@ -1,4 +1,4 @@
-"""TFDV's statistics of one split: its own combiners take the rows batch by batch, without Beam."""
+"""Computes TFDV's statistics of one split, with TFDV's combiners and without Beam."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the page shows of each column: numbers of every split side by side, and one small chart."""
+"""Prepares each column for the page: the numbers of all splits side by side, and a small chart."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ class Card:
     Attributes:
         name: Its name.
         kind: Its type, in a word.
-        warnings: What deserves a look.
+        warnings: Warnings.
         rows: A label, and a number for each split.
         paths: The outline of a chart for each split, in a box of WIDTH by HEIGHT.
-        ends: What stands under the ends of a histogram.
-        labels: What stands beside the bars of the most frequent values.
+        ends: The labels at both ends of a histogram.
+        labels: The labels of the bars of the most frequent values.
     """
 
     name: str

@@ -3,8 +3,8 @@
 TFDV counts the most frequent values of text columns with a Misra-Gries sketch of 1,024 values. When
 a column has more, which of the equally rare ones it keeps depends on the order of a hash table, and
 so on the process. Here the sketch keeps 16,384 values, as many as TFDV's sketch of distinct values
-counts exactly. Of a column with still more, the rarest that it kept are left out: among them it
-chose.
+counts exactly. For a column with still more values, the rarest kept ones are left out, as
+they are an arbitrary choice.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The curves of a training as the report draws them."""
+"""Prepares the training curves for the report."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The model of those who write none: embeddings and dense layers over the transformed features."""
+"""The default model: embeddings and dense layers over the transformed features."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def build_model(fn_args: FnArgs) -> tf_keras.Model:
     """Returns a compiled model for the transformed features.
 
     A feature that the transformed schema gives a range of whole numbers from 0 is a category and is
-    embedded; every other is a number. The output starts from what the labels are on average.
+    embedded; every other is a number. The output starts from the mean of the labels.
 
     Raises:
         ModuleError: A feature is text, or sparse.
@@ -55,7 +55,7 @@ def build_model(fn_args: FnArgs) -> tf_keras.Model:
         else:
             parts.append(tf.cast(inputs[name], tf.float32))
     hidden = layers.Concatenate()(parts) if len(parts) > 1 else parts[0]
-    # Of few rows, a network learns many inputs by heart.
+    # With few rows and many inputs, a network overfits.
     penalty = PENALTY * min(hidden.shape[1] / rows, 1.0)
     for units in HIDDEN:
         hidden = PenalizedDense(units, penalty, activation="relu")(hidden)
@@ -73,15 +73,15 @@ def build_model(fn_args: FnArgs) -> tf_keras.Model:
 
 
 def embedding_width(size: int, rows: int) -> int:
-    """Returns how many numbers stand for each of so many categories.
+    """Returns the width of the embedding of so many categories.
 
-    It grows with their number, and not beyond what the rows of each can teach.
+    It grows with their number, up to what the rows of each category can train.
     """
     return max(2, min(WIDEST_EMBEDDING, round(1.6 * math.sqrt(size)), rows // (4 * size)))
 
 
 def _categories(fn_args: FnArgs) -> dict[str, int]:
-    """Returns how many values each feature that is a category has."""
+    """Returns the number of values of each categorical feature."""
     sizes = {}
     for feature in fn_args.transform_graph.transformed_metadata.schema.feature:
         if feature.name not in fn_args.features:
@@ -124,10 +124,10 @@ def _head(hidden: tf.Tensor, fn_args: FnArgs) -> tuple[tf.Tensor, Any, list[Any]
 
 
 class PenalizedDense(tf_keras.layers.Dense):  # type: ignore[misc]
-    """A dense layer whose squared weights count against it in training.
+    """A dense layer with an L2 penalty on its weights in training.
 
-    They do so in the gradient, and not in the loss that is reported: that is the data's alone, so
-    that it can be compared with the loss on the eval split and with the Evaluator's.
+    The penalty is in the gradient and not in the reported loss, which can so be compared with the
+    loss on the eval split and with the Evaluator's.
     """
 
     def __init__(self, units: int, penalty: float, **options: Any) -> None:
@@ -142,7 +142,7 @@ class PenalizedDense(tf_keras.layers.Dense):  # type: ignore[misc]
         return self.activation(tf.nn.bias_add(tf.matmul(inputs, kernel), self.bias))
 
     def _penalized(self, kernel: tf.Tensor) -> tf.Tensor:
-        """Returns the kernel as it is, with the gradient of the penalty added to its own."""
+        """Returns the kernel unchanged, with the penalty added to its gradient."""
 
         @tf.custom_gradient
         def same(weights: tf.Tensor) -> Any:

@@ -1,4 +1,4 @@
-"""The work of Trainer: train a model on transformed rows and export it with its transform."""
+"""Trainer: trains a model on transformed rows and exports it with its transform."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ logger = logging.getLogger(__name__)
 
 _UNSHOWN_LAYERS = {"InputLayer", "Flatten", "TFOpLambda"}  # layers that the report leaves out
 _SEEDS = 2**32  # that numpy takes
-EPOCHS = 10  # that a `run_fn` is told to train for if no number of steps is given
+EPOCHS = 10  # for a `run_fn`, if no number of steps is given
 
 
 def run(
@@ -50,7 +50,7 @@ def run(
     seed: int = 1,
     custom_config: dict[str, Any] = {},
 ) -> None:
-    """Runs the step; `component.py` says what each argument is."""
+    """Runs the step; see `component.py` for the arguments."""
     _check(transformed_examples.path, train_steps, eval_steps, batch_size, seed)
     skip_keras()
     tf_keras.backend.clear_session()  # so that layers are named alike in every run
@@ -118,12 +118,12 @@ class Layer(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Trained:
-    """What came out of the training.
+    """The result of the training.
 
     Attributes:
-        curves: Losses and metrics as it went on.
-        parameters: How many numbers were learned; 0 if a `run_fn` keeps it to itself.
-        layers: The layers, likewise.
+        curves: Losses and metrics by step.
+        parameters: The number of trained weights; 0 if a `run_fn` does not return its model.
+        layers: The layers; none in that case.
     """
 
     curves: fitting.Curves
@@ -132,7 +132,7 @@ class Trained:
 
 
 def _train(fn_args: FnArgs, module_file: str) -> Trained:
-    """Trains and exports a model: the user's way, or our own."""
+    """Trains and exports a model, with the user's `run_fn` if there is one."""
     if not module_file:
         keras_model = default_model.build_model(fn_args)
         curves = fitting.fit(keras_model, fn_args, fn_args.train_steps)

@@ -35,12 +35,12 @@ NAMES_FILE = "input_names.json"
 def save(
     model: tf_keras.Model, folder: Path, transform_output: Path, schema_path: Path, problem: Problem
 ) -> None:
-    """Writes a model, its transform, and what other steps must know of both.
+    """Writes a model with its transform, its schema and its problem.
 
     Args:
         model: A model of the transformed features.
-        folder: Gets the SavedModel.
-        transform_output: What Transform made.
+        folder: Where to write the SavedModel.
+        transform_output: The folder that Transform wrote.
         schema_path: The schema of the raw rows.
         problem: What the model predicts.
     """
@@ -68,7 +68,7 @@ def inputs(model: tf_keras.Model, features: Mapping[str, Any]) -> list[str]:
     try:
         taken = model.input
     except AttributeError:
-        return list(features)  # a subclass of Model takes what it is given
+        return list(features)  # a subclass of Model takes whatever it is given
     return list(taken) if isinstance(taken, dict) else list(model.input_names)
 
 
@@ -86,7 +86,7 @@ def _refuse_lists(
 
 
 class _Served(tf.Module):  # type: ignore[misc]
-    """A model behind its transform; what it holds is what is saved."""
+    """A model behind its transform; its attributes are what is saved."""
 
     def __init__(
         self,
@@ -113,7 +113,7 @@ class _Served(tf.Module):  # type: ignore[misc]
     def signatures(self) -> dict[str, Any]:
         """Traces every signature.
 
-        AutoGraph stays off but for the model: to translate this module would take time for nothing.
+        AutoGraph is on for the model only: this module does not need it.
         """
         examples = tf.TensorSpec([None], tf.string, name="examples")
         unlabelled = {name: spec for name, spec in self._examples.items() if name != self._label}
@@ -149,7 +149,7 @@ class _Served(tf.Module):  # type: ignore[misc]
         return {OUTPUT: tf.cast(self._model(taken), tf.float32)}
 
     def _features(self, raw: Mapping[str, Any]) -> dict[str, tf.Tensor]:
-        """Applies the transform; columns that are not given, such as the label, are left blank."""
+        """Applies the transform; missing columns, such as the label, are blank."""
         function = self.transform.transform_fn
         rows = _rows(next(iter(raw.values())))
         complete = {

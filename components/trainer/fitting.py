@@ -1,4 +1,4 @@
-"""Trains a Keras model: for so many steps, or for as long as it helps."""
+"""Trains a Keras model, for a number of steps or with early stopping."""
 
 from __future__ import annotations
 
@@ -22,25 +22,25 @@ logger = logging.getLogger(__name__)
 
 TRAIN, EVAL = "train", "eval"
 POINTS = 20  # of the training curve, when the number of steps is given
-CHECKS = 4  # of which so many on the eval split too
-ROUND = (10, 500)  # fewest and most steps between two looks at the eval split, when it is not
+CHECKS = 4  # of them on the eval split too
+ROUND = (10, 500)  # fewest and most steps between two evaluations, when it is not
 ROUNDS = 100
-PATIENCE = 8  # rounds without a better loss, after which training stops
-SLOWER_AFTER = 3  # rounds without a better loss, after which steps get shorter
+PATIENCE = 8  # rounds without a better loss before training stops
+SLOWER_AFTER = 3  # rounds without a better loss before the learning rate falls
 SLOWER = 0.3
-LARGE = 100  # a feature beyond is named when training diverges
-CHECK_STEPS = 200  # the most batches of a look at the eval split
+LARGE = 100  # a feature with larger values is named when training diverges
+CHECK_STEPS = 200  # the most batches of an evaluation
 
 
 @dataclasses.dataclass
 class Curves:
-    """What was measured during training: (step, value) by metric, on each split.
+    """The training curves: (step, value) by metric, on each split.
 
     Attributes:
-        train: Means over the steps since the point before.
+        train: Means over the steps since the previous point.
         eval: Values at the step.
         best_step: The step that the model was taken from.
-        steps: How many were made.
+        steps: The number of steps.
         chosen: Whether the loss on the eval split chose when to stop and which weights to keep.
     """
 
@@ -58,7 +58,7 @@ class Curves:
             curves[name] = sorted([*kept, (step, float(value))])
 
     def at_best(self) -> dict[str, float]:
-        """Returns what was measured where the model was taken from, by split and metric."""
+        """Returns the values at the best step, by split and metric."""
         return {
             f"{split}_{name}": value
             for split, curves in ((TRAIN, self.train), (EVAL, self.eval))
@@ -69,7 +69,7 @@ class Curves:
 
     @classmethod
     def of_history(cls, history: Mapping[str, Sequence[float]], steps: int) -> Curves:
-        """Makes curves of what Keras returns: a list for each metric, `val_` for the eval split."""
+        """Converts a Keras history: a list for each metric, `val_` for the eval split."""
         curves = cls(best_step=steps, steps=steps)
         for name, values in history.items():
             split = curves.eval if name.startswith("val_") else curves.train
@@ -116,13 +116,13 @@ def fit(model: tf_keras.Model, fn_args: FnArgs, steps: int) -> Curves:
 
 
 def _evaluation(rows: Rows, fn_args: FnArgs, steps: int) -> tf.data.Dataset:
-    """Returns so many batches of the eval split: a sample if they are not all, always the same."""
+    """Returns batches of the eval split: if not all of them, a sample that is always the same."""
     part = steps < rows.steps(fn_args.batch_size)
     return rows.dataset(fn_args.batch_size, shuffle=part, epochs=1, steps=steps)
 
 
 class _Recorder(tf_keras.callbacks.Callback):  # type: ignore[misc]
-    """Takes note of losses and metrics as training goes on."""
+    """Records losses and metrics during training."""
 
     def __init__(
         self, fn_args: FnArgs, check: tf.data.Dataset, point: int, check_every: int, steps: int
@@ -137,7 +137,7 @@ class _Recorder(tf_keras.callbacks.Callback):  # type: ignore[misc]
         self._before = 0  # steps of earlier epochs
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        """Takes note of a point of the curve when it is due."""
+        """Records a point of the curve when it is due."""
         logs = {name: float(value) for name, value in (logs or {}).items()}
         last, step = self.curves.steps, self._before + batch + 1
         self.curves.steps = step
@@ -150,11 +150,11 @@ class _Recorder(tf_keras.callbacks.Callback):  # type: ignore[misc]
             self.check()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Counts on from the steps that were made."""
+        """Keeps the count of steps."""
         self._before = self.curves.steps
 
     def check(self) -> dict[str, float]:
-        """Evaluates the model as it is."""
+        """Evaluates the model."""
         measured: dict[str, float] = self.model.evaluate(self._check, return_dict=True, verbose=0)
         self.model.reset_metrics()
         self.curves.add(EVAL, self.curves.steps, measured)
@@ -163,12 +163,12 @@ class _Recorder(tf_keras.callbacks.Callback):  # type: ignore[misc]
         return measured
 
     def finish(self) -> None:
-        """Ends the curves."""
+        """Sets the best step: the last one."""
         self.curves.best_step = self.curves.steps
 
 
 class _EarlyStopping(_Recorder):
-    """Stops when the loss on the eval split no longer falls, and goes back to its lowest."""
+    """Stops when the loss on the eval split no longer falls, and restores the best weights."""
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
@@ -178,7 +178,7 @@ class _EarlyStopping(_Recorder):
         self._best_step = 0
 
     def check(self) -> dict[str, float]:
-        """Evaluates the model, and decides whether to go on, and with steps of which length."""
+        """Evaluates the model, and decides whether to go on and with which learning rate."""
         measured = super().check()
         if measured["loss"] < self._lowest:
             self._lowest, self._waited = measured["loss"], 0
@@ -192,7 +192,7 @@ class _EarlyStopping(_Recorder):
         return measured
 
     def finish(self) -> None:
-        """Takes the weights that had the lowest loss.
+        """Restores the weights with the lowest loss.
 
         Raises:
             ModelError: The loss on the eval split was never a finite number.

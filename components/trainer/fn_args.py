@@ -1,4 +1,4 @@
-"""What a user's `build_model` or `run_fn` is given, with the names that TFX gives it."""
+"""The arguments of a user's `build_model` or `run_fn`, named as in TFX."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class FnArgs:
         train_steps: How many batches to train on.
         eval_steps: How many batches to evaluate on.
         batch_size: Rows in a batch.
-        seed: What random numbers start from; it is set already.
+        seed: The random seed, which is set already.
         transform_output: The folder that `tft.TFTransformOutput` loads.
         schema_path: The schema of the raw rows.
         serving_model_dir: Where `run_fn` must leave its SavedModel.
@@ -107,7 +107,7 @@ class DataAccessor:
     seed: int
 
     def tf_dataset_factory(self, files: Sequence[str], options: Any, schema: Any = None) -> Any:
-        """Returns the rows of Parquet files in batches, endless unless `num_epochs` says otherwise.
+        """Returns the rows of Parquet files in batches, without end unless `num_epochs` is given.
 
         Args:
             files: Their paths.
@@ -128,5 +128,5 @@ class DataAccessor:
 
 @functools.lru_cache(maxsize=4)
 def _rows(files: tuple[str, ...], label: str, features: tuple[str, ...], seed: int) -> Rows:
-    """Returns the same rows for the same question, so that they are read once."""
+    """Returns the rows, cached so that they are read once."""
     return Rows([Path(file) for file in files], label, features, seed)

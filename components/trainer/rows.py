@@ -1,4 +1,4 @@
-"""Transformed rows as batches for Keras: shuffled over the whole split, in bounded memory.
+"""Reads transformed rows as batches for Keras, shuffled over the whole split, in bounded memory.
 
 A split that fits into `MEMORY` is held as arrays, and every epoch takes a new permutation of its
 rows. A larger one is read in row groups of random order, each time as many as fit, and permuted
@@ -83,8 +83,8 @@ class Rows:
         """Returns batches of `(features, label)`, every tensor with two dimensions or more.
 
         Args:
-            batch_size: Rows in a batch; the last of an epoch is dropped if it is smaller and there
-                is no end.
+            batch_size: Rows in a batch; without an end, a smaller last batch of an epoch is
+                dropped.
             shuffle: Whether to draw the rows in a random order, a new one every epoch.
             epochs: How often to go through the rows; None has no end.
             steps: The most batches of an epoch.
@@ -192,7 +192,7 @@ class Rows:
 
 
 def _portions(groups: Sequence[_Group], memory: int) -> Iterator[list[_Group]]:
-    """Yields runs of row groups that fit into so much memory, or a single one that does not."""
+    """Yields runs of row groups that fit into memory, or a single one that does not."""
     portion: list[_Group] = []
     held = 0
     for group in groups:
@@ -242,14 +242,14 @@ def _is_text(kind: pa.DataType) -> bool:
 
 
 def _width(kind: pa.DataType) -> int:
-    """Returns the bytes that a value takes in an array, without the characters of a text."""
+    """Returns the bytes of a value in an array, without the characters of a text."""
     values = kind.list_size if pa.types.is_fixed_size_list(kind) else 1
     kind = _value_type(kind)
     return int(values) * (_TEXT_BYTES if _is_text(kind) else kind.bit_width // 8)
 
 
 def _text_bytes(texts: pa.Array) -> int:
-    """Returns how long texts are, all together."""
+    """Returns the total length of some texts."""
     if pa.types.is_fixed_size_list(texts.type):
         texts = texts.flatten()
     return pc.sum(pc.binary_length(texts)).as_py() or 0

@@ -1,4 +1,4 @@
-"""A user's `build_model` or `run_fn`: called, and held to what it must give."""
+"""Calls a user's `build_model` or `run_fn`, and checks the result."""
 
 from __future__ import annotations
 
@@ -48,10 +48,10 @@ def build(function: Callable[[FnArgs], Any], fn_args: FnArgs, module_file: str) 
 
 
 def check_outputs(model: tf_keras.Model, fn_args: FnArgs, module_file: str) -> None:
-    """Holds a trained model's predictions to what its kind of problem asks for.
+    """Checks a trained model's predictions against its kind of problem.
 
     Raises:
-        ModuleError: They are of another shape, or no probabilities.
+        ModuleError: They have another shape, or are not probabilities.
     """
     problem = fn_args.problem
     features, _ = next(iter(fn_args.eval_dataset(export.inputs(model, fn_args.features))))
@@ -69,7 +69,7 @@ def check_outputs(model: tf_keras.Model, fn_args: FnArgs, module_file: str) -> N
     if low < 0 or high > 1:
         end = "sigmoid" if problem.kind is Kind.BINARY else "softmax"
         raise ModuleError(
-            f"The model of {module_file} returns values from {low:.3g} to {high:.3g}, which are no"
+            f"The model of {module_file} returns values from {low:.3g} to {high:.3g}, which are not"
             f" probabilities: end it with {end}."
         )
 
@@ -80,7 +80,7 @@ def run(
     """Calls `run_fn` and returns the history of the training, if it returns one.
 
     Raises:
-        ModuleError: It fails, or leaves no SavedModel with the signatures that later steps call.
+        ModuleError: It fails, or writes no SavedModel with the signatures that later steps call.
     """
     with modules.calling(module_file, "run_fn"):
         returned = function(fn_args)

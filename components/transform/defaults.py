@@ -1,12 +1,12 @@
-"""The transform of those who write none, made from the schema and a profile of the columns.
+"""The default transform, made from the schema and a profile of the columns.
 
-    number      z-score, held within ±10; a missing, NaN or infinite value becomes the mean, and a
-                feature of its own says so
+    number      z-score, clipped to ±10; a missing, NaN or infinite value becomes the mean, and a
+                second feature marks it
     level       an integer of few different values: a number, and a category too
     category    index in a vocabulary; rare and unseen values share one index, and missing has one
     left out    constant and empty columns, identifiers, free text, dates and lists
 
-Only operations that TFLite has are used, but for the vocabulary's table, which Pusher rewrites.
+It uses only operations that TFLite has, apart from the vocabulary's table, which Pusher rewrites.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import tensorflow as tf
 import tensorflow_transform as tft
@@ -29,17 +30,18 @@ from millrace.ml.problem import Kind, Problem
 
 NUMBER, LEVEL, CATEGORY, LEFT_OUT = "number", "level", "category", "left out"
 VOCABULARY = 10_000  # the most tokens that a vocabulary keeps
-RARE = 3  # in a column of more than `COMMON` values, one seen less often counts as unseen
+RARE = 3  # in a column of more than `COMMON` values, rarer ones count as unseen
 COMMON = 100
 CLIP = 10.0  # standard deviations
-_UNIQUE = 0.9  # of values that are different: more is an identifier
-# The numbers of rows that were counted through reach so far beyond their number in one split; of
-# numbers drawn at random from such a range, fewer than `_UNIQUE` are different.
+_UNIQUE = 0.9  # the share of distinct values from which on a column is an identifier
+# Row numbers span at most so many times the rows of one split. Of random numbers from such a range,
+# fewer than `_UNIQUE` are distinct.
 _SPREAD = 3.0
 _FREE_TEXT_SPACES = 3.0
 _IDENTIFIER = re.compile(
     r"(?:^|[^A-Za-z])(?i:id|uuid|guid|rowid|index|key)$|[a-z](?:Id|ID|Uuid|UUID|Index|Key)$"
 )
+_COARSE = 0.1  # of a column's deviation: a larger step of float32 hides what tells rows apart
 _TINY = 1e-30
 # Magnitudes between whose squares, and sums of them over a batch, float32 can hold.
 _ORDINARY = (1e-6, 1e15)
@@ -48,7 +50,7 @@ _DIGITS = 37  # the most zeros, after the point too, of a power of ten in float3
 
 @dataclasses.dataclass(frozen=True)
 class Choice:
-    """What becomes of a column.
+    """How a column is transformed.
 
     Attributes:
         column: The raw column.
@@ -65,12 +67,12 @@ class Choice:
 
 
 def choose(columns: Iterable[Column], optional: set[str], label: str) -> list[Choice]:
-    """Decides what becomes of every column.
+    """Decides how each column is transformed.
 
     Args:
         columns: The columns.
         optional: Those that may be missing in a row.
-        label: The label, whose name no feature may take.
+        label: The label, whose name no feature may have.
     """
     choices = [_choose(column, column.name in optional) for column in columns]
     names = input_names([choice.column.name for choice in choices])
@@ -85,12 +87,12 @@ def choose(columns: Iterable[Column], optional: set[str], label: str) -> list[Ch
 
 
 def unfit(schema: schema_pb2.Schema, known: pa.Schema, label: str) -> list[Choice]:
-    """Returns the features of a schema that nothing can be made of without looking at the rows.
+    """Returns the features of a schema that cannot be used, whatever their rows hold.
 
     Args:
         schema: The schema.
-        known: What the examples have.
-        label: The label, which is none of them.
+        known: The schema of the examples.
+        label: The label, which is not among them.
     """
     active = {feature.name for feature in active_features(schema)}
     choices = []
@@ -127,6 +129,25 @@ def preprocessing_fn(
         return outputs
 
     return transform
+
+
+def precision_warnings(choices: Iterable[Choice]) -> list[str]:
+    """Returns a warning for each column whose differences float32 rounds away.
+
+    Models take decimal numbers as float32. Integers are exact.
+    """
+    warnings = []
+    for column in (choice.column for choice in choices if choice.kind == NUMBER):
+        step = float(np.spacing(np.float32(max(abs(column.low), abs(column.high)))))
+        if column.type == schema_pb2.FLOAT and step > _COARSE * column.deviation > 0:
+            name = '"' + column.name.replace('"', '""') + '"'
+            warnings.append(
+                f'models see the column "{column.name}" in steps of {step:g}, which is what float32'
+                f" has at {column.high:.6g}, but its standard deviation is only"
+                f" {column.deviation:.3g}. Subtract an offset with a query: SELECT * REPLACE"
+                f" ({name} - {column.offset:.0f} AS {name}) FROM data"
+            )
+    return warnings
 
 
 def sources(choices: Iterable[Choice], label: str) -> dict[str, list[str]]:
@@ -205,10 +226,12 @@ def _unused(name: str, taken: set[str]) -> str:
 def _numbers(choices: Sequence[Choice], inputs: Mapping[str, Any]) -> dict[str, tf.Tensor]:
     """Returns the z-scores of all columns, and where they are missing.
 
-    They are computed as one matrix: tracing a pair of analyzers for each of some hundred columns
+    They are computed as one matrix: tracing a pair of analyzers for each of hundreds of columns
     would take minutes.
     """
-    numbers = tf.concat([_number(inputs[choice.column.name]) for choice in choices], axis=1)
+    numbers = tf.concat(
+        [_number(inputs[choice.column.name], choice.column.offset) for choice in choices], axis=1
+    )
     present = tf.abs(numbers) <= LARGEST  # false for NaN, too
     scales = [_scale(choice.column) for choice in choices]
     if any(scale != 1.0 for scale in scales):
@@ -228,7 +251,7 @@ def _numbers(choices: Sequence[Choice], inputs: Mapping[str, Any]) -> dict[str, 
 
 def _scale(column: Column) -> float:
     """Returns a power of ten that brings a column near 1 if float32 cannot hold its variance."""
-    magnitude = max(abs(column.low), abs(column.high))
+    magnitude = max(abs(column.low - column.offset), abs(column.high - column.offset))
     if magnitude == 0.0 or _ORDINARY[0] <= magnitude <= _ORDINARY[1]:
         return 1.0
     digits = math.floor(math.log10(magnitude))
@@ -240,11 +263,18 @@ def _columns(matrix: tf.Tensor) -> list[tf.Tensor]:
     return columns
 
 
-def _number(value: Any) -> tf.Tensor:
-    """Returns a column as float32 of shape [rows, 1], NaN where it is missing."""
+def _number(value: Any, offset: float) -> tf.Tensor:
+    """Returns a column less an offset as float32 of shape [rows, 1], NaN where it is missing."""
     if isinstance(value, tf.SparseTensor):
-        return _densify(value.indices, tf.cast(value.values, tf.float32), value, float("nan"))
-    return tf.reshape(tf.cast(value, tf.float32), [-1, 1])
+        return _densify(value.indices, _less(value.values, offset), value, float("nan"))
+    return tf.reshape(_less(value, offset), [-1, 1])
+
+
+def _less(values: tf.Tensor, offset: float) -> tf.Tensor:
+    """Returns values less an offset as float32; integers keep all their digits until then."""
+    if offset:
+        values -= tf.constant(int(offset) if values.dtype.is_integer else offset, values.dtype)
+    return tf.cast(values, tf.float32)
 
 
 def _level(value: Any, levels: tuple[int, ...]) -> tf.Tensor:
@@ -271,7 +301,7 @@ def _category(value: Any, choice: Choice) -> tf.Tensor:
     )
     size = tft.experimental.get_vocabulary_size_by_name(name)
     if isinstance(index, tf.SparseTensor):
-        # TFLite's SparseToDense takes no text, so the index is made dense, and not the text.
+        # TFLite's SparseToDense does not take text, so the index is made dense instead.
         index = _densify(index.indices, index.values + 1, index, 0)
         size += 1
     engine.set_range(index, size)

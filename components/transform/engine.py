@@ -3,12 +3,12 @@
 TFT turns a `preprocessing_fn` into a graph of operations: apply a TensorFlow graph to the data,
 fold batches into accumulators, merge them, write vocabularies, bind the results into the
 TensorFlow graph, and so on for as many phases as analyzers depend on one another. Beam is one
-interpreter of that graph; this is another. It reads the data once a phase, in a stream of batches,
-and keeps accumulators only. The accumulators and their arithmetic are TFT's.
+interpreter of that graph; this is another. It reads the data once per phase, in a stream of
+batches, and keeps accumulators only. The accumulators and their arithmetic are TFT's.
 
-What TFT does not publish is used here, and in what the interpreter consists of, alone.
-`Unsupported` is raised before any data is read if the graph holds an operation that the interpreter
-does not know, or TFT is of a version that it was not tried with.
+Only this module and the interpreter use private parts of TFT.
+`Unsupported` is raised before any data is read if the graph has an operation that the interpreter
+does not know, or if TFT has a version that it was not tested with.
 """
 
 from __future__ import annotations
@@ -57,12 +57,12 @@ _TRIED = range(16, 22)  # the minor versions of TFT 1 whose graph this module kn
 
 @dataclasses.dataclass(frozen=True)
 class Analysis:
-    """A transform that was learned.
+    """A learned transform.
 
     Attributes:
         transform: Returns the features of a batch of raw rows, as eager tensors.
         sources: The raw columns that each feature is computed from.
-        engine: What did the analysis.
+        engine: The name of the engine that did the analysis.
     """
 
     transform: Transform
@@ -82,8 +82,8 @@ def analyze(
         preprocessing_fn: The user's function. It is traced three times, and once more for each
             further phase.
         inputs: The tensors that it takes.
-        batches: Starts a reading of the raw rows to learn from; called once a phase.
-        folder: Gets what `tft.TFTransformOutput` loads.
+        batches: Starts a pass over the raw rows to learn from; called once per phase.
+        folder: Where to write what `tft.TFTransformOutput` loads.
 
     Raises:
         Unsupported: Only Beam can do this analysis. Nothing was read or written.
@@ -118,7 +118,7 @@ def load(folder: Path, inputs: RawInputs) -> Analysis:
 
 
 def set_range(index: tf.Tensor, top: Any) -> None:
-    """Says in the transformed schema that a feature is a category, from 0 to and with `top`."""
+    """Marks a feature in the transformed schema as a category, from 0 to `top` inclusive."""
     schema_inference.set_tensor_schema_override(
         index, tf.constant(0, tf.int64), tf.cast(top, tf.int64)
     )
@@ -132,7 +132,7 @@ def _check_version() -> None:
 
 @dataclasses.dataclass
 class _Traced:
-    """A trace of `preprocessing_fn`; the module keeps its tables alive and is what is saved."""
+    """A trace of `preprocessing_fn`; the module keeps its tables alive and is saved."""
 
     function: Any
     module: tf.Module
@@ -147,7 +147,7 @@ class _Traced:
         return structured
 
     def origins(self) -> Origins:
-        """Finds out what depends on which input."""
+        """Returns which tensors depend on which inputs."""
         return Origins(self.graph, self.inputs)
 
 
@@ -178,7 +178,7 @@ class _Plan:
     ) -> _Traced:
         """Traces `preprocessing_fn` with what earlier phases learned.
 
-        It goes to the end, or up to the tensors that are named in `outputs`.
+        It traces to the end, or up to the tensors named in `outputs`.
         """
         module = tf.Module()
         context = graph_context.TFGraphContext(module, self.scratch, learned)
@@ -216,7 +216,7 @@ def _write(plan: _Plan, learned: Mapping[str, tf.Tensor], folder: Path) -> _Trac
     """Traces the transform with all that was learned, and writes TFT's output folder."""
     final = plan.trace(learned)
     if plan.analyzers != _analyzers(final, final.origins()):
-        # What the first trace learned for one analyzer would go to another in the second.
+        # Results of the first trace would be assigned to other analyzers in the second.
         raise ModuleError(
             "preprocessing_fn calls the analyzers in another order each time it runs: do not loop"
             " over a set in it, nor use random numbers."
@@ -234,7 +234,7 @@ def _write(plan: _Plan, learned: Mapping[str, tf.Tensor], folder: Path) -> _Trac
 
 
 def _analyzers(traced: _Traced, origins: Origins) -> dict[str, list[str]]:
-    """Returns the columns that each analyzer sees, by the name of the tensor for its result."""
+    """Returns the input columns of each analyzer, by the name of the tensor for its result."""
     return {
         sink.tensor.name: origins.of(_sources(sink.future))
         for sink in traced.graph.get_collection(analyzer_nodes.ALL_REPLACEMENTS)

@@ -1,4 +1,4 @@
-"""The work of Transform: learn a transform from some splits, and apply it to all."""
+"""Transform: learns a transform from some splits, and applies it to all."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def run(
     analyze_splits: list[str] = ["train"],
     custom_config: dict[str, Any] = {},
 ) -> None:
-    """Runs the step; `component.py` says what each argument is."""
+    """Runs the step; see `component.py` for the arguments."""
     raw_schema = schemas.load(schema.path)
     _check(examples.path, raw_schema, label, analyze_splits)
     posed = problems.infer(examples.path, label, problem, analyze_splits)
@@ -98,8 +98,9 @@ def run(
             )
             for name, split in splits.items()
         }
-    if precision_warning := summary.precision_warning():
-        logger.warning("%s", precision_warning)
+    precision_warnings = [*defaults.precision_warnings(choices), *summary.precision_warnings()]
+    for warning in precision_warnings:
+        logger.warning("%s", warning)
 
     transform_graph.metadata |= {
         "problem": posed.kind.value,
@@ -123,7 +124,7 @@ def run(
             module_file=module_file,
             classes=summary.classes(),
             suspects=suspects,
-            precision_warning=precision_warning,
+            precision_warnings=precision_warnings,
             features=summary.rows(sources),
             left_out=[choice for choice in choices if choice.kind == defaults.LEFT_OUT],
             seconds=[analyzed - started, time.perf_counter() - analyzed],
@@ -134,7 +135,7 @@ def run(
 
 
 def _on_data(module_file: str) -> contextlib.AbstractContextManager[None]:
-    """Tells errors that the module's traced function meets on rows."""
+    """Reports errors that the module's traced function raises on rows."""
     if not module_file:
         return contextlib.nullcontext()
     return modules.calling(module_file, "preprocessing_fn", (tf.errors.OpError,))
@@ -208,7 +209,7 @@ def _choose(
 def _analyze(
     function: engine.PreprocessingFn, inputs: RawInputs, splits: Sequence[Split], folder: Path
 ) -> engine.Analysis:
-    """Learns the transform and writes TFT's output folder: here or, if need be, with Beam."""
+    """Learns the transform and writes TFT's output folder, with Beam if the engine cannot."""
     folder.mkdir(parents=True, exist_ok=True)
     try:
         return engine.analyze(
@@ -267,7 +268,7 @@ def _refuse_leaks(sources: Mapping[str, Sequence[str]], label: str, module_file:
 def _check_label(
     raw: pa.RecordBatch, made: pa.Array, posed: Problem, split: str, module_file: str
 ) -> None:
-    """Holds a module's label to what Evaluator and Pusher make of the raw one."""
+    """Checks that a module's label is what Evaluator and Pusher compute from the raw one."""
     wanted, got = problems.encode(raw, posed, split), made.to_numpy()
     different = np.flatnonzero(~np.isclose(got, wanted, rtol=_ROUNDING, atol=0.0))
     if not len(different):

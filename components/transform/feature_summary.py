@@ -19,9 +19,9 @@ from millrace.ml.moments import Moments
 from millrace.ml.problem import Kind, Problem
 
 _BARS = 24
-_SAMPLE = 4096  # values of a feature that are kept for its picture
+_SAMPLE = 4096  # values of a feature that are kept for its histogram
 _TOKENS = 4
-_COARSE = 0.01  # of the label's deviation: a step of float32 beyond it is no longer small
+_COARSE = 0.01  # of the label's deviation: the largest step of float32 that does no harm
 _NO_TOKEN = tft.analyzers.get_empy_vocabulary_dummy_value("string")[1]
 _WIDTH, _HEIGHT = 120, 22
 
@@ -34,8 +34,8 @@ class Row:
         name: The feature.
         sources: The raw columns that it is computed from.
         kind: What it is, in a few words.
-        path: The outline of its picture, as an SVG path: a histogram, or frequencies.
-        range: Its least, mean and greatest value; None where it has none.
+        path: Its histogram or frequencies, as an SVG path.
+        range: Its minimum, mean and maximum; None where it has none.
         remark: Values of a category, most frequent first.
     """
 
@@ -59,17 +59,17 @@ class _ValueSummary:
 
     @property
     def number(self) -> int:
-        """How many values there are."""
+        """The number of values."""
         return self.moments.number
 
     @property
     def mean(self) -> float:
-        """The mean of them all."""
+        """Their mean."""
         return float(self.moments.mean[0])
 
     @property
     def deviation(self) -> float:
-        """How far they all deviate from it."""
+        """Their standard deviation."""
         return float(self.moments.deviations[0])
 
     def add(self, values: Array) -> None:
@@ -103,7 +103,7 @@ class FeatureSummary:
 
     @property
     def number(self) -> int:
-        """How many features there are, without the label."""
+        """The number of features, without the label."""
         return len(self.spec) - 1
 
     def add(self, split: str, batch: pa.RecordBatch) -> None:
@@ -127,20 +127,20 @@ class FeatureSummary:
             for index, value in enumerate(self.problem.classes)
         ]
 
-    def precision_warning(self) -> str:
+    def precision_warnings(self) -> list[str]:
         """Returns a warning if float32, which models compute in, is too coarse for the label."""
         found, label = self._summaries[self.problem.label], self.problem.label
         step = float(np.spacing(np.float32(max(abs(found.low), abs(found.high)))))
         if self.problem.kind is not Kind.REGRESSION or step <= _COARSE * found.deviation:
-            return ""
+            return []
         offset = np.format_float_positional(np.float32(found.low), trim="-")
         column = '"' + label.replace('"', '""') + '"'
-        return (
+        return [
             f'the label "{label}" is learned and predicted in steps of {step:g}, which is what'
-            f" float32 has at {found.high:.6g}, and deviates by {found.deviation:.3g} only. Take an"
-            f" offset off it with a query: SELECT * REPLACE ({column} - {offset} AS {column})"
-            " FROM data"
-        )
+            f" float32 has at {found.high:.6g}, but its standard deviation is only"
+            f" {found.deviation:.3g}. Subtract an offset with a query: SELECT * REPLACE"
+            f" ({column} - {offset} AS {column}) FROM data"
+        ]
 
     def rows(self, sources: Mapping[str, Sequence[str]]) -> list[Row]:
         """Returns a row for each feature, and the label's last."""

@@ -1,4 +1,4 @@
-"""Features as Arrow columns: what a transform returns for a batch, ready to be written."""
+"""Converts the features that a transform returns to Arrow columns."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Features:
         self.schema = pa.schema(fields)
 
     def batch(self, tensors: Mapping[str, Any], rows: int) -> pa.RecordBatch:
-        """Returns the features of so many rows.
+        """Returns the features of a batch of rows.
 
         Raises:
             ModuleError: A feature has another number of rows.

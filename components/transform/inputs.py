@@ -1,4 +1,4 @@
-"""Raw rows as the tensors that `preprocessing_fn` takes, exactly as TFX gives them."""
+"""Converts raw rows to the tensors that `preprocessing_fn` takes, exactly as TFX does."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class RawInputs:
     """Turns batches of raw rows into tensors by the schema.
 
     A required feature becomes a dense tensor of its shape, an optional one a `tf.SparseTensor`. No
-    value of the label stands for a missing one: the empty text is a class.
+    value of the label means missing: the empty text is a class.
 
     Attributes:
         schema: The schema.

@@ -95,7 +95,7 @@ class Interpreter(nodes.Visitor):  # type: ignore[misc]
         Args:
             run: Computes a phase's outputs, batch by batch.
             graph: The trace that the graph of operations was made from.
-            folder: Gets the vocabularies' files.
+            folder: Where to write the vocabularies.
         """
         self.run = run
         self.graph = graph
@@ -108,7 +108,7 @@ class Interpreter(nodes.Visitor):  # type: ignore[misc]
         """Returns the outputs of an operation.
 
         Raises:
-            Unsupported: It is not known here.
+            Unsupported: The operation is unknown.
         """
         name = type(operation).__name__
         if name not in _MEANINGS:
@@ -121,7 +121,7 @@ _MEANINGS: dict[str, Callable[..., Any]] = {}
 
 
 def implements(*names: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Registers the meaning of operations.
+    """Registers the implementation of operations.
 
     The function takes the interpreter, the operation and the values of its inputs.
     """
@@ -134,7 +134,7 @@ def implements(*names: str) -> Callable[[Callable[..., Any]], Callable[..., Any]
 
 
 def each(collection: Lazy, function: Callable[[Any], Any]) -> Lazy:
-    """Returns a list of what a function makes of each item."""
+    """Returns a lazy list of a function applied to each item."""
     return functools.cache(lambda: [function(item) for item in collection()])
 
 
@@ -143,7 +143,7 @@ def each(collection: Lazy, function: Callable[[Any], Any]) -> Lazy:
 
 @implements("ExtractInputForSavedModel")
 def _data(interpreter: Interpreter, operation: Any) -> None:
-    """The one data set; `Interpreter.run` reads it."""
+    """Returns the only data set, which `Interpreter.run` reads."""
 
 
 @implements("CreateSavedModel")

@@ -1,6 +1,6 @@
-"""Columns that tell the label by themselves: most often a copy of it that no new row will have.
+"""Finds columns that give the label away: most often a copy of it that no new row will have.
 
-All rows are looked at, but of a column no more after the first rows that speak against it.
+All rows are read, but a column is dropped at the first rows that contradict it.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ from millrace.ml.features import absent_as_null, cast
 from millrace.ml.moments import Moments
 from millrace.ml.problem import Kind, Problem
 
-_PER_VALUE = 10  # rows, on average: of fewer, each value may have a single class by accident
+_PER_VALUE = 10  # rows, on average: with fewer, each value may have a single class by chance
 _MOST_VALUES = 10_000
 _FEWEST = 20  # rows of other classes than the most frequent, or rows with both numbers
-_ROUNDING = 1e-9  # of the label's variance, where a column is the label but for its unit
-_DROP = 1e-6  # of how far labels are from their median: a smaller step back is one of rounding
+_ROUNDING = 1e-9  # of the label's variance, where a column is the label in another unit
+_DROP = 1e-6  # of the labels' distances from their median: a smaller fall is rounding
 
 
 def find(root: Path, splits: Sequence[str], names: Sequence[str], posed: Problem) -> list[str]:
-    """Returns the columns, of those named, from which alone the label can be computed.
+    """Returns those of the named columns that determine the label by themselves.
 
-    Of a classification, each value of such a column, and its absence, comes with one class only;
-    of a regression, it is the label in another unit wherever it has a value.
+    For a classification, each value of such a column, and its absence, comes with one class only;
+    for a regression, the column is the label in another unit wherever it has a value.
     """
     suspects = _suspects(root, splits, names, posed) if names else {}
     groups = [
@@ -42,14 +42,14 @@ def find(root: Path, splits: Sequence[str], names: Sequence[str], posed: Problem
         for path in examples.shards(root, split)
         for group in range(pq.read_metadata(path).num_row_groups)
     ]
-    # In any order but the table's: if it is sorted, only distant rows speak against a column.
+    # In random order: in a sorted table, only distant rows contradict a column.
     for position in np.random.default_rng(0).permutation(len(groups)):
         if not suspects:
             break
         path, group = groups[position]
         with contextlib.closing(pq.ParquetFile(path)) as file:
             rows = file.read_row_group(group, columns=[*suspects, posed.label])
-        label = rows.column(posed.label).combine_chunks()  # of which no value agrees for none
+        label = rows.column(posed.label).combine_chunks()  # no value of it means missing
         suspects = {
             name: suspect
             for name, suspect in suspects.items()
@@ -61,7 +61,7 @@ def find(root: Path, splits: Sequence[str], names: Sequence[str], posed: Problem
 def _suspects(
     root: Path, splits: Sequence[str], names: Sequence[str], posed: Problem
 ) -> Mapping[str, _Classes | _Line]:
-    """Returns every column, if the label is such that a column can be found to tell it."""
+    """Returns every column, or none if the label does not allow such a finding."""
     labels = (
         batch.column(0) for split in splits for batch in examples.read(root, split, [posed.label])
     )
@@ -83,14 +83,14 @@ def _suspects(
 
 
 class _Classes:
-    """Holds a column to have one class for each of its values, of which there are not many."""
+    """The hypothesis that each of a column's few values has one class."""
 
     def __init__(self, most: int) -> None:
         self._most = most
         self._class: dict[Any, Any] = {}
 
     def agrees(self, values: pa.Array, label: pa.Array) -> bool:
-        """Takes rows in, and tells whether none spoke against it yet."""
+        """Adds rows, and returns whether none has contradicted it yet."""
         encoded, classes = (column.dictionary_encode() for column in (values, label))
         if len(encoded.dictionary) > self._most:
             return False
@@ -105,24 +105,24 @@ class _Classes:
         return len(self._class) <= self._most
 
     def confirmed(self) -> bool:
-        """Returns whether all rows together prove it."""
+        """Returns whether all rows together confirm it."""
         return True
 
 
 class _Line:
-    """Holds a column to be the label in another unit: all rows lie on one line.
+    """The hypothesis that a column is the label in another unit: all rows lie on one line.
 
-    Beside a few labels of another magnitude, all others would seem to lie on it. So the label must
-    grow with the column, or fall, too.
+    Beside a few labels of a larger magnitude, all others would seem to lie on it. So the label must
+    be monotonic in the column as well.
     """
 
     def __init__(self, most: float) -> None:
-        """Allows for a sum of the squared distances from the line."""
+        """Sets the largest sum of squared distances from the line."""
         self._most = most
         self._moments = Moments(2)
 
     def agrees(self, values: pa.Array, label: pa.Array) -> bool:
-        """Takes rows in, and tells whether none spoke against it yet."""
+        """Adds rows, and returns whether none has contradicted it yet."""
         if not (pa.types.is_integer(values.type) or pa.types.is_floating(values.type)):
             return False
         x, y = (_numbers(column) for column in (values, label))
@@ -133,7 +133,7 @@ class _Line:
         return self._distances() <= self._most and _in_order(-x if falls else x, y)
 
     def confirmed(self) -> bool:
-        """Returns whether all rows together prove it."""
+        """Returns whether all rows together confirm it."""
         (xx, _), (_, yy) = self._moments.products
         return bool(
             self._moments.number >= _FEWEST and xx > 0.0 and self._distances() <= _ROUNDING * yy
@@ -146,7 +146,7 @@ class _Line:
 
 
 def _in_order(x: Array, y: Array) -> bool:
-    """Returns whether no y is less than that of a smaller x, but for rounding."""
+    """Returns whether y never falls as x grows, apart from rounding."""
     if not len(y):
         return True
     y = y[np.lexsort((y, x))]

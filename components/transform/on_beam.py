@@ -1,4 +1,4 @@
-"""TensorFlow Transform's own analysis, on Beam: for what the local engine does not know."""
+"""Runs TensorFlow Transform's own analysis on Beam, for what the local engine cannot do."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ def analyze(
 
     Args:
         preprocessing_fn: The user's function.
-        inputs: What makes tensors of the rows.
+        inputs: Converts the rows to tensors.
         files: The files.
-        folder: Gets what `tft.TFTransformOutput` loads.
+        folder: Where to write what `tft.TFTransformOutput` loads.
         runner: Beam's runner; None is its default, which knows two phases of analysis and no more.
     """
     with (

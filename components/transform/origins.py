@@ -1,4 +1,4 @@
-"""Which inputs of a TensorFlow graph a tensor is computed from."""
+"""Finds the inputs of a TensorFlow graph that a tensor is computed from."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import tensorflow as tf
 class Origins:
     """The inputs that every operation of a graph depends on, found in one walk over it.
 
-    What merely has to run before an operation, by a control dependency, is no origin of it.
+    Control dependencies do not count.
     """
 
     def __init__(self, graph: tf.Graph, inputs: Mapping[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""A user's `preprocessing_fn`, called with what it takes and held to what it must return."""
+"""Loads a user's `preprocessing_fn`, and checks what it returns."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _DTYPES = (tf.float32, tf.int64, tf.string)
 def load(
     module_file: str, label: str, custom_config: dict[str, Any]
 ) -> Callable[[dict[str, Any]], dict[str, Any]]:
-    """Returns the `preprocessing_fn` of a module, with its errors told in the user's terms.
+    """Returns the `preprocessing_fn` of a module, with errors in the user's terms.
 
     Raises:
         ModuleError: The module cannot be loaded, or has no such function.
@@ -42,11 +42,11 @@ def load(
 
 
 def checked(outputs: Any, label: str, module_file: str) -> dict[str, Any]:
-    """Returns the outputs of a `preprocessing_fn` if TFT and the trainer can work with them.
+    """Returns the outputs of a `preprocessing_fn` if TFT and Trainer can use them.
 
     Raises:
-        ModuleError: They are no dictionary of tensors, lack the label or features, or are of a type
-            or shape that features cannot have.
+        ModuleError: They are not a dictionary of tensors, lack the label or features, or are of
+            a type or shape that features cannot have.
     """
     who = f"preprocessing_fn of {module_file}"
     if not isinstance(outputs, dict):

@@ -1,4 +1,4 @@
-"""What a default transform must know of each column, in one pass over the raw rows."""
+"""Profiles each column for the default transform, in one pass over the raw rows."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from millrace.data import examples
 from millrace.data.lists import are_lists
 from millrace.ml.arrays import Array
 from millrace.ml.features import absent_as_null, active_features, single_valued
+from millrace.ml.moments import Moments
 from millrace.ml.problem import are_written_numbers
 
 LARGEST = 3.4e38  # about the largest float32 that is finite
@@ -26,27 +27,31 @@ _DATE = re.compile(
     r"(\d{4}([-/.])\d{1,2}\2\d{1,2}|\d{1,2}([-/.])\d{1,2}\3(\d{4}|\d{2})"
     r"|\d{1,2}\.?[ -][^\W\d]{3,9}\.?,?[ -]\d{2,4}|[^\W\d]{3,9}\.? \d{1,2},? \d{4})([T ].*)?"
 )
-_SAMPLE = 100  # different texts of which all must summary alike
+_FAR = 100  # standard deviations from zero: float32 keeps fewer than 17 bits of the deviation
+_FARTHEST = 2.0**62  # so that the difference of two integers has 64 bits
+_SAMPLE = 100  # distinct texts, all of which must match
 
 
 @dataclasses.dataclass(frozen=True)
 class Column:
-    """A raw column as the rows to learn from show it.
+    """The profile of a raw column.
 
     Attributes:
         name: Its name.
         type: The schema's type: INT, FLOAT or BYTES.
         rows: All rows.
         present: Rows with a value; for numbers, a finite float32.
-        distinct: How many different values it has: exact for few, within some percent for many.
+        distinct: The number of distinct values: exact for few, within some percent for many.
         example: A value, as text.
         low: The smallest number.
         high: The largest number.
+        deviation: The standard deviation of the numbers.
+        offset: About the mean of numbers that are far from zero for their deviation, else 0.
         characters: The mean length of a text in bytes.
         spaces: The mean number of spaces in a text.
         dates: Whether its texts are dates.
-        written_numbers: Whether its texts are numbers but for a unit or marks between thousands.
-        levels: The values of an integer column that has few, else nothing.
+        written_numbers: Whether its texts are numbers with units or thousands separators.
+        levels: The values of an integer column that has few.
     """
 
     name: str
@@ -57,6 +62,8 @@ class Column:
     example: str = ""
     low: float = 0.0
     high: float = 0.0
+    deviation: float = 0.0
+    offset: float = 0.0
     characters: float = 0.0
     spaces: float = 0.0
     dates: bool = False
@@ -67,7 +74,7 @@ class Column:
 def columns(
     root: Path, splits: Sequence[str], schema: schema_pb2.Schema, label: str
 ) -> list[Column]:
-    """Describes every feature of the schema but the label and those that are unfit."""
+    """Profiles every feature of the schema but the label and those that cannot be used."""
     known = examples.schema(root, splits[0])
     features = [
         feature
@@ -91,11 +98,11 @@ def columns(
 
 
 def unfit(feature: schema_pb2.Feature, known: pa.Schema) -> str:
-    """Returns why nothing can be made of a feature in use, if so; its rows are not looked at.
+    """Returns why a feature cannot be used, whatever its rows hold; an empty text if it can.
 
     Args:
         feature: The feature.
-        known: What the examples have.
+        known: The schema of the examples.
     """
     if feature.name not in known.names:
         return "the examples do not have it"
@@ -136,7 +143,7 @@ class _Distinct:
         return round((self.KEPT - 1) * 2.0**64 / float(self._smallest[-1]))
 
     def some(self, most: int) -> list[Any]:
-        """Returns different values from all over the column, whatever the order of its rows."""
+        """Returns distinct values from all over the column, independent of the order of rows."""
         return list(self._values[:most])
 
 
@@ -147,6 +154,7 @@ class _NumberSummary:
         self._present = 0
         self._low: Any = np.inf
         self._high: Any = -np.inf
+        self._moments = Moments(1)
         self._distinct = _Distinct()
         self._levels: set[int] | None = set()
 
@@ -159,6 +167,7 @@ class _NumberSummary:
         self._present += len(numbers)
         self._low = min(self._low, numbers.min())
         self._high = max(self._high, numbers.max())
+        self._moments.add(numbers)
         self._distinct.add(numbers)
         if self._levels is not None:
             # A column with few values in all has few in this batch.
@@ -176,8 +185,16 @@ class _NumberSummary:
             example=str(self._low).removesuffix(".0"),
             low=float(self._low),
             high=float(self._high),
+            deviation=float(self._moments.deviations[0]),
+            offset=self._offset(feature),
             levels=levels if len(levels) > 2 else (),
         )
+
+    def _offset(self, feature: schema_pb2.Feature) -> float:
+        mean, deviation = float(self._moments.mean[0]), float(self._moments.deviations[0])
+        if not deviation or not _FAR * deviation < abs(mean) < _FARTHEST:
+            return 0.0
+        return float(round(mean)) if feature.type == schema_pb2.INT else float(np.float32(mean))
 
 
 class _TextSummary:

@@ -31,7 +31,7 @@ from millrace.ml.arrays import Array
 
 _Ordering = analyzers._VocabOrderingType
 _INFORMATIVE = (_Ordering.MUTUAL_INFORMATION, _Ordering.WEIGHTED_MUTUAL_INFORMATION)
-# Stand in the data for all tokens taken together.
+# The tokens that mean all tokens together.
 _ALL_TOKENS = (tf_utils.GLOBAL_Y_COUNT_SENTINEL_STRING, tf_utils.GLOBAL_Y_COUNT_SENTINEL_INT)
 
 
@@ -65,7 +65,7 @@ def _weigh(counts: collections.Counter[Any], batch: tuple[Array, ...]) -> Any:
 
 
 def _relate(combiner: Any, weighted: bool, means: dict[Any, Any], batch: Any) -> dict[Any, Any]:
-    """Folds in what the labels are on average, by token."""
+    """Adds the mean of the labels by token."""
     for token, mean in analyzer_impls._flatten_to_key_and_means_accumulator_list(batch, weighted):
         state = means[token] if token in means else combiner.create_accumulator()
         means[token] = combiner.add_input(state, mean)
@@ -80,7 +80,7 @@ def _merge_tokens(interpreter: Interpreter, operation: Any, collection: Lazy) ->
 
 
 def _informativeness(operation: Any, means: dict[Any, Any]) -> list[tuple[Any, Any]]:
-    """Returns what each token tells of the label, with its frequency."""
+    """Returns the mutual information of each token with the label, and its frequency."""
     sentinels = [means.pop(sentinel, None) for sentinel in _ALL_TOKENS]
     overall = next(mean for mean in sentinels if mean is not None)
     least = operation.min_diff_from_avg

@@ -1,8 +1,8 @@
-"""Examples on disk: one folder a split, Parquet shards in it, read and written as Arrow batches.
+"""Reads and writes examples: one folder per split, with Parquet shards, as Arrow batches.
 
     <uri>/Split-train/data-00000-of-00002.parquet
 
-Both directions stream: memory is set by the batch, not by the data. The bytes of a shard depend on
+Both directions stream: memory depends on the batch, not on the data. The bytes of a shard depend on
 its rows alone, not on the batches in which they came.
 """
 
@@ -29,13 +29,13 @@ _SPLIT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
 
 def check_name(split: str) -> None:
-    """Raises DataError for a name that cannot be a split's."""
+    """Raises DataError if a split cannot have the name."""
     if not _SPLIT_NAME.fullmatch(split):
         raise DataError(f'"{split}" cannot name a split: use letters, digits, "_", "-" and ".".')
 
 
 def split_folder(root: Path, split: str) -> Path:
-    """Returns the folder of a split; raises DataError for a name that could not be one."""
+    """Returns the folder of a split; raises DataError for an invalid name."""
     check_name(split)
     return root / f"{_PREFIX}{split}"
 
@@ -46,7 +46,7 @@ def splits(root: Path) -> list[str]:
 
 
 def chosen_splits(root: Path, exclude: Sequence[str]) -> list[str]:
-    """Returns the splits below an artifact that are not left out.
+    """Returns the splits below an artifact, without those to leave out.
 
     Raises:
         ParameterError: A split to leave out is not there, or none remains.
@@ -123,7 +123,7 @@ class SplitWriter:
             root: The artifact's folder.
             split: The split's name.
             schema: The Arrow schema of every batch.
-            shard_rows: Rows after which a new shard is begun, rounded to whole row groups.
+            shard_rows: The rows of a shard, rounded to whole row groups.
         """
         self._folder = split_folder(root, split)
         shutil.rmtree(self._folder, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""TensorFlow Metadata's schema on disk: `schema.pbtxt`."""
+"""Reads and writes TensorFlow Metadata's schema: `schema.pbtxt`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tensorflow_metadata.proto.v0 import schema_pb2
 from millrace.errors import DataError
 
 FILE = "schema.pbtxt"
-# The features that tfx-bsl, and so TFT, makes no tensors of.
+# tfx-bsl, and so TFT, makes no tensors of features in these stages.
 _IGNORED_STAGES = frozenset(
     {
         schema_pb2.ALPHA,
@@ -24,7 +24,7 @@ _IGNORED_STAGES = frozenset(
 
 
 def ignored(feature: schema_pb2.Feature) -> bool:
-    """Returns whether later steps pass a feature over, such as a column without any value."""
+    """Returns whether later steps ignore a feature, such as a column without any value."""
     return feature.lifecycle_stage in _IGNORED_STAGES
 
 
@@ -43,7 +43,7 @@ def load(root: Path) -> schema_pb2.Schema:
     """Reads the schema of an artifact.
 
     Raises:
-        DataError: There is none, or it is damaged.
+        DataError: The schema is missing or damaged.
     """
     return read(root / FILE)
 

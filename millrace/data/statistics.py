@@ -1,4 +1,4 @@
-"""TFDV's statistics on disk, as TFX lays them out: `<uri>/Split-<name>/FeatureStats.pb`.
+"""Reads and writes TFDV's statistics in TFX's layout: `<uri>/Split-<name>/FeatureStats.pb`.
 
 `tfdv.load_stats_binary` reads the file. The dataset in it is named after its split.
 """

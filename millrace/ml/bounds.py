@@ -63,7 +63,7 @@ def parse(thresholds: Mapping[str, Any], kind: Kind) -> list[Bound]:
     for name, rules in thresholds.items():
         if name not in known:
             raise ParameterError(
-                f'thresholds: "{name}" is no metric of a {kind.value} problem.'
+                f'thresholds: "{name}" is not a metric of a {kind.value} problem.'
                 f"{nearest(name, known)} There are {', '.join(known)}."
             )
         if not isinstance(rules, dict) or not rules:

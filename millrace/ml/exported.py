@@ -54,7 +54,7 @@ class ExportedModel:
         """Loads the model.
 
         Raises:
-            ModelError: There is none, it is damaged, or it lacks the signature or a file beside it.
+            ModelError: The model is missing or damaged, or lacks the signature or a file beside it.
         """
         self.folder = folder
         self.problem = _problem(folder)

@@ -100,10 +100,10 @@ def single_valued(feature: schema_pb2.Feature) -> bool:
 def input_names(columns: Iterable[str]) -> dict[str, str]:
     """Returns a name for each column that TensorFlow can give to an argument of a signature.
 
-    A name that is an ASCII identifier stays. Of any other, accents are dropped, what else is no
-    letter or digit becomes `_`, and the end of a very long one is cut off. Where two would be the
-    same but for upper and lower case, which TensorFlow does not tell apart, a number is added. The
-    result depends on the set of columns, not on their order.
+    An ASCII identifier stays as it is. In other names, accents are dropped, everything else that is
+    not a letter or digit becomes `_`, and very long names are cut. Where two names would differ in
+    case only, which TensorFlow ignores, a number is added. The result depends on the set of
+    columns, not on their order.
     """
     names: dict[str, str] = {}
     taken: set[str] = set()

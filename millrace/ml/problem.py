@@ -1,4 +1,4 @@
-"""What a model predicts: the label, the kind of problem and its classes."""
+"""The prediction problem: the label, the kind of problem and its classes."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ FEW = 20  # an integer label with at most so many values is a class …
 ROWS_PER_CLASS = 5  # … if each has so many rows on average; two values always are
 MOST_CLASSES = 1000
 _SHOWN = 5
-# A text that is a number but for a unit, a currency or marks between thousands: "$1,200", "12 kg".
+# A number with a unit, a currency or thousands separators: "$1,200", "12 kg".
 _WRITTEN_NUMBER = re.compile(r"[^\w]*\d[\d.,'’\s]*[^\w]*[A-Za-z]{0,3}[^\w]*")
 
 
@@ -72,7 +72,7 @@ def infer(
     """Infers the problem from the label's values in all splits.
 
     Text is a class, and so is an integer of few different values; decimal numbers and integers of
-    many values are quantities, but for decimal numbers of just two whole values.
+    many values are quantities, except for decimal numbers of just two whole values.
 
     Memory is bounded, however many different values a quantity has.
 
@@ -118,9 +118,9 @@ def infer(
 
 
 def are_written_numbers(texts: Collection[str]) -> bool:
-    """Returns whether texts are numbers, some with a unit, a currency or marks between thousands.
+    """Returns whether texts are numbers, some with a unit, a currency or thousands separators.
 
-    Texts of nothing but digits, such as postal codes, are none.
+    Texts of digits only, such as postal codes, do not count.
     """
     return all(map(_WRITTEN_NUMBER.fullmatch, texts)) and not all(map(str.isdigit, texts))
 

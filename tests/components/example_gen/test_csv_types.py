@@ -8,7 +8,7 @@ import html
 import math
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from millrace.components.example_gen import csv_types, engine, source, table
@@ -72,6 +72,7 @@ columns = st.lists(
 )
 
 
+@settings(max_examples=20)
 @given(columns)
 # A mark of a missing value after the sampled rows: the column still holds whole numbers.
 @example([[None] * 10 + ["0", "null"]])

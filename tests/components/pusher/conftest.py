@@ -20,13 +20,13 @@ class Pushed:
     """What the step left behind."""
 
     folder: Path
-    said: dict[str, Any]
+    record: dict[str, Any]
     metadata: dict[str, Any]
     metrics: dict[str, Any]
     page: str
 
     def candidate(self, name: str) -> dict[str, Any]:
-        return next(each for each in self.said["candidates"] if each["name"] == name)
+        return next(each for each in self.record["candidates"] if each["name"] == name)
 
 
 @pytest.fixture

@@ -101,6 +101,6 @@ def test_a_refusal_tells_what_can_be_done() -> None:
         return str(raised.value)
 
     bound = "oosen the bound in Evaluator's thresholds, or allow other candidates."
-    assert refusal(0.01, 0.8).endswith(". Relax a limit as told, or allow other candidates.")
+    assert refusal(0.01, 0.8).endswith(". Relax a limit as given, or allow other candidates.")
     assert refusal(0.0, 0.7).endswith(f" fails. L{bound}")
-    assert refusal(0.01, 0.7).endswith(f". Relax a limit as told, or l{bound}")
+    assert refusal(0.01, 0.7).endswith(f". Relax a limit as given, or l{bound}")

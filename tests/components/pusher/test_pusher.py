@@ -38,8 +38,8 @@ def test_every_candidate_predicts_from_raw_columns(
     model = ExportedModel(given.model)
     rows = next(iter(model.rows(given.examples, "eval")))
     expected = model.predict(rows.features)
-    assert [each["name"] for each in found.said["candidates"]] == CANDIDATES
-    for each in found.said["candidates"]:
+    assert [each["name"] for each in found.record["candidates"]] == CANDIDATES
+    for each in found.record["candidates"]:
         path = found.folder / "candidates" / f"{each['name']}.tflite"
         content = path.read_bytes()
         assert each["bytes"] == len(content)
@@ -53,7 +53,7 @@ def test_every_candidate_predicts_from_raw_columns(
     assert found.candidate("float32")["largest_difference"] < 1e-5 * scale
     assert found.candidate("float16")["largest_difference"] < 5e-3 * scale
     assert found.candidate("dynamic_range")["largest_difference"] < 0.1 * scale
-    sizes = [each["bytes"] for each in found.said["candidates"]]
+    sizes = [each["bytes"] for each in found.record["candidates"]]
     assert sizes[2] < sizes[1] < sizes[0]
     assert sizes[3] < sizes[1]
 
@@ -140,36 +140,37 @@ def test_what_is_pushed_and_why(exported: Callable, push: Callable, tmp_path: Pa
     found = push(
         given.model, given.examples, blessed=True, push_destination=str(tmp_path / "serving")
     )
-    said = found.said
-    smallest = min(said["candidates"], key=lambda each: each["bytes"])
-    assert said["chosen"] == smallest["name"]
-    assert said["reason"] == (
+    record = found.record
+    smallest = min(record["candidates"], key=lambda each: each["bytes"])
+    assert record["chosen"] == smallest["name"]
+    assert record["reason"] == (
         f"{smallest['name']} is the smallest of 4 candidates that keep the limits: "
         f"{smallest['bytes']:,} bytes."
     )
-    assert said["pushed"] is True
-    assert said["saved_model"]["digest"] == digest.of(given.model).hexdigest
-    assert said["measured_on"] == {"split": "eval", "rows": 2000}
-    assert set(said["tools"]) == {"tensorflow", "ai-edge-litert", "ai-edge-quantizer"}
-    assert said["inputs"]["air time"] == {"name": "air_time", "dtype": "float32", "missing": "NaN"}
-    assert said["inputs"]["carrier"] == {"name": "carrier", "dtype": "string"}
-    assert said["problem"]["classes"] == ["no", "yes"]
+    assert record["pushed"] is True
+    assert record["saved_model"]["digest"] == digest.of(given.model).hexdigest
+    assert record["measured_on"] == {"split": "eval", "rows": 2000}
+    assert set(record["tools"]) == {"tensorflow", "ai-edge-litert", "ai-edge-quantizer"}
+    inputs = record["inputs"]
+    assert inputs["air time"] == {"name": "air_time", "dtype": "float32", "missing": "NaN"}
+    assert inputs["carrier"] == {"name": "carrier", "dtype": "string"}
+    assert record["problem"]["classes"] == ["no", "yes"]
     model = (found.folder / "model.tflite").read_bytes()
     assert hashlib.sha256(model).hexdigest() == smallest["sha256"]
 
-    version = tmp_path / "serving" / str(said["version"])
-    assert said["pushed_destination"] == str(version)
+    version = tmp_path / "serving" / str(record["version"])
+    assert record["pushed_destination"] == str(version)
     assert [path.name for path in (tmp_path / "serving").iterdir()] == [version.name]
     assert (version / "model.tflite").read_bytes() == model
-    assert json.loads((version / "push.json").read_text())["chosen"] == said["chosen"]
+    assert json.loads((version / "push.json").read_text())["chosen"] == record["chosen"]
     assert ExportedModel(version).problem.label == "label"
 
-    assert found.metadata["chosen"] == said["chosen"]
-    assert found.metadata["version"] == said["version"]
+    assert found.metadata["chosen"] == record["chosen"]
+    assert found.metadata["version"] == record["version"]
     assert found.metrics["pushed"] == 1
     assert found.metrics["bytes"] == len(model)
     assert found.metrics["latency_us"] > 0
-    assert said["chosen"] in found.page
+    assert record["chosen"] in found.page
 
 
 def test_the_artifact_is_the_same_each_time(exported: Callable, push: Callable) -> None:
@@ -183,25 +184,25 @@ def test_the_artifact_is_the_same_each_time(exported: Callable, push: Callable) 
 def test_latencies_are_recorded_where_they_decide(exported: Callable, push: Callable) -> None:
     given = exported("binary")
     found = push(given.model, given.examples, policy="fastest")
-    fastest = min(found.said["candidates"], key=lambda each: each["latency_us"])
-    assert found.said["chosen"] == fastest["name"]
-    assert "µs for a row" in found.said["reason"]
+    fastest = min(found.record["candidates"], key=lambda each: each["latency_us"])
+    assert found.record["chosen"] == fastest["name"]
+    assert "µs for a row" in found.record["reason"]
     assert "latency_us" not in push(given.model, given.examples).candidate("int8")
 
 
 def test_best_loses_least(exported: Callable, push: Callable) -> None:
     given = exported("regression")
     found = push(given.model, given.examples, policy="best")
-    assert found.said["metric"] == "root_mean_squared_error"
-    best = min(found.said["candidates"], key=lambda each: (each["loss"], each["bytes"]))
-    assert found.said["chosen"] == best["name"]
+    assert found.record["metric"] == "root_mean_squared_error"
+    best = min(found.record["candidates"], key=lambda each: (each["loss"], each["bytes"]))
+    assert found.record["chosen"] == best["name"]
 
 
 def test_not_blessed_is_not_pushed(exported: Callable, push: Callable, tmp_path: Path) -> None:
     given = exported("binary")
     serving = tmp_path / "serving"
     found = push(given.model, given.examples, blessed=False, push_destination=str(serving))
-    assert found.said == {
+    assert found.record == {
         "pushed": False,
         "reason": ("The evaluator did not bless the model: auc is 0.4, so lower_bound 0.6 fails."),
         "blessing": {
@@ -235,8 +236,8 @@ def test_a_candidate_is_held_to_what_the_evaluator_blessed(
         "example_count": {"lower_bound": 1e9},
     }
     found = push(given.model, given.examples, blessed=True, bounds=bounds, max_metric_loss=1.0)
-    assert found.said["policy"]["bounds"] == {name: bounds[name]}
-    assert found.said["chosen"] == "float32"
+    assert found.record["policy"]["bounds"] == {name: bounds[name]}
+    assert found.record["chosen"] == "float32"
     objection = found.candidate("int8")["objection"]
     assert re.fullmatch(
         rf"{name} is [\d.]+, so the evaluator's (low|upp)er_bound .* fails", objection
@@ -264,7 +265,7 @@ def test_a_policy_that_no_candidate_meets(
     for name in CANDIDATES:
         assert f"{name}: auc " in message
     assert message.count(" - needs max_bytes=") == 4
-    assert message.endswith("Relax a limit as told, or allow other candidates.")
+    assert message.endswith("Relax a limit as given, or allow other candidates.")
     assert "\n" not in message
     assert list(serving.iterdir()) == []
     assert "Nothing was pushed" in (tmp_path / "report.html").read_text()
@@ -279,8 +280,8 @@ def test_a_network_without_weights_has_only_float32(
         tmp_path / "m", "binary", lambda features, _: tf.sigmoid(features["distance"] / 1e3 - 2)
     )
     found = push(model, exported("binary").examples)
-    assert found.said["chosen"] == "float32"
-    assert found.said["reason"] == "float32 is the only candidate that keeps the limits."
+    assert found.record["chosen"] == "float32"
+    assert found.record["reason"] == "float32 is the only candidate that keeps the limits."
     assert found.candidate("int8") == {
         "name": "int8",
         "meaning": found.candidate("int8")["meaning"],
@@ -302,8 +303,8 @@ def test_rows_of_one_class_are_measured_by_accuracy(
         for batch in table.to_batches():
             writer.write(batch)
     found = push(given.model, tmp_path / "e")
-    assert found.said["metric"] == "binary_accuracy"
-    assert found.said["measured_on"]["rows"] == len(table)
+    assert found.record["metric"] == "binary_accuracy"
+    assert found.record["measured_on"]["rows"] == len(table)
 
 
 @pytest.mark.parametrize(("max_rows", "expected"), [(1, 1), (7, 7), (1999, 1999), (5000, 2000)])

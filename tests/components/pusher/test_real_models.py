@@ -108,7 +108,7 @@ def test_what_trainer_exports(
     pushed = push(model, examples, max_metric_loss=0.05)
     assert pushed.candidate("float32")["largest_difference"] < 1e-3
     taken = set(models.columns) - ({"seats"} if module else set())
-    assert set(pushed.said["inputs"]) == taken  # the module makes no use of the seats
+    assert set(pushed.record["inputs"]) == taken  # the module makes no use of the seats
     for name in ("float16", "dynamic_range", "int8"):
         assert "failure" not in pushed.candidate(name)
         assert pushed.candidate(name)["loss"] < 0.05

@@ -207,6 +207,7 @@ def test_the_page_shows_splits_side_by_side_and_warns(write, describe):
     assert "http" not in html
 
 
+@pytest.mark.slow
 def test_a_page_of_500_columns_is_small(write, describe):
     rng = np.random.default_rng(1)
     table = pa.table(

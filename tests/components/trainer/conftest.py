@@ -135,11 +135,14 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Prepared]:
 def trained(
     prepared: dict[str, Prepared], tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, Trained]:
-    """The default model for each kind of problem."""
-    return {
-        kind: train(rows, tmp_path_factory.mktemp(f"{kind}_model"))
-        for kind, rows in prepared.items()
-    }
+    """The default model for each kind of problem, trained when a test first asks for it."""
+
+    class Models(dict[str, Trained]):
+        def __missing__(self, kind: str) -> Trained:
+            self[kind] = train(prepared[kind], tmp_path_factory.mktemp(f"{kind}_model"))
+            return self[kind]
+
+    return Models()
 
 
 @pytest.fixture(scope="session")

@@ -59,7 +59,7 @@ def model_of(name="number", units=1, activation="sigmoid", loss="binary_crossent
         ),
         (
             "def build_model(args):\n  return model_of(activation=None, loss='mse')\n",
-            "which are no probabilities: end it with sigmoid.",
+            "which are not probabilities: end it with sigmoid.",
         ),
         (
             "def build_model(args):\n"

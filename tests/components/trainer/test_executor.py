@@ -200,6 +200,7 @@ def test_a_penalty_is_in_the_gradient_and_not_in_the_loss() -> None:
 
     from millrace.components.trainer.default_model import PenalizedDense
 
+    tf_keras.utils.set_random_seed(1)
     layer = PenalizedDense(3, 0.5, activation="relu")
     rows = tf.random.stateless_normal([8, 4], [1, 2])
 
@@ -215,9 +216,10 @@ def test_a_penalty_is_in_the_gradient_and_not_in_the_loss() -> None:
     model = tf_keras.Sequential([layer])
     model.compile(loss="mse")
     loss = model.fit(rows, outputs, verbose=0).history["loss"]
-    assert loss == [0.0]
+    assert loss == pytest.approx([0.0], abs=1e-12)  # a graph may round other than eager code
 
 
+@pytest.mark.slow
 def test_a_wide_table_of_few_rows_is_not_learned_by_heart(helpers, tmp_path) -> None:
     def wide(rows: int, seed: int) -> pa.Table:
         values = np.random.default_rng(seed).normal(size=(rows, 150))

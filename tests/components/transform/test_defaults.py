@@ -216,6 +216,38 @@ def test_scores_do_not_depend_on_the_unit(helpers, tmp_path) -> None:
     np.testing.assert_allclose(scores["beyond"].to_numpy()[1:], expected[1:], atol=0.05)
 
 
+def test_an_offset_costs_no_digits(helpers, tmp_path) -> None:
+    values = np.random.default_rng(0).integers(-1000, 1000, 500)
+    offsets = {"epoch": 1_700_000_000, "easting": 10_000_000, "id_like": 2**60, "small": 3}
+    table = pa.table({
+        **{name: values + offset for name, offset in offsets.items()},
+        "optional": pa.array(values + 10**9, mask=np.arange(500) % 7 == 0),
+        "decimal": values / 8 + 100_000.0,  # which float32 holds exactly
+        "label": [0, 1] * 250,
+    })  # fmt: skip
+    rows = helpers.write(tmp_path / "rows", {"train": table, "eval": table})
+    scores = helpers.transform(rows, tmp_path / "out").split("train")
+    expected = (values - values.mean()) / values.std()
+    for name in (*offsets, "decimal"):
+        np.testing.assert_allclose(scores[name].to_numpy(), expected, rtol=1e-3, atol=1e-4)
+    there = np.arange(500) % 7 > 0
+    some = values[there]
+    np.testing.assert_allclose(
+        scores["optional"].to_numpy()[there], (some - some.mean()) / some.std(), atol=1e-4
+    )
+
+
+def test_a_column_that_float32_rounds_is_warned_of(helpers, tmp_path, caplog) -> None:
+    values = np.random.default_rng(0).normal(size=300)
+    table = pa.table({"pressure": 1e6 + 0.05 * values, "x": values, "label": [0, 1, 0] * 100})
+    rows = helpers.write(tmp_path, {"train": table, "eval": table})
+    page = helpers.transform(rows, tmp_path / "out").report
+    message = 'models see the column "pressure" in steps of 0.0625, which is what float32 has at'
+    assert message in caplog.text
+    assert caplog.text.count("models see the column") == 1
+    assert "- 1000000 AS" in page
+
+
 @pytest.mark.parametrize(
     ("labels", "encoded"),
     [
@@ -281,9 +313,9 @@ def test_profile(helpers, tmp_path) -> None:
         "label": [0, 1, 0, 1, 0],
     })  # fmt: skip
     found = profiled(helpers, tmp_path, table)
+    assert found.pop("f").deviation == 1.75
     assert found == {
-        "f": Column("f", FLOAT, 5, 2, 2, "-2", -2.0, 1.5),
-        "i": Column("i", INT, 5, 4, 3, "1", 1.0, 3.0, levels=(1, 2, 3)),
+        "i": Column("i", INT, 5, 4, 3, "1", 1.0, 3.0, np.std([3, 1, 2, 3]), levels=(1, 2, 3)),
         "t": Column("t", BYTES, 5, 3, 2, "a b c", characters=4.0, spaces=4 / 3),
         "d": Column(
             "d", BYTES, 5, 4, 3, "2020-01-02 10:00", characters=13.75, spaces=0.25, dates=True

@@ -192,6 +192,7 @@ def vocabularies(folder: Path) -> dict[str, list[bytes]]:
     return {name: output.vocabulary_by_name(name.split(".")[0]) for name in sorted(names)}
 
 
+@pytest.mark.slow
 def test_both_engines_agree(rows, tmp_path) -> None:
     assert unequal(analyze_both(few_analyzers, rows, tmp_path)) == {}
 

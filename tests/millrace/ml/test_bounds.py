@@ -15,7 +15,7 @@ from millrace.ml.problem import Kind
     [
         (
             {"acu": {"lower_bound": 0.5}},
-            'thresholds: "acu" is no metric of a binary problem. Did you mean "auc"? There are ',
+            'thresholds: "acu" is not a metric of a binary problem. Did you mean "auc"? There are ',
         ),
         (
             {"accuracy": {"lower_bound": 0.5}},
@@ -23,7 +23,7 @@ from millrace.ml.problem import Kind
         ),
         (
             {"root_mean_squared_error": {"upper_bound": 1}},
-            'thresholds: "root_mean_squared_error" is no metric of a binary problem.',
+            'thresholds: "root_mean_squared_error" is not a metric of a binary problem.',
         ),
         (
             {"auc": {"lowerbound": 0.5}},

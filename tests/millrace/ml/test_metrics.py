@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as oracle
 
@@ -39,6 +39,7 @@ def same(found: dict[str, np.ndarray], group: int, expected: dict[str, float], r
         assert found[name][group] == pytest.approx(value, rel=rel, abs=1e-9, nan_ok=True), name
 
 
+@settings(max_examples=25)
 @given(binary_rows)
 def test_binary_as_scikit_learn(rows: list) -> None:
     codes, labels, scores = columns(rows, int, int, np.float32)
@@ -73,6 +74,7 @@ def test_binary_as_scikit_learn(rows: list) -> None:
         )
 
 
+@settings(max_examples=25)
 @given(class_rows)
 def test_multiclass_as_scikit_learn(rows: list) -> None:
     codes, labels = columns([row[:2] for row in rows], int, int)
@@ -101,6 +103,7 @@ def test_multiclass_as_scikit_learn(rows: list) -> None:
         )
 
 
+@settings(max_examples=25)
 @given(regression_rows)
 def test_regression_as_scikit_learn_and_numpy(rows: list) -> None:
     codes, labels, guesses = columns(rows, int, float, np.float32)

@@ -50,6 +50,7 @@ def blocked(kit, fifo, root):
     yield process, [os.pidfd_open(pid) for pid in pids.values()], pipeline
     process.kill()
     process.wait()
+    process.stdout.close()
 
 
 def ended(pidfd: int) -> bool:
