@@ -402,7 +402,7 @@ def test_int8_is_calibrated_on_rows_of_the_train_split(exported: Callable) -> No
         (
             {"push_destination": "nosuch://bucket/models"},
             ParameterError,
-            'push_destination: "nosuch://bucket/models" cannot be written to: ',
+            '"nosuch://bucket/models" begins with nosuch://, which is not supported',
         ),
     ],
 )
