@@ -69,6 +69,11 @@ def parameters(values: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def has_secret(values: Mapping[str, Any]) -> bool:
+    """Tells whether `parameters` would replace anything."""
+    return parameters(values) != dict(values)
+
+
 def metadata(values: Mapping[str, Any]) -> dict[str, Any]:
     """Returns what a step says of an artifact, with the passwords of addresses in it replaced."""
     return {name: _inside(value, metadata) for name, value in values.items()}

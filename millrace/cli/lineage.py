@@ -72,8 +72,8 @@ def verify(what: str | None, root: Path, store: str | None, as_json: bool) -> in
     with output.store_of(root, store) as opened:
         artifacts = _chosen(opened, what)
         sources = auditor.from_outside(opened, artifacts)
-    with _watched(artifacts, not as_json) as told:
-        findings = auditor.verify(artifacts, sources, told, paths.absolute(root))
+    with _progress(artifacts, not as_json) as on_finding:
+        findings = auditor.verify(artifacts, sources, on_finding, paths.absolute(root))
     if as_json:
         output.as_json(
             {
@@ -161,7 +161,7 @@ def _chosen(store: Store, what: str | None) -> list[ArtifactRecord]:
 
 
 @contextmanager
-def _watched(
+def _progress(
     artifacts: Iterable[ArtifactRecord], is_shown: bool
 ) -> Iterator[Callable[[Finding], None]]:
     """Shows on a terminal how far the audit is, in bytes."""
@@ -199,8 +199,8 @@ def _report(findings: list[Finding]) -> None:
         console.print(text)
     counts = Counter(finding.verdict.value for finding in findings)
     reasons = Counter(finding.reason for finding in findings if finding.verdict == "not checked")
-    told = [f"{count} {verdict}" for verdict, count in counts.most_common()]
-    console.print(f"{_counted(len(findings), 'artifact')}: {', '.join(told) or 'none recorded'}")
+    parts = [f"{count} {verdict}" for verdict, count in counts.most_common()]
+    console.print(f"{_counted(len(findings), 'artifact')}: {', '.join(parts) or 'none recorded'}")
     for reason, count in reasons.items():
         console.print(f"  {count} not checked: {reason}", style="dim")
 

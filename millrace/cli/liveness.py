@@ -1,4 +1,4 @@
-"""Tells the runs that go on from those that say so, and whose process is gone."""
+"""Tells which runs that are recorded as running have been interrupted: their process is gone."""
 
 from __future__ import annotations
 
@@ -8,30 +8,31 @@ from collections.abc import Iterable
 
 from millrace.lineage.nodes import Run, State, Task
 
-LOST = "LOST"
-_TICK = 2.0  # seconds that the clocks of a process's birth and of a run's start may differ
+INTERRUPTED = "INTERRUPTED"
+_TOLERANCE = 2.0  # seconds that the clocks of a process's start and of a run's may differ
 
 
 def run(recorded: Run) -> Run:
-    """Returns a run as it is: LOST, as are its tasks that ran, if its process on this machine is.
+    """Returns a run as it is: INTERRUPTED if it was running and its process is gone.
 
-    A process that began after the run is another one, which got the number of the run's own.
+    Only processes of this machine can be looked up. One that began after the run has the number of
+    the run's own process by chance.
     """
     if recorded.state != State.RUNNING or not _is_gone(recorded):
         return recorded
     counts = {_state(name): count for name, count in recorded.counts.items()}
-    return dataclasses.replace(recorded, state=LOST, counts=counts)
+    return dataclasses.replace(recorded, state=INTERRUPTED, counts=counts)
 
 
 def tasks(of: Run, recorded: Iterable[Task]) -> list[Task]:
     """Returns the tasks of a run as they are."""
-    if of.state != LOST:
+    if of.state != INTERRUPTED:
         return list(recorded)
     return [dataclasses.replace(task, state=_state(task.state)) for task in recorded]
 
 
 def _state(name: str) -> str:
-    return LOST if name == State.RUNNING else name
+    return INTERRUPTED if name == State.RUNNING else name
 
 
 def _is_gone(recorded: Run) -> bool:
@@ -46,4 +47,4 @@ def _is_gone(recorded: Run) -> bool:
         return True
     except psutil.Error:
         return False
-    return recorded.started is not None and born > recorded.started.timestamp() + _TICK
+    return recorded.started is not None and born > recorded.started.timestamp() + _TOLERANCE

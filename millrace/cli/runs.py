@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 
 _NARROW = 100  # columns; below, a run's id must say its pipeline
 _TINY = 76  # columns; below, its state what became of its tasks
-_COUNTED = ("COMPLETE", "CACHED", "FAILED", "CANCELED", "RUNNING", liveness.LOST)
-_SAID = {"COMPLETE": "done"}
+_LISTED = 10  # artifacts of a list; --json has all
+_COUNTED = ("COMPLETE", "CACHED", "FAILED", "CANCELED", "RUNNING", liveness.INTERRUPTED)
+_LABELS = {"COMPLETE": "done"}
 
 
 def list_runs(root: Path, store: str | None, limit: int, as_json: bool) -> None:
@@ -90,7 +91,7 @@ def _runs_table(found: list[Run], width: int) -> Table:
 
 def _counts(counts: Mapping[str, int]) -> str:
     return ", ".join(
-        f"{counts[state]} {_SAID.get(state, state.lower())}"
+        f"{counts[state]} {_LABELS.get(state, state.lower())}"
         for state in _COUNTED
         if counts.get(state)
     )
@@ -101,7 +102,7 @@ def _parts(run: Run, tasks: list[Task], width: int) -> Iterator[RenderableType]:
 
     state = output.state(run.state)
     yield Text.assemble((run.run_id, "bold"), "  ", state, f"  {output.seconds(run.seconds)}")
-    if run.state == liveness.LOST:
+    if run.state == liveness.INTERRUPTED:
         yield Text(
             f"Its process {run.properties['process']} is gone: it was killed before it could "
             "record how the run ended.",
@@ -142,7 +143,7 @@ def _lines(run: Run, tasks: list[Task], console_width: int) -> Iterator[Text]:
         line = Text.assemble(line, output.state(task.state))
         line.pad_right(width + 12 - len(line))
         line.append(f"{output.seconds(task.seconds) if task.cached_from is None else '':>7}")
-        said = _facts(task)
+        said = _summary(task)
         is_wide = len(line) + 2 + len(said) > console_width
         line.append(f"\n    {said}" if is_wide else f"  {said}", "dim")
         line.rstrip()
@@ -151,8 +152,11 @@ def _lines(run: Run, tasks: list[Task], console_width: int) -> Iterator[Text]:
         if folder and folder != f"{run.root.rstrip('/')}/{task.name}":
             yield Text(f"    in {folder}", "dim", overflow="fold")
         for port, records in task.outputs.items():
-            for record in records:
-                yield _output(port, record, folder, width)
+            for index, record in enumerate(records[:_LISTED]):
+                item = f"{port}[{index}]" if len(records) > 1 else port
+                yield _output(item, record, folder, width)
+            if len(records) > _LISTED:
+                yield Text(f"  {port}: {len(records) - _LISTED} more", "dim")
 
 
 def _output(port: str, artifact: ArtifactRecord, folder: str, width: int) -> Text:
@@ -164,7 +168,7 @@ def _output(port: str, artifact: ArtifactRecord, folder: str, width: int) -> Tex
     if rows := output.rows(artifact):
         line.append(f"  {rows} rows")
     inside = artifact.uri.removeprefix(folder + "/") if folder else artifact.uri
-    if inside.partition(".")[0] != port:
+    if inside.partition(".")[0] != port.partition("[")[0]:
         line.append(f"\n    {inside}", "dim")
     line.rstrip()
     return line
@@ -180,7 +184,7 @@ def _folder(task: Task) -> str:
     return found.pop() if len(found) == 1 else ""
 
 
-def _facts(task: Task) -> str:
+def _summary(task: Task) -> str:
     artifacts: Mapping[str, Sequence[ArtifactRecord]] = task.outputs
     return task_summary.of(
         TaskResult(task.name, task.display_name, artifacts=dict(artifacts), parameters=task.results)

@@ -11,7 +11,7 @@ import dataclasses
 from millrace import redact
 from millrace.lineage import layout, read, values
 from millrace.lineage.mlmd import ListOptions, OrderByField, pb
-from millrace.lineage.nodes import ArtifactRecord, CachedTask
+from millrace.lineage.nodes import CachedTask
 from millrace.lineage.store import Store
 
 
@@ -52,12 +52,9 @@ def _result(store: Store, execution: pb.Execution) -> CachedTask | None:
         for message in messages
         if message.state == pb.Artifact.LIVE
     }
-    outputs: dict[str, list[ArtifactRecord]] = {}
-    for event in made:
-        if event.artifact_id not in live:
-            return None
-        for port in event.ports:
-            outputs.setdefault(port, []).append(live[event.artifact_id])
+    if any(event.artifact_id not in live for event in made):
+        return None
+    outputs = read.by_port(made, live)
     parameters = values.struct(execution, "outputs")
     hidden = [record.uri for records in outputs.values() for record in records]
     if any(redact.HIDDEN in text for text in [*hidden, *map(str, parameters.values())]):

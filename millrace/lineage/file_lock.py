@@ -1,8 +1,8 @@
-"""Lets processes use an SQLite store in the order in which they come.
+"""A lock with which processes use an SQLite store in the order in which they ask for it.
 
-SQLite has no queue: who finds it busy sleeps and tries again, and the unlucky sleep for seconds
-while others write hundreds of records. A lock on the folder is a queue: the system hands it on in
-order, and takes it back from a process that is killed.
+SQLite has no queue: a process that finds the database busy sleeps and tries again, so some wait for
+seconds while others write hundreds of records. The system grants a lock on the folder in order, and
+releases it when a process is killed.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from types import TracebackType
 
 
 class FileLock:
-    """A process's place in the queue of a store; within it, it is its turn."""
+    """The lock of a store, held within `with`."""
 
     def __init__(self, path: Path | None) -> None:
-        """Takes the file of an SQLite store; a store of another kind has no queue."""
+        """Takes the file of an SQLite store; a store of another kind needs no lock."""
         self._folder = -1
         if path is not None:
             with contextlib.suppress(OSError):  # then SQLite's own locks must do
@@ -36,7 +36,7 @@ class FileLock:
         self._flock(fcntl.LOCK_UN)
 
     def close(self) -> None:
-        """Leaves the queue for good."""
+        """Closes the file; the lock cannot be used any more."""
         if self._folder >= 0:
             os.close(self._folder)
             self._folder = -1

@@ -13,12 +13,13 @@ from millrace import redact
 from millrace.errors import StoreError, nearest
 from millrace.lineage import query, read, values
 from millrace.lineage.mlmd import pb
-from millrace.lineage.nodes import ArtifactRecord, Kind
+from millrace.lineage.nodes import ArtifactRecord, Kind, Task
 from millrace.lineage.store import Store
 from millrace.storage import paths
 from millrace.storage.external_files import SIGNS
 
 _HEX = re.compile(r"(?:sha256:)?([0-9a-f]{4,64})")
+_ITEM = re.compile(r"(.+)\[(\d{1,9})\]")
 _SOME = 5
 
 
@@ -47,8 +48,8 @@ def find(store: Store, text: str) -> Found:
     Raises:
         StoreError: There is none, or there are several.
     """
-    for way in (_by_id, _by_place, _by_port, _by_digest, _by_pattern, _from_outside):
-        if (found := way(store, text)) is not None:
+    for search in (_by_id, _by_place, _by_port, _by_digest, _by_pattern, _from_outside):
+        if (found := search(store, text)) is not None:
             return found
     raise StoreError(
         f'There is no artifact "{redact.text(text)}" in the lineage store {store.where}. Name it '
@@ -83,13 +84,27 @@ def _by_port(store: Store, text: str) -> Found | None:
     tasks = {task.name: task for task in query.tasks(store, run)}
     if task_name not in tasks:
         raise StoreError(f'Run {run.run_id} has no task "{task_name}".{nearest(task_name, tasks)}')
-    outputs = tasks[task_name].outputs
-    if port not in outputs:
+    return Found(_of_port(tasks[task_name], port))
+
+
+def _of_port(task: Task, text: str) -> ArtifactRecord:
+    """Returns the artifact at an output, or at a place in the list there: `port[2]`."""
+    match = _ITEM.fullmatch(text)
+    port, index = (match[1], int(match[2])) if match else (text, None)
+    if port not in task.outputs:
         raise StoreError(
-            f'Task "{task_name}" of run {run.run_id} has no output "{port}".'
-            f"{nearest(port, outputs)}"
+            f'Task "{task.name}" of run {task.run_id} has no output "{port}".'
+            f"{nearest(port, task.outputs)}"
         )
-    return Found(outputs[port][0], tuple(outputs[port][1:]))
+    records = task.outputs[port]
+    if index is None and len(records) == 1:
+        return records[0]
+    if index is None or index >= len(records):
+        raise StoreError(
+            f'Output "{port}" of task "{task.name}" of run {task.run_id} is a list of '
+            f"{len(records)} artifacts: write {port}[0] to {port}[{len(records) - 1}]."
+        )
+    return records[index]
 
 
 def _by_digest(store: Store, text: str) -> Found | None:
@@ -160,8 +175,8 @@ def _places(text: str) -> list[str]:
     path = paths.absolute(text)
     lexical = [path, *path.parents][:-1]
     true = [path.resolve(), *path.resolve().parents][:-1]
-    ways = [*lexical, *(place for place in true if place not in lexical)]
-    return [str(place) for place in ways]
+    found = [*lexical, *(place for place in true if place not in lexical)]
+    return [str(place) for place in found]
 
 
 def _holds(place: str, name: str) -> bool:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timezone
 from typing import Any
 
@@ -116,9 +116,8 @@ def new_artifacts(
 ) -> list[Pair]:
     """Returns the artifacts that are not recorded yet, each with its event."""
     return [
-        (artifact(store, port, record, state), _event([port], kind))
-        for port, records in ports.items()
-        for record in records
+        (artifact(store, port, record, state), _event([(port, index)], kind))
+        for port, index, record in _places(ports)
         if record.id is None
     ]
 
@@ -126,15 +125,21 @@ def new_artifacts(
 def events(ports: Ports, kind: int) -> list[Pair]:
     """Returns an event for every artifact that is recorded already.
 
-    MLMD keeps one event of a kind between an execution and an artifact: one at several ports has a
-    step of the event's path for each.
+    MLMD keeps one event of a kind between an execution and an artifact: one at several places has
+    steps of the event's path for each.
     """
-    places: dict[int, list[str]] = {}
+    places: dict[int, list[tuple[str, int | None]]] = {}
+    for port, index, record in _places(ports):
+        if record.id is not None:
+            places.setdefault(record.id, []).append((port, index))
+    return [(None, _event(of_one, kind, number)) for number, of_one in places.items()]
+
+
+def _places(ports: Ports) -> Iterator[tuple[str, int | None, ArtifactRecord]]:
+    """Yields every artifact with its port and its place in the list there, if it is a list."""
     for port, records in ports.items():
-        for record in records:
-            if record.id is not None and port not in places.setdefault(record.id, []):
-                places[record.id].append(port)
-    return [(None, _event(names, kind, number)) for number, names in places.items()]
+        for index, record in enumerate(records):
+            yield port, index if len(records) > 1 else None, record
 
 
 def artifact(
@@ -152,10 +157,14 @@ def artifact(
     return made
 
 
-def _event(ports: Iterable[str], kind: int, artifact_id: int | None = None) -> pb.Event:
+def _event(
+    places: Iterable[tuple[str, int | None]], kind: int, artifact_id: int | None = None
+) -> pb.Event:
     event = pb.Event(type=kind, artifact_id=artifact_id)
-    for port in ports:
+    for port, index in places:
         event.path.steps.add().key = values.clean(port)
+        if index is not None:
+            event.path.steps.add().index = index
     return event
 
 

@@ -1,4 +1,4 @@
-"""ML Metadata's client, imported without its noise: every error is raised, and none is logged."""
+"""ML Metadata's client, imported so that it raises every error and logs none."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ finally:
         del os.environ[_LEVEL]
 
 
-class _Quiet(logging.Filter):
+class _NoClientLog(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         return not str(record.msg).startswith("mlmd client")
 
 
-logging.getLogger("absl").addFilter(_Quiet())
+logging.getLogger("absl").addFilter(_NoClientLog())
 
 __all__ = ["ListOptions", "OrderByField", "__version__", "errors", "metadata_store", "pb"]

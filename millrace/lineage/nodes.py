@@ -114,16 +114,22 @@ class Run(Execution):
         pipeline: The pipeline's name.
         root: The folder or address that holds what it made.
         counts: How many of its tasks are in which state; DAGs are not counted.
+        pinned: Whether everything that it has read and made is to be kept.
     """
 
     pipeline: str = ""
     root: str = ""
     counts: dict[str, int] = field(default_factory=dict)
+    pinned: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """Returns the run as `--json` prints it."""
-        own = {"pipeline": self.pipeline, "root": self.root, "tasks_by_state": self.counts}
-        return super().to_json() | own
+        return super().to_json() | {
+            "pipeline": self.pipeline,
+            "root": self.root,
+            "tasks_by_state": self.counts,
+            "pinned": self.pinned,
+        }
 
 
 @dataclass
@@ -179,13 +185,19 @@ class Event:
         execution_id: The execution.
         artifact_id: The artifact.
         is_output: Whether it made it.
-        ports: What the execution calls it: the names of its inputs or outputs.
+        places: What the execution calls it: the names of its inputs or outputs, each with the
+            place in the list there; 0 for what is no list.
     """
 
     execution_id: int
     artifact_id: int
     is_output: bool
-    ports: tuple[str, ...]
+    places: tuple[tuple[str, int], ...]
+
+    @property
+    def ports(self) -> list[str]:
+        """The names of the inputs or outputs."""
+        return list(dict.fromkeys(port for port, _ in self.places))
 
 
 @dataclass(frozen=True)

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 
 from millrace.errors import StoreError, nearest
 from millrace.lineage import kfp_states, read, values
 from millrace.lineage.layout import PIPELINE, PIPELINE_RUN, ROOT_NAME
 from millrace.lineage.mlmd import ListOptions, OrderByField, pb
-from millrace.lineage.nodes import ArtifactRecord, Event, Run, Task
+from millrace.lineage.nodes import Event, Run, Task
 from millrace.lineage.store import Store
 
 LATEST = "latest"
+PINNED = "pinned"  # a property of the context of a run
 
 _RUN_ID = re.compile(r"[\w.:+-]+")
 _CONTEXTS = 16  # of all kinds that are read for each run that is wanted, at first
@@ -83,23 +84,25 @@ def run_of(store: Store, execution_id: int) -> str:
     return next((str(one.name) for one in contexts if one.type == PIPELINE_RUN), "")
 
 
+def is_pinned(context: pb.Context) -> bool:
+    """Tells whether everything that a run has read and made is to be kept."""
+    return PINNED in context.custom_properties and context.custom_properties[PINNED].bool_value
+
+
 def attach(store: Store, found: Iterable[Task]) -> list[Event]:
     """Gives tasks what they read and made, and returns the events that say so."""
     by_id = {task.id: task for task in found}
     events = read.events_of_executions(store, by_id)
     artifacts = read.artifacts(store, (event.artifact_id for event in events))
+    sides: dict[tuple[int, bool], list[Event]] = defaultdict(list)
     for event in events:
-        if event.artifact_id not in artifacts:
-            continue
-        task = by_id[event.execution_id]
-        for port in event.ports:
-            if event.is_output and port == kfp_states.LOG_PORT:
-                task.properties["log"] = artifacts[event.artifact_id].uri
-                continue
-            ports: dict[str, list[ArtifactRecord]] = (
-                task.outputs if event.is_output else task.inputs
-            )
-            ports.setdefault(port, []).append(artifacts[event.artifact_id])
+        sides[event.execution_id, event.is_output].append(event)
+    for (number, is_output), found_events in sides.items():
+        ports = read.by_port(found_events, artifacts)
+        if is_output and (log := ports.pop(kfp_states.LOG_PORT, None)):
+            by_id[number].properties["log"] = log[0].uri
+        side = by_id[number].outputs if is_output else by_id[number].inputs
+        side.update(ports)
     return events
 
 
@@ -169,5 +172,6 @@ def _run(store: Store, context: pb.Context) -> Run | None:
         pipeline=next((str(one.name) for one in parents if one.type == PIPELINE), ""),
         root=values.text(context, "pipeline_root"),
         counts=dict(states),
+        pinned=is_pinned(context),
         **{**common, "display_name": common["display_name"] or str(context.name)},
     )

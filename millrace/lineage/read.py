@@ -108,6 +108,25 @@ def artifacts(store: Store, ids: Iterable[int]) -> dict[int, ArtifactRecord]:
     }
 
 
+def by_port(
+    events: Iterable[Event], artifacts: Mapping[int, ArtifactRecord]
+) -> dict[str, list[ArtifactRecord]]:
+    """Returns what one execution has read, or has made, by port, lists in their order."""
+    places = sorted(
+        (
+            (index, order, port, event.artifact_id)
+            for order, event in enumerate(events)
+            for port, index in event.places
+            if event.artifact_id in artifacts
+        ),
+        key=lambda place: place[:2],
+    )
+    ports: dict[str, list[ArtifactRecord]] = {}
+    for _, _, port, number in places:
+        ports.setdefault(port, []).append(artifacts[number])
+    return ports
+
+
 def events_of_executions(store: Store, ids: Iterable[int]) -> list[Event]:
     """Returns what executions read and made."""
     return _events(many(store, "get_events_by_execution_ids", ids))
@@ -139,11 +158,22 @@ def _events(messages: Iterable[pb.Event]) -> list[Event]:
             int(message.execution_id),
             int(message.artifact_id),
             message.type in _OUTPUTS,
-            tuple(step.key for step in message.path.steps if step.HasField("key")),
+            _places(message.path.steps),
         )
         for message in messages
     ]
     return sorted(found, key=lambda event: (event.execution_id, event.artifact_id))
+
+
+def _places(steps: Sequence[pb.Event.Path.Step]) -> tuple[tuple[str, int], ...]:
+    """Returns ports and places in their lists; an index belongs to the key before it."""
+    found: list[tuple[str, int]] = []
+    for step in steps:
+        if step.HasField("key"):
+            found.append((step.key, 0))
+        elif step.HasField("index") and found:
+            found[-1] = (found[-1][0], int(step.index))
+    return tuple(found)
 
 
 def _parts(items: Sequence[_T], size: int) -> Iterator[Sequence[_T]]:

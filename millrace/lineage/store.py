@@ -25,10 +25,10 @@ _RECONNECTING = 30.0  # seconds to wait for a server that went away during a run
 class Store:
     """A lineage store, open."""
 
-    def __init__(self, where: Address, client: Any, turns: FileLock) -> None:
+    def __init__(self, where: Address, client: Any, file_lock: FileLock) -> None:
         self._address = where
         self._client = client
-        self._turns = turns
+        self._file_lock = file_lock
         self._lock = threading.RLock()
         self._types: dict[tuple[str, str], int] = {
             (node, kind.name): kind.id
@@ -53,14 +53,14 @@ class Store:
             probe.file(where.path, create)
         else:
             probe.server(where)
-        until, turns = time.monotonic() + _OPENING, FileLock(where.path)
+        until, file_lock = time.monotonic() + _OPENING, FileLock(where.path)
         while True:
             try:
-                with turns:
-                    return cls(where, metadata_store.MetadataStore(where.config), turns)
+                with file_lock:
+                    return cls(where, metadata_store.MetadataStore(where.config), file_lock)
             except (errors.StatusError, RuntimeError) as error:
                 if not store_errors.is_passing(error) or time.monotonic() > until:
-                    turns.close()
+                    file_lock.close()
                     raise store_errors.explain(where, error) from error
                 time.sleep(random.uniform(0.02, 0.1))  # noqa: S311  not a secret
 
@@ -87,7 +87,7 @@ class Store:
         """Closes the connection."""
         with self._lock:
             self._client = None
-            self._turns.close()
+            self._file_lock.close()
 
     def call(self, method: str, *arguments: Any, **options: Any) -> Any:
         """Calls a method of MLMD's client; a connection that was lost is made anew.
@@ -116,7 +116,7 @@ class Store:
                 raise StoreError(f"The lineage store {self.where} is closed.")
             while True:
                 try:
-                    with self._turns:
+                    with self._file_lock:
                         return getattr(self._client, method)(*arguments, **options)
                 except errors.StatusError as error:
                     if (

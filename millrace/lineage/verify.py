@@ -96,7 +96,7 @@ def from_outside(store: Store, artifacts: Iterable[ArtifactRecord]) -> set[int]:
 def verify(
     artifacts: Iterable[ArtifactRecord],
     sources: Container[int] = (),
-    told: Callable[[Finding], None] = lambda _: None,
+    on_finding: Callable[[Finding], None] = lambda _: None,
     own: Path | None = None,
 ) -> list[Finding]:
     """Checks artifacts side by side, and returns what it found in the order of their ids.
@@ -104,7 +104,7 @@ def verify(
     Args:
         artifacts: What to check.
         sources: The ids of those that were read from outside: `from_outside`.
-        told: Is called with each finding as soon as there is one.
+        on_finding: Is called with each finding as soon as there is one.
         own: The folder of the runs, which does not count where it lies within a source.
     """
     findings = []
@@ -114,7 +114,7 @@ def verify(
         ]
         for done in as_completed(checks):
             findings.append(done.result())
-            told(findings[-1])
+            on_finding(findings[-1])
     return sorted(findings, key=lambda finding: finding.artifact.id or 0)
 
 

@@ -158,3 +158,18 @@ def test_an_ordinary_value_that_a_secret_also_has(learned):
     given = {"split": "eval", "label": "flights", "flag": ["true"], "uri": "/data/flights.csv"}
     assert redact.parameters(given) == given
     assert redact.metadata(given) == given
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ({"db_password": "hunter2"}, True),
+        ({"options": [{"api_key": "abc"}]}, True),
+        ({"source": "postgresql://me:hunter2@db/x"}, True),
+        ({"password": ""}, False),
+        ({"max_tokens": 5, "items": [1, {"a": None}]}, False),
+        ({}, False),
+    ],
+)
+def test_whether_there_is_a_secret(values, expected):
+    assert redact.has_secret(values) is expected

@@ -121,10 +121,10 @@ class TestRuns:
         history.start("r3", process=gone.pid, host="elsewhere")
         runs.list_runs(history.root, None, 20, as_json=False)
         lines = capsys.readouterr().out.splitlines()
-        assert [line.split()[2] for line in lines[1:]] == ["running", "running", "lost"]
+        assert [line.split()[2] for line in lines[1:]] == ["running", "running", "interrupted"]
         runs.show_run("r1", history.root, None, as_json=False)
         said = capsys.readouterr().out
-        assert said.startswith("r1  lost")
+        assert said.startswith("r1  interrupted")
         assert f"Its process {gone.pid} is gone: it was killed before" in said
 
     def test_programs_are_told_as_people_are(self, history, capsys):
@@ -136,15 +136,15 @@ class TestRuns:
         (listed,) = json.loads(capsys.readouterr().out)
         runs.show_run("r1", history.root, None, as_json=True)
         shown = json.loads(capsys.readouterr().out)
-        assert (listed["state"], listed["tasks_by_state"]) == ("LOST", {"LOST": 1})
-        assert (shown["state"], shown["tasks"][0]["state"]) == ("LOST", "LOST")
+        assert (listed["state"], listed["tasks_by_state"]) == ("INTERRUPTED", {"INTERRUPTED": 1})
+        assert (shown["state"], shown["tasks"][0]["state"]) == ("INTERRUPTED", "INTERRUPTED")
 
     def test_a_run_whose_process_has_its_number_taken(self, history, capsys):
         history.start("r1", process=os.getpid(), host=socket.gethostname())
         (run,) = query.runs(history.store)
         before = datetime(2020, 1, 1, tzinfo=timezone.utc)
         assert liveness.run(run).state == "RUNNING"
-        assert liveness.run(dataclasses.replace(run, started=before)).state == "LOST"
+        assert liveness.run(dataclasses.replace(run, started=before)).state == "INTERRUPTED"
 
 
 class TestShowRun:
@@ -235,6 +235,15 @@ class TestShowRun:
         lines = [line.split() for line in capsys.readouterr().out.splitlines() if line]
         assert lines[-1][:2] == ["condition-1/push", "complete"]
         assert not any(line[0] == "condition-1" for line in lines)
+
+    def test_a_list_numbers_its_artifacts(self, history, capsys):
+        run = history.start("flights-1")
+        records = [ArtifactRecord("x", f"/x/parts/{number}") for number in range(13)]
+        run.finish_task(run.start_task("split"), State.COMPLETE, outputs={"parts": records})
+        runs.show_run("latest", history.root, None, as_json=False)
+        out = capsys.readouterr().out
+        assert [f"parts[{number}]" in out for number in range(13)] == [True] * 10 + [False] * 3
+        assert "\n  parts: 3 more" in out
 
     def test_a_run_that_kfp_recorded(self, history, kfp_run, capsys):
         log = kfp_run.artifact("minio://bucket/trainer/executor-logs")

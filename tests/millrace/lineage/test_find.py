@@ -8,8 +8,8 @@ import pytest
 from ml_metadata.proto import metadata_store_pb2 as pb
 
 from millrace.errors import StoreError
-from millrace.lineage.find import find
-from millrace.lineage.nodes import ArtifactRecord, State
+from millrace.lineage.find import Found, find
+from millrace.lineage.nodes import ArtifactRecord, Kind, State
 
 
 @pytest.fixture
@@ -220,3 +220,33 @@ def test_what_is_not_there(history, model, text):
 
 def test_a_password_is_not_repeated(history, model):
     assert "***" in missing(history.store, "s3://me:pw@host/x")
+
+
+def test_an_iteration_and_an_item_of_a_list(history):
+    """RUN/loop-1[0]/task/port[1]."""
+    run = history.start("flights-1")
+    loop = run.start_task("loop-1", Kind.DAG, properties={"iteration_count": 2})
+    made = {}
+    for index in range(2):
+        body = run.start_task(
+            "loop-1", Kind.DAG, parent=loop, properties={"iteration_index": index}
+        )
+        task = run.start_task("train", parent=body)
+        records = [ArtifactRecord("x", f"/{index}/{number}") for number in range(2)]
+        outputs = {"model": records[:1], "parts": records}
+        made[index] = run.finish_task(task, State.COMPLETE, outputs=outputs)
+    for index in range(2):
+        task = f"flights-1/loop-1[{index}]/train"
+        (model,) = made[index]["model"]
+        assert find(history.store, f"{task}/model") == Found(model)
+        assert find(history.store, f"{task}/model[0]") == Found(model)
+        for number, part in enumerate(made[index]["parts"]):
+            assert find(history.store, f"{task}/parts[{number}]") == Found(part)
+        with pytest.raises(StoreError) as error:
+            find(history.store, f"{task}/parts")
+        assert str(error.value) == (
+            f'Output "parts" of task "loop-1[{index}]/train" of run flights-1 is a list of 2 '
+            "artifacts: write parts[0] to parts[1]."
+        )
+        with pytest.raises(StoreError, match=r"is a list of 2 artifacts: write parts\[0\] to"):
+            find(history.store, f"{task}/parts[2]")

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import threading
+import time
 from datetime import datetime
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from ml_metadata import metadata_store
 from ml_metadata.proto import metadata_store_pb2 as pb
 
 from millrace.errors import StoreError
+from millrace.lineage import query
+from millrace.lineage.cache import find
 from millrace.lineage.nodes import ArtifactRecord, CachedTask, Kind, State
 from millrace.lineage.record import RunRecord
 from millrace.lineage.store import Store
@@ -230,6 +235,47 @@ def test_one_artifact_at_two_ports(store, run):
         pb.Event.INPUT: ["candidate", "baseline"],
         pb.Event.OUTPUT: ["better", "best"],
     }
+
+
+@given(data=st.data())
+def test_lists_keep_their_order(store, data):
+    """Also with one artifact at several places, and with new ones among them."""
+    run = RunRecord.start(store, "lists", f"lists-{time.time_ns()}", "/r")
+    first = run.start_task("make")
+    records = [ArtifactRecord(f"x{number}", f"/x/{number}") for number in range(12)]
+    known = run.finish_task(first, State.COMPLETE, outputs={"x": records})["x"]
+    lists = st.lists(st.sampled_from([*known, ArtifactRecord("new", "/new")]), min_size=1)
+    ports = st.dictionaries(st.sampled_from(["a", "b", "c"]), lists)
+    inputs, outputs = data.draw(ports), data.draw(ports)
+    task = run.start_task("use", inputs=inputs, fingerprint="f")
+    made = run.finish_task(task, State.COMPLETE, outputs=outputs)
+    read = query.tasks(store, query.find_run(store, "latest"))[1]
+    uris = {port: [record.uri for record in records] for port, records in inputs.items()}
+    assert {
+        port: [record.uri for record in records] for port, records in read.inputs.items()
+    } == uris
+    assert read.outputs == made
+    cached = find(store, "lists", "f")
+    assert cached.outputs == made
+    again = run.start_task("read", inputs=made)
+    run.cached_task("cached", cached=cached)
+    tasks = query.tasks(store, query.find_run(store, "latest"))
+    assert tasks[2].id == again
+    assert tasks[2].inputs == tasks[3].outputs == made
+
+
+def test_kfp_finds_the_port_of_a_list_first(store, run):
+    """KFP's backend reads the first step of an event's path, and takes it for the port's name."""
+    task = run.start_task("t")
+    records = [ArtifactRecord(f"x{number}", f"/x/{number}") for number in range(2)]
+    made = run.finish_task(task, State.COMPLETE, outputs={"one": records[:1], "two": records})
+    events = store.call("get_events_by_execution_ids", [task])
+    steps = {event.artifact_id: list(event.path.steps) for event in events}
+    one, *two = made["one"] + made["two"]
+    assert [step.key for step in steps[one.id]] == ["one"]
+    for index, record in enumerate(two):
+        assert steps[record.id][0].key == "two"
+        assert steps[record.id][1].index == index
 
 
 def test_several_artifacts_at_one_port(store, run):

@@ -32,7 +32,7 @@ def test_all_is_well(history, model):
 
 def test_every_finding_is_told_at_once(history, model):
     told = []
-    findings = verify(live_artifacts(history.store), told=told.append)
+    findings = verify(live_artifacts(history.store), on_finding=told.append)
     assert sorted(told, key=lambda finding: finding.artifact.id) == findings
 
 

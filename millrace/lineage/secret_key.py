@@ -1,0 +1,62 @@
+"""The key of a root, with which fingerprints over secrets are salted.
+
+Without it, who reads a fingerprint could try passwords until one gives the same.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import secrets
+from pathlib import Path
+
+from millrace.errors import StoreError
+
+FILE = ".secret_key"
+
+_BYTES = 32
+
+
+def secret_key(root: Path) -> bytes:
+    """Returns the key of a root, which is made when it is first asked for.
+
+    Only the owner can read its file. Processes that ask at the same time get the same key.
+
+    Raises:
+        StoreError: The file can be neither read nor made.
+    """
+    path = root / FILE
+    try:
+        if len(key := path.read_bytes()) == _BYTES:
+            return key
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        raise _failure(path, error) from error
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        return _made(path)
+    except OSError as error:
+        raise _failure(path, error) from error
+
+
+def _made(path: Path) -> bytes:
+    """Writes the key, unless another process has done so; one that was killed may have not."""
+    with os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), "r+b") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        if len(key := file.read()) == _BYTES:
+            return key
+        key = secrets.token_bytes(_BYTES)
+        file.seek(0)
+        file.truncate()
+        file.write(key)
+        file.flush()
+        os.fsync(file.fileno())
+        return key
+
+
+def _failure(path: Path, error: OSError) -> StoreError:
+    return StoreError(
+        f"The key that fingerprints of secrets need cannot be read or written: {path}: "
+        f"{error.strerror}."
+    )
