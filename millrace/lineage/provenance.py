@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from millrace.lineage import query, read
@@ -34,8 +35,8 @@ class Graph:
         """Returns the task that made an artifact; not one that took it from the cache."""
         made = [
             self.tasks[event.execution_id]
-            for event in self.events
-            if event.is_output and event.artifact_id == artifact_id
+            for event in self._events_of.get(artifact_id, ())
+            if event.is_output
         ]
         return min(made, key=lambda task: (task.state == "CACHED", task.id), default=None)
 
@@ -47,14 +48,22 @@ class Graph:
         """
         read_by = {
             event.execution_id
-            for event in self.events
-            if not event.is_output and event.artifact_id == artifact_id
+            for event in self._events_of.get(artifact_id, ())
+            if not event.is_output
         }
         return [
             self.tasks[number]
             for number in sorted(read_by)
             if self.tasks[number].cached_from not in read_by
         ]
+
+    @cached_property
+    def _events_of(self) -> Mapping[int, list[Event]]:
+        """The events of each artifact, once the graph is whole."""
+        found: dict[int, list[Event]] = defaultdict(list)
+        for event in self.events:
+            found[event.artifact_id].append(event)
+        return found
 
     def to_json(self) -> dict[str, Any]:
         """Returns the graph as `--json` prints it."""
