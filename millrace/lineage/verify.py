@@ -105,7 +105,8 @@ def verify(
         artifacts: What to check.
         sources: The ids of those that were read from outside: `from_outside`.
         on_finding: Is called with each finding as soon as there is one.
-        own: The folder of the runs, which does not count where it lies within a source.
+        own: The folder of the runs. It does not count where it lies within a source, and what is
+            no longer at its place is looked for in it.
     """
     findings = []
     with ThreadPoolExecutor(_THREADS) as threads:
@@ -124,22 +125,27 @@ def check(artifact: ArtifactRecord, is_source: bool = False, own: Path | None = 
     if not recorded:
         return Finding(artifact, Verdict.UNCHECKED, "no digest of it is recorded")
     changed = Verdict.SOURCE_CHANGED if is_source else None
+    moved = None if is_source or own is None else next(paths.moved(artifact.uri, own), None)
     try:
-        if not _exists(artifact.uri, is_source):
-            return Finding(artifact, changed or Verdict.MISSING, "there is nothing at its place")
+        place = artifact.uri if _exists(artifact.uri, is_source) else moved
     except StorageError as error:
-        return Finding(artifact, Verdict.UNCHECKED, str(error))
+        if moved is None:
+            return Finding(artifact, Verdict.UNCHECKED, str(error))
+        place = moved
+    if place is None:
+        return Finding(artifact, changed or Verdict.MISSING, "there is nothing at its place")
+    where = "" if place == artifact.uri else f"it lies at {place} now"
     try:
-        found = _digest(artifact.uri, is_source, own)
+        found = _digest(place, is_source, own)
     except (DataError, StorageError) as error:
         return Finding(artifact, Verdict.UNREADABLE, str(error))
     if (found.hexdigest, found.size) == (recorded, artifact.metadata.get("bytes", found.size)):
-        return Finding(artifact, Verdict.OK, digest=found.hexdigest, size=found.size)
+        return Finding(artifact, Verdict.OK, where, digest=found.hexdigest, size=found.size)
     files = _differences(artifact.metadata.get("file_digests") or {}, digest.short(found.files))
     return Finding(
         artifact,
         changed or Verdict.ALTERED,
-        _altered(artifact, found),
+        "; ".join(filter(None, [_altered(artifact, found), where])),
         tuple(files),
         found.hexdigest,
         found.size,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -129,20 +129,10 @@ def _found(record: ArtifactRecord, home: Path, digests: DigestCache) -> Artifact
     if pushed and not _is_there(pushed, "", digests):
         return None
     digest = str(record.metadata["digest"])
-    for uri in (record.uri, *_moved(record.uri, home)):
+    for uri in (record.uri, *paths.moved(record.uri, home)):
         if _is_there(uri, digest, digests):
             return dataclasses.replace(record, uri=uri)
     return None
-
-
-def _moved(uri: str, home: Path) -> Iterator[str]:
-    """Yield where an artifact lies if the folder of all runs was moved to the present home."""
-    path = Path(paths.local(uri))
-    if path.is_absolute():
-        for start in range(1, len(path.parts) - 1):
-            candidate = home.joinpath(*path.parts[start:])
-            if candidate != path and paths.exists(candidate):
-                yield str(candidate)
 
 
 def _is_there(uri: str, recorded: str, digests: DigestCache) -> bool:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import unquote
+
+_MOVED_DEPTH = 4  # names below the folder of all runs: pipeline, run, task, output
 
 
 def local(text: str) -> str:
@@ -35,3 +38,22 @@ def is_folder(path: Path) -> bool:
 def absolute(text: str | Path) -> Path:
     """Returns an absolute path without `~` and `..`, in which links stay as they are."""
     return Path(os.path.abspath(expanded(text)))  # noqa: PTH100  Path has none that keeps links
+
+
+def moved(text: str, home: Path) -> Iterator[str]:
+    """Yields where an artifact lies if the folder of all runs was moved or copied to a new home.
+
+    The names below the folder stay the same: pipeline, run, task and output at least.
+
+    Args:
+        text: The path or URI that is recorded.
+        home: The folder of all runs now.
+    """
+    path = local(text)
+    parts = [part for part in path.rpartition("://")[2].split("/") if part]
+    if ".." in parts:
+        return
+    for start in range(len(parts) - _MOVED_DEPTH + 1):
+        candidate = str(home.joinpath(*parts[start:]))
+        if candidate != path and os.path.lexists(candidate):
+            yield candidate

@@ -123,6 +123,51 @@ def test_missing(model):
     assert not finding.verdict.good
 
 
+class TestMoved:
+    """The folder of the runs was moved or copied as a whole: records hold the former paths."""
+
+    @pytest.fixture
+    def moved(self, history, model) -> Path:
+        return (history.root / "flights").rename(history.root / "new" / "flights").parent
+
+    @pytest.fixture(autouse=True)
+    def new(self, history):
+        (history.root / "new").mkdir()
+
+    def test_it_is_found(self, model, moved):
+        finding = check(model, own=moved)
+        assert finding.verdict is Verdict.OK
+        assert finding.reason == f"it lies at {moved}/flights/flights-1/trainer/model now"
+        assert check(model).verdict is Verdict.MISSING
+
+    def test_it_was_altered_there(self, model, moved):
+        (moved / "flights/flights-1/trainer/model/a.txt").write_text("x")
+        finding = check(model, own=moved)
+        assert (finding.verdict, finding.files) == (Verdict.ALTERED, ("altered: a.txt",))
+        assert str(moved) in finding.reason
+
+    def test_what_is_still_at_its_place_counts(self, history, model):
+        shutil.copytree(history.root / "flights", history.root / "new" / "flights")
+        Path(model.uri, "a.txt").write_text("x")
+        assert check(model, own=history.root / "new").verdict is Verdict.ALTERED
+
+    def test_a_copy_of_a_bucket(self, model, moved):
+        model.uri = "memory://bucket/prefix/flights/flights-1/trainer/model"
+        assert check(model, own=moved).verdict is Verdict.OK
+
+    def test_the_same_name_elsewhere_is_not_it(self, model, moved):
+        (moved / "trainer").mkdir()
+        shutil.move(moved / "flights/flights-1/trainer/model", moved / "trainer/model")
+        assert check(model, own=moved).verdict is Verdict.MISSING
+
+    def test_a_path_that_leads_out(self, model, moved):
+        model.uri = "/x/../../../flights/flights-1/trainer/model"
+        assert check(model, own=moved / "a").verdict is Verdict.MISSING
+
+    def test_a_source_is_not_looked_for(self, model, moved):
+        assert check(model, is_source=True, own=moved).verdict is Verdict.SOURCE_CHANGED
+
+
 def test_a_link_to_nothing_is_not_readable(model):
     shutil.rmtree(model.uri)
     Path(model.uri).symlink_to("gone")
