@@ -17,6 +17,7 @@ from millrace.lineage.mlmd import pb
 
 LOG_PORT = "executor-logs"  # the output as which KFP's launcher records a task's log
 
+_ACTIVE = {pb.Execution.NEW, pb.Execution.RUNNING}
 _NAMED = 3  # failed tasks that a run's error names
 
 
@@ -24,17 +25,21 @@ def complete(messages: Mapping[int, pb.Execution], root: pb.Execution) -> None:
     """Sets state, end and error of the executions of one run, if KFP has recorded it.
 
     A DAG is running if a task in it is or is still to come, has failed if a task in it has, and is
-    complete otherwise. Of several executions of one task, which a retried run has, the newest
-    counts. A task that KFP has not started yet has no execution: a run between two tasks looks
-    complete.
+    complete otherwise. If the run has failed, a DAG with tasks that never started is canceled. Of
+    several executions of one task, which a retried run has, the newest counts. A task that KFP has
+    not started yet has no execution: a run between two tasks looks complete.
     """
     if "started_at" in root.custom_properties:
         return
     children = _children(messages)
+    leaves = {
+        one.last_known_state for inner in children.values() for one in inner if not read.is_dag(one)
+    }
+    has_failed = pb.Execution.FAILED in leaves and not leaves & _ACTIVE
     # Whatever is in a DAG has a greater id than the DAG itself.
     for number, message in sorted(messages.items(), reverse=True):
         if read.is_dag(message):
-            _end(message, children[number])
+            _end(message, children[number], has_failed)
         elif message.last_known_state == pb.Execution.FAILED:
             pod = values.text(message, "pod_name")
             where = f": see the log of pod {pod}" if pod else ""
@@ -58,16 +63,18 @@ def _children(messages: Mapping[int, pb.Execution]) -> dict[int, list[pb.Executi
     return children
 
 
-def _end(dag: pb.Execution, inner: list[pb.Execution]) -> None:
+def _end(dag: pb.Execution, inner: list[pb.Execution], has_failed: bool) -> None:
     """Sets the state and the end of a DAG from what is directly in it."""
     states = {message.last_known_state for message in inner}
     if dag.last_known_state == pb.Execution.RUNNING:
-        if pb.Execution.RUNNING in states or pb.Execution.NEW in states:
+        if states & _ACTIVE:
             return
         if pb.Execution.FAILED in states:
             dag.last_known_state = pb.Execution.FAILED
         elif len(inner) >= _expected(dag):
             dag.last_known_state = pb.Execution.COMPLETE
+        elif has_failed:
+            dag.last_known_state = pb.Execution.CANCELED
         else:
             return
     if inner:

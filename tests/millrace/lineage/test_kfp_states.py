@@ -68,6 +68,13 @@ def test_a_retried_task_counts_once(kfp, found):
     assert (found().state, found().error) == ("COMPLETE", "")
 
 
+def test_a_dag_goes_on_after_a_retry(kfp, found):
+    kfp.task("one", "FAILED")
+    kfp.task("one", "COMPLETE")
+    kfp.task("first", parent=kfp.dag("inner", total_dag_tasks=2))
+    assert found().state == "RUNNING"
+
+
 def test_loops_and_nested_dags(history, kfp, found):
     loop = kfp.dag("for-loop-1", iteration_count=2)
     first = kfp.dag("for-loop-1", loop, iteration_index=0)
@@ -99,6 +106,16 @@ def test_a_dag_that_knows_its_tasks_waits_for_them(kfp, found):
     assert found().state == "RUNNING"
     kfp.task("two", parent=dag)
     assert found().state == "COMPLETE"
+
+
+def test_a_dag_that_a_failure_elsewhere_kept_from_ending(history, kfp, found):
+    dag = kfp.dag("inner", total_dag_tasks=2)
+    kfp.task("one", parent=dag)
+    kfp.task("other", "FAILED")
+    run = found()
+    assert (run.state, run.error) == ("FAILED", "failed: other")
+    states = {task.name: task.state for task in query.tasks(history.store, run)}
+    assert states == {"inner": "CANCELED", "inner/one": "COMPLETE", "other": "FAILED"}
 
 
 def test_many_failures_are_counted(kfp, found):
