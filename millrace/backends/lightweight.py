@@ -61,7 +61,13 @@ _PROGRAM = re.compile(
 )
 _AT_RUN_TIME = {"_KFP_RUNTIME": "true"}
 # What kfp.dsl.executor_main imports. It is itself not imported, since it is run as a program.
-_EXECUTORS_IMPORTS = ("argparse", "kfp.dsl.executor", "kfp.dsl.kfp_config", "kfp.dsl.utils")
+_EXECUTORS_IMPORTS = (
+    "argparse",
+    "locale",
+    "kfp.dsl.executor",
+    "kfp.dsl.kfp_config",
+    "kfp.dsl.utils",
+)
 _READ_AT_START = ("GLIBC_", "LANG", "LC_", "LD_", "MALLOC_", "PYTHON", "TZ")
 _EXECUTOR = re.compile(r"kfp\.(?:dsl|components)\.executor_main")
 # An official Python image, its mirror, or a Python image of the UBI family.

@@ -28,6 +28,7 @@ server is the subreaper of its descendants, so that it becomes the parent of tho
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import ctypes
 import fcntl
@@ -44,6 +45,7 @@ import socket
 import struct
 import sys
 import tempfile
+import threading
 import time
 import traceback
 import warnings
@@ -473,7 +475,32 @@ def main(argv: list[str]) -> None:
         _serve(Server(socket.socket(fileno=int(number)), listener), modules)
     except _Component as forked:
         component = forked
-    _run_component(component)  # Python then ends as it does after any program
+    _end(lambda: _run_component(component))
+
+
+def _end(program: Callable[[], None]) -> NoReturn:
+    """Runs a program to its end, and ends this process as Python would.
+
+    What Python does last is left out: it clears every module, for which the system would have to
+    copy the memory that this process shares with the server.
+    """
+    try:
+        program()
+        code: Any = 0
+    except SystemExit as ended:
+        code = ended.code
+    except Exception:
+        sys.excepthook(*sys.exc_info())
+        code = 1
+    if code is not None and not isinstance(code, int):
+        sys.stderr.write(f"{code}\n")
+        code = 1
+    threading._shutdown()  # type: ignore[attr-defined]
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(Exception):
+            stream.flush()
+    os._exit((code or 0) & 0xFF)
 
 
 def _serve(server: Server, modules: list[str]) -> None:

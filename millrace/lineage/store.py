@@ -12,7 +12,7 @@ from typing import Any
 
 from millrace import redact
 from millrace.errors import StoreError
-from millrace.lineage import address, postgresql, probe, store_errors, values
+from millrace.lineage import address, journal, postgresql, probe, store_errors, values
 from millrace.lineage.address import Address
 from millrace.lineage.file_lock import FileLock
 from millrace.lineage.mlmd import errors, metadata_store, pb
@@ -37,13 +37,14 @@ class Store:
         }
 
     @classmethod
-    def open(cls, uri: str | Path, create: bool = True) -> Store:
+    def open(cls, uri: str | Path, create: bool = True, write_ahead: bool = False) -> Store:
         """Opens a lineage store.
 
         Args:
             uri: A path or `sqlite:////absolute/path`, `mysql://user:password@host:port/database`,
                 `postgresql://user:password@host:port/database`, or `grpc://host:port`.
             create: Makes an SQLite file that does not exist yet.
+            write_ahead: Has an SQLite file use a write-ahead log, for many writes: see `journal`.
 
         Raises:
             StoreError: It cannot be opened; the message says why and what to do.
@@ -54,12 +55,15 @@ class Store:
         else:
             probe.server(where)
         until, file_lock = time.monotonic() + _OPENING, FileLock(where.path)
+        with file_lock:
+            journal.opened(where.path, write_ahead)
         while True:
             try:
                 with file_lock:
                     return cls(where, metadata_store.MetadataStore(where.config), file_lock)
             except (errors.StatusError, RuntimeError) as error:
                 if not store_errors.is_passing(error) or time.monotonic() > until:
+                    journal.closed(where.path)
                     file_lock.close()
                     raise store_errors.explain(where, error) from error
                 time.sleep(random.uniform(0.02, 0.1))  # noqa: S311  not a secret
@@ -86,7 +90,11 @@ class Store:
     def close(self) -> None:
         """Closes the connection."""
         with self._lock:
+            if self._client is None:
+                return
             self._client = None
+            with self._file_lock:
+                journal.closed(self._address.path)
             self._file_lock.close()
 
     def call(self, method: str, *arguments: Any, **options: Any) -> Any:

@@ -170,7 +170,7 @@ class Session:
             if self._is_new:  # nothing can be cached, so the imports may begin before anything else
                 backend.prepare(containers(self._pipeline))
             with contextlib.ExitStack() as stack:
-                store = stack.enter_context(Store.open(self._result.store))
+                store = stack.enter_context(Store.open(self._result.store, write_ahead=True))
                 sources = [stack.enter_context(one) for one in self._others()]
                 self._record(store, sources, backend, signals, is_resumed)
         self._result.seconds = time.monotonic() - self._clock
