@@ -68,7 +68,14 @@ class ProcessBackend:
 
     name = "process"
 
-    def __init__(self, folder: Path, sources: Sources, others: Backend, environments: Path) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        sources: Sources,
+        others: Backend,
+        environments: Path,
+        steps: Path | None = None,
+    ) -> None:
         """Starts nothing yet.
 
         Args:
@@ -76,7 +83,9 @@ class ProcessBackend:
             sources: Finds the code of our steps.
             others: Runs the containers that cannot run in processes here.
             environments: Where virtual environments are kept.
+            steps: The folder that the pipeline's own steps are imported from.
         """
+        self._steps = steps
         self._folder = folder
         self._sources = sources
         self._others = others
@@ -176,11 +185,11 @@ class ProcessBackend:
         modules = [*_PRELOAD[group], *_executors(steps)] if not early else []
         if not early and self._is_shared:
             ours = [name for name in modules if name not in steps]  # what is a user's may change
-            found = shared.connect(group, ours, self._sources.version(), _EARLY)
+            found = shared.connect(group, ours, self._sources.version(), _EARLY, self._steps)
             if found is not None:
                 return found
         log = self._folder / f"warm-{group}-{len(self._servers)}.log"
-        return WarmServer(log, modules, early)
+        return WarmServer(log, modules, early, steps=self._steps)
 
 
 def _executors(steps: Iterable[str]) -> list[str]:

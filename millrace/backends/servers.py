@@ -24,8 +24,14 @@ _HERE = (sys.executable, "-m", warm.__name__)
 _NOT_FOR_COMMANDS = ("PYTHON", "MILLRACE_", "TMPDIR")
 
 
-def environment(early: Mapping[str, str]) -> dict[str, str]:
-    """Returns the environment of a warm server: TensorFlow quiet, and on Keras 2."""
+def environment(early: Mapping[str, str], steps: Path | None = None) -> dict[str, str]:
+    """Returns the environment of a warm server: TensorFlow quiet, and on Keras 2.
+
+    Args:
+        early: What is read when modules are imported.
+        steps: The folder that the pipeline's own steps are imported from, if they are not found
+            where the caller is.
+    """
     env = dict(os.environ)
     env.pop("PYTHONDONTWRITEBYTECODE", None)  # with bytecode TensorFlow takes 3 s to import, not 10
     env["PYTHONSAFEPATH"] = "1"  # a random.py where the caller is must not replace Python's own
@@ -33,6 +39,8 @@ def environment(early: Mapping[str, str]) -> dict[str, str]:
     env.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # what fails raises as well
     if not any(Path("/dev").glob("nvidia*")):
         env.setdefault("CUDA_VISIBLE_DEVICES", "-1")
+    if steps:
+        env[warm.STEPS_FOLDER] = str(steps)
     return env | dict(early)
 
 
@@ -233,6 +241,7 @@ class WarmServer(Connection):
         modules: Iterable[str] = (),
         early: Mapping[str, str] | None = None,
         python: Path | None = None,
+        steps: Path | None = None,
     ) -> None:
         """Starts the process.
 
@@ -241,9 +250,10 @@ class WarmServer(Connection):
             modules: What it imports.
             early: Environment variables that are read when modules are imported.
             python: The interpreter of another environment, for Python components.
+            steps: The folder that the pipeline's own steps are imported from.
         """
         ours, theirs = socket.socketpair()
-        env = dict(early or {}) if python else environment(early or {})
+        env = dict(early or {}) if python else environment(early or {}, steps)
         with theirs:
             self._process = start(theirs, log, modules, env, python=python)
         super().__init__(ours, self._process.pid, log)

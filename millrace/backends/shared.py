@@ -53,7 +53,11 @@ def minutes() -> float:
 
 
 def connect(
-    group: str, modules: Iterable[str], version: str, early: tuple[str, ...]
+    group: str,
+    modules: Iterable[str],
+    version: str,
+    early: tuple[str, ...],
+    steps: Path | None = None,
 ) -> servers.Connection | None:
     """Connects to the server that fits this run, and starts it if there is none.
 
@@ -62,11 +66,12 @@ def connect(
         modules: What it imports if it is started.
         version: The version of the code.
         early: What the names of variables begin with that are read when modules are imported.
+        steps: The folder that the pipeline's own steps are imported from.
 
     Returns:
         The connection; None if there is no folder that is safe to use.
     """
-    env = servers.environment({})
+    env = servers.environment({}, steps)
     if env.get("PYTHONPATH"):
         paths = env["PYTHONPATH"].split(os.pathsep)
         env["PYTHONPATH"] = os.pathsep.join(str(Path.cwd() / path) for path in paths)

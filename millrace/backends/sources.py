@@ -1,8 +1,9 @@
 """The code of a step or a user's module: its file, and what it imports of ours and of the user's.
 
-The user's is what lies beside a module, and then where the caller is: a step looks there in the
-same order. Libraries are not followed: the versions of those that steps compute with are part of
-the environment's digest; when a user's module imports another, everything installed counts.
+The user's is what lies beside a module, then what lies beside the pipeline, then where the caller
+is: a step looks there in the same order. Libraries are not followed: the versions of those that
+steps compute with are part of the environment's digest; when a user's module imports another,
+everything installed counts.
 """
 
 from __future__ import annotations
@@ -39,8 +40,15 @@ Roots = Sequence[tuple[str, Path]]  # packages and their folders; "" is a folder
 class Sources:
     """Finds source files and digests them."""
 
-    def __init__(self, memo: DigestCache) -> None:
+    def __init__(self, memo: DigestCache, steps: Path | None = None) -> None:
+        """Looks nothing up yet.
+
+        Args:
+            memo: Remembers the digests of files.
+            steps: The folder that the pipeline's own steps are imported from.
+        """
         self._memo = memo
+        self._own = tuple(filter(None, [steps, Path.cwd()]))
         self._ours = [(name, folder) for name in _OURS if (folder := _folder(name)) is not None]
         self._environment = ""
         self._steps: dict[str, str] = {}
@@ -105,22 +113,24 @@ class Sources:
     def _files_of_module(self, module_file: str) -> dict[str, Path]:
         if module_file.endswith(".py"):
             path = Path(module_file)
-            around = [("", path.parent), ("", Path.cwd())]
+            around = [("", folder) for folder in (path.parent, *self._own)]
             return self._follow({path.stem: path}, around) if path.is_file() else {}
         found = self._find(module_file)
         if found is None:
             return {}
         is_ours = module_file.partition(".")[0] == "millrace"
-        around = [] if is_ours else [*_around(module_file, found), ("", Path.cwd())]
+        own = [("", folder) for folder in self._own]
+        around = [] if is_ours else [*_around(module_file, found), *own]
         return self._follow({module_file: found}, around)
 
     def _find(self, dotted: str) -> Path | None:
         if (ours := _resolve(dotted, self._ours)) is not None:
             return ours
-        here = Path(*dotted.split("."))  # a step runs where the caller is, and imports from there
-        for path in (here.with_suffix(".py"), here / "__init__.py"):
-            if path.is_file():
-                return path.resolve()
+        for folder in self._own:
+            path = folder.joinpath(*dotted.split("."))
+            for file in (path.with_suffix(".py"), path / "__init__.py"):
+                if file.is_file():
+                    return file.resolve()
         try:
             spec = importlib.util.find_spec(dotted)
         except (ImportError, ValueError, AttributeError):

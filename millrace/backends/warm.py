@@ -53,6 +53,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
+STEPS_FOLDER = "MILLRACE_STEPS_FOLDER"  # where the pipeline's own steps are imported from
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
 _SHOW_WARNING = warnings.showwarning
 
@@ -450,8 +451,12 @@ def _take_over(caller: dict[str, Any]) -> None:
 
 
 def _look_last(here: str) -> None:
-    """Lets steps import modules from where the caller is, but none in place of a library's."""
-    sys.path[:] = [*(path for path in sys.path if path not in ("", here)), here]
+    """Lets steps be imported from beside the pipeline and from where the caller is.
+
+    Neither has a module that takes the place of a library's.
+    """
+    last = [*filter(None, [os.environ.get(STEPS_FOLDER)]), here]
+    sys.path[:] = [*(path for path in sys.path if path and path not in last), *last]
 
 
 def _set_path(is_shared: bool) -> None:

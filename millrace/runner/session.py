@@ -93,7 +93,7 @@ class Session:
         self._is_recorded = False
         self._clock = time.monotonic()
         self._digests = DigestCache(settings.home / FILE)
-        self._sources = Sources(self._digests)
+        self._sources = Sources(self._digests, pipeline.path.parent)
         target = location.join(settings.root, pipeline.name, result.run_id) if settings.root else ""
         self._placement = Placement(result.folder, target, settings.home, self._digests)
         result.target = target
@@ -143,7 +143,11 @@ class Session:
         kinds: dict[str, Backend] = {
             "docker": docker,
             "process": ProcessBackend(
-                self._result.folder, self._sources, docker, self._settings.home / ENVIRONMENTS
+                self._result.folder,
+                self._sources,
+                docker,
+                self._settings.home / ENVIRONMENTS,
+                self._pipeline.path.parent.absolute(),
             ),
         }
         if kind not in kinds:

@@ -109,6 +109,32 @@ def test_the_next_run_takes_the_server_and_nothing_else_of_the_first(runs, priva
     assert private.stat().st_mode & 0o077 == 0
 
 
+def test_steps_of_one_name_beside_two_pipelines_are_each_their_own(runs, kit):
+    def own(text: str):
+        return kit.dsl.ContainerSpec(
+            image="millrace-core:0.1.0",
+            command=["python", "-m", "millrace.entrypoint", "here.own"],
+            args=["--executor_input", "{{$}}"],
+        )
+
+    step = kit.dsl.container_component(own)
+
+    def beside(text: str):
+        step(text=text)
+
+    for name in ("first", "second"):
+        package = runs.folder / name / "here"
+        package.mkdir(parents=True)
+        (package / "own.py").write_text(
+            f"from pathlib import Path\n\ndef run(text):\n    Path(text).write_text({name!r})\n"
+        )
+        pipeline = kit.compile(beside).rename(package.parent / "pipeline.yaml")
+        said = runs.folder / "said"
+        output, _ = (process := runs.start(pipeline, f"text={said}", name)).communicate(timeout=120)
+        assert process.returncode == 0, output
+        assert said.read_text() == name
+
+
 def test_two_runs_at_once_start_one_server(runs):
     processes = [runs.report(name) for name in ("one", "two")]
     servers = {

@@ -388,6 +388,28 @@ def test_what_lies_where_the_caller_is_does_not_replace_a_library(kit, run, tmp_
     assert result.state is State.COMPLETE, result.error
 
 
+def test_a_step_beside_its_pipeline_runs_from_anywhere(kit, run, tmp_path):
+    package = tmp_path / "project" / "counting"
+    package.mkdir(parents=True)
+    (package / "__init__.py").touch()
+    (package / "helper.py").write_text("NAME = 'the step'\n")
+    source = Path(__file__).with_name("play.py").read_text()
+    (package / "executor.py").write_text(f"from counting.helper import NAME\n{source}")
+    step = kit.step("counting.executor")
+
+    def beside():
+        step(text="x")
+
+    pipeline = kit.compile(beside).rename(package.parent / "pipeline.yaml")
+    states = []
+    for name in ("the step", "the step", "the new step"):
+        (package / "helper.py").write_text(f"NAME = {name!r}\n")
+        result = run(pipeline)
+        assert result.state is State.COMPLETE, result.error
+        states += [task.state for task in result.tasks.values()]
+    assert states == [State.COMPLETE, State.CACHED, State.COMPLETE]
+
+
 def test_a_long_message_passes(kit, run):
     def long(size: str = "3000000"):
         first = kit.play(do=f"long {size}")
