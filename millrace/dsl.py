@@ -133,7 +133,7 @@ def _check(declared: Declared, step: str, inputs: Mapping[str, Any]) -> None:
 
 
 def pinned(task: dsl.PipelineTask) -> dsl.PipelineTask:
-    """Tells that what a task reads never changes under its name, so that KFP may cache the task.
+    """Declares that what a task reads never changes under its name, so that KFP may cache it.
 
     It is for an address with a version or a digest in it, such as `s3://sales/2024-05-01.parquet`.
     KFP caches no other task that reads from outside: it would not see that the data has changed.

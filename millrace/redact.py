@@ -70,7 +70,7 @@ def parameters(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def has_secret(values: Mapping[str, Any]) -> bool:
-    """Tells whether `parameters` would replace anything."""
+    """Returns whether `parameters` would replace anything."""
     return parameters(values) != dict(values)
 
 
@@ -134,7 +134,7 @@ def _is_secret(name: str, value: Any) -> bool:
 
 
 def _is_about(name: str) -> bool:
-    """Tells whether a name says that it is about a secret, or about something else."""
+    """Returns whether a name says that it is about a secret, or about something else."""
     return bool(_ABOUT.intersection(_words(name)[-1:]))
 
 

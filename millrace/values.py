@@ -8,7 +8,7 @@ _EXACT = 2**53
 
 
 def whole(value: Any) -> Any:
-    """Return a JSON value with whole floats as integers, within lists and objects too.
+    """Returns a JSON value with whole floats as integers, within lists and objects too.
 
     Beyond what a double holds exactly, a float stays one.
     """

@@ -66,7 +66,7 @@ def _is_cached(task: _Json) -> bool:
 
 
 def _reads_outside(spec: _Json, task: _Json) -> bool:
-    """Tells whether what a task reads may change though its parameters stay the same."""
+    """Returns whether what a task reads may change though its parameters stay the same."""
     component = _component(spec, task)
     executor = spec["deploymentSpec"]["executors"].get(component.get("executorLabel"), {})
     container = executor.get("container", {})
@@ -81,7 +81,7 @@ def _is_pinned(container: _Json) -> bool:
 
 
 def _names_outside(told: Declared, task: _Json, component: _Json) -> bool:
-    """Tells whether a parameter names something outside, or may: its value comes with the run.
+    """Returns whether a parameter names something outside, or may: its value comes with the run.
 
     The dotted name of a module is in the image, which KFP's cache knows.
     """

@@ -47,7 +47,7 @@ def source_of(path: Path) -> Path:
 
 
 def is_fresh(source: Path) -> bool:
-    """Tells whether the compiled file beside a source is what the source compiles to here.
+    """Returns whether the compiled file beside a source is what the source compiles to here.
 
     One that somebody else has made is taken as it is.
     """
@@ -203,7 +203,7 @@ def _pipeline_in(source: Path, kind: type) -> tuple[Any, dict[str, Path]]:
 
 
 def _is_within(pipeline: Any, pipelines: Mapping[str, Any]) -> bool:
-    """Tells whether a pipeline is a task of another of them."""
+    """Returns whether a pipeline is a task of another of them."""
     name = f"comp-{pipeline.name}"
     return any(
         other is not pipeline and other.pipeline_spec.components[name].HasField("dag")

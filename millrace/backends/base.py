@@ -112,7 +112,7 @@ class Backend(Protocol):
         """Returns what the cache's fingerprint says about the code in a container."""
 
     def imports_here(self, container: ir.Container) -> bool:
-        """Tells whether a container imports its modules from this machine, not from an image."""
+        """Returns whether a container imports its modules from this machine, not from an image."""
 
     def prepare(self, containers: Iterable[ir.Container]) -> None:
         """Gets ready for these: some of them will be run soon. Returns at once."""

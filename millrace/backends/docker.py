@@ -78,7 +78,7 @@ class DockerBackend:
         return {"image": self._image_id(container.image)}
 
     def imports_here(self, container: ir.Container) -> bool:
-        """Tells that a container imports from its image."""
+        """Returns nothing: a container imports from its image."""
         return False
 
     def prepare(self, containers: Iterable[ir.Container]) -> None:

@@ -185,7 +185,7 @@ class LightweightBackend:
         return {"python": environment.python, "packages": environment.packages()}
 
     def imports_here(self, container: ir.Container) -> bool:
-        """Tells that a component imports nothing of the caller's."""
+        """Returns nothing: a component imports none of the caller's files."""
         return False
 
     def prepare(self, containers: Iterable[ir.Container]) -> None:
@@ -278,7 +278,7 @@ def _from_caller(container: ir.Container) -> dict[str, str]:
 
 
 def _can_fork(program: str, environment: Environment, env: Mapping[str, str]) -> bool:
-    """Tells whether a forked process does the same as a command.
+    """Returns whether a forked process does the same as a command.
 
     Args:
         program: The script that the command runs.

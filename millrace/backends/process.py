@@ -112,7 +112,7 @@ class ProcessBackend:
         return {"sources": self._sources.of_step(step), "libraries": self._sources.environment()}
 
     def imports_here(self, container: ir.Container) -> bool:
-        """Tells whether a container holds a step of ours, which is forked here."""
+        """Returns whether a container holds a step of ours, which is forked here."""
         return step_of(container) is not None
 
     def prepare(self, containers: Iterable[ir.Container]) -> None:

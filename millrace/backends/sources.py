@@ -92,7 +92,7 @@ class Sources:
         )
 
     def _imports_others(self, found: Mapping[str, Path]) -> bool:
-        """Tells whether a user's file imports a library that the environment does not tell of."""
+        """Returns whether a user's file imports a library that the environment does not tell of."""
         known = {*sys.stdlib_module_names, *_LIBRARIES, *_OURS}
         known |= {name.partition(".")[0] for name in found}
         return any(

@@ -106,7 +106,7 @@ class _Listener:
         return None
 
     def try_lock(self) -> bool:
-        """Tells whether nobody can connect from now on."""
+        """Returns whether nobody can connect from now on."""
         try:
             fcntl.flock(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -421,7 +421,7 @@ def _children() -> list[int]:
 
 
 def _mentions(pid: int, scratch: Path) -> bool:
-    """Tells whether the environment that a process was started with names a folder."""
+    """Returns whether the environment that a process was started with names a folder."""
     try:
         return f"={scratch}\0".encode() in Path(f"/proc/{pid}/environ").read_bytes() + b"\0"
     except OSError:

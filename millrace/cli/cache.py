@@ -11,7 +11,7 @@ from millrace.lineage.nodes import Task
 
 
 def explain(run: str, task: str, root: Path, store: str | None, as_json: bool) -> None:
-    """Print why a task of a run ran, or which run its result was taken from.
+    """Prints why a task of a run ran, or which run its result was taken from.
 
     Raises:
         StoreError: There is no such run or task, or the lineage store cannot be read.
@@ -40,7 +40,7 @@ def explain(run: str, task: str, root: Path, store: str | None, as_json: bool) -
 
 
 def _named(text: str, tasks: list[Task], run_id: str) -> Task:
-    """Return the last execution of the task that people mean by its path or display name."""
+    """Returns the last execution of the task that people mean by its path or display name."""
     for task in reversed(tasks):
         if text in (task.name, task.display_name):
             return task

@@ -16,7 +16,7 @@ _PAUSE = 0.2  # seconds between two looks at a file that grows
 
 
 def show(run: str, task: str, root: Path, follow: bool) -> None:
-    """Print the log of a task; with `follow`, go on until the run has ended.
+    """Prints the log of a task; with `follow`, goes on until the run has ended.
 
     Raises:
         PipelineError: There is no such run, or the task has no log.

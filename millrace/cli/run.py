@@ -43,7 +43,7 @@ def start(
     measure_memory: bool = False,
     as_json: bool = False,
 ) -> int:
-    """Run a pipeline and return the exit code: 0, 1 if it failed, 130 if it was stopped.
+    """Runs a pipeline, and returns the exit code: 0, 1 if it failed, 130 if it was stopped.
 
     Args:
         pipeline: One of ours by name, its folder, its `pipeline.py` or a compiled YAML file.
@@ -104,7 +104,7 @@ def _write_junit(result: RunResult, path: Path) -> None:
 
 
 def _print_plan(result: RunResult) -> None:
-    """Print which tasks would be run and why, and which the cache has."""
+    """Prints which tasks would be run and why, and which the cache has."""
     from rich.table import Table
 
     table = Table("task", "would be", "why", box=None, pad_edge=False, header_style="dim")

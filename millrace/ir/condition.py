@@ -110,7 +110,7 @@ class Condition:
         return re.sub(r"\b(?:int|double)\(([\w.-]+)\)", r"\1", names)
 
     def holds(self, inputs: _Inputs) -> bool:
-        """Tells whether the condition is true of a task's input parameters.
+        """Returns whether the condition is true of a task's input parameters.
 
         Raises:
             ParameterError: An input it looks at is missing, or cannot be compared.

@@ -17,14 +17,14 @@ _RUNTIME = ("image", "resources")  # what may hold a placeholder that is filled 
 
 
 def only(spec: Message, known: Collection[str], what: str) -> None:
-    """Refuse a message with fields that this version does not know."""
+    """Refuses a message with fields that this version does not know."""
     for key in spec:
         if key not in known:
             raise PipelineError(f'{what} has "{key}", which this version of Millrace cannot run')
 
 
 def retry(spec: Message) -> ir.Retry:
-    """Return when a failed task is tried again."""
+    """Returns when a failed task is tried again."""
     return ir.Retry(
         int(spec.get("maxRetryCount", 0)),
         duration(spec.get("backoffDuration", "0s")),
@@ -34,7 +34,7 @@ def retry(spec: Message) -> ir.Retry:
 
 
 def container(label: str, spec: Message, settings: PlatformSettings | None) -> ir.Container:
-    """Return a container with its resources, and with what the platform sets for it."""
+    """Returns a container with its resources, and with what the platform sets for it."""
     only(
         spec,
         ("image", "command", "args", "env", "resources"),
@@ -53,7 +53,7 @@ def container(label: str, spec: Message, settings: PlatformSettings | None) -> i
 
 
 def filled(container: ir.Container, fill: Callable[[Any], Any]) -> ir.Container:
-    """Return a container whose image and resources have their placeholders filled in.
+    """Returns a container whose image and resources have their placeholders filled in.
 
     Args:
         container: The container.
@@ -71,7 +71,7 @@ def filled(container: ir.Container, fill: Callable[[Any], Any]) -> ir.Container:
 
 
 def importer(spec: Message) -> ir.Importer:
-    """Return the import of an artifact that exists already."""
+    """Returns the import of an artifact that exists already."""
     uri, kind = spec["artifactUri"], spec["typeSchema"]
     parameter = uri.get("runtimeParameter")
     return ir.Importer(

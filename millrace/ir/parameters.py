@@ -176,7 +176,7 @@ def _digits(text: str) -> bool:
 
 
 def _is_number(value: Any) -> bool:
-    """Tells whether a value is a number that JSON and protobuf can carry, which is a double."""
+    """Returns whether a value is a number that JSON and protobuf can carry, which is a double."""
     if not isinstance(value, (int, float)) or isinstance(value, bool):
         return False
     return abs(value) <= sys.float_info.max

@@ -24,7 +24,7 @@ def command(
     context: Mapping[str, str],
     given: Collection[str],
 ) -> list[str]:
-    """Return a command with its placeholders filled in; a part may become none or several.
+    """Returns a command with its placeholders filled in; a part may become none or several.
 
     Args:
         parts: The command and its arguments.
@@ -43,14 +43,14 @@ def command(
 
 
 def fill(text: str, executor_input: Mapping[str, Any], context: Mapping[str, str]) -> str:
-    """Return a text with every known placeholder in it filled in; others stay."""
+    """Returns a text with every known placeholder in it filled in; others stay."""
     if "{{$" not in text:
         return text
     return _PLACEHOLDER.sub(lambda match: _value(match, executor_input, context), text)
 
 
 def fill_value(value: Any, executor_input: Mapping[str, Any], context: Mapping[str, str]) -> Any:
-    """Return a JSON value with every known placeholder in its texts filled in."""
+    """Returns a JSON value with every known placeholder in its texts filled in."""
     if isinstance(value, str):
         return fill(value, executor_input, context)
     if isinstance(value, list):

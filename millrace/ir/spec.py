@@ -221,7 +221,7 @@ class Retry:
     longest: float
 
     def wait(self, attempt: int) -> float:
-        """Return the seconds to wait after the attempt of that number; the first is 0."""
+        """Returns the seconds to wait after the attempt of that number; the first is 0."""
         return float(min(self.backoff * self.factor**attempt, self.longest))
 
 
@@ -275,7 +275,7 @@ class Task:
     loop: Loop | None
 
     def needs(self, name: str) -> bool:
-        """Tell whether anything looks at an input of that name."""
+        """Returns whether anything looks at an input of that name."""
         if not isinstance(self.component.body, Dag):
             return True
         looked_at = self.condition.inputs if self.condition is not None else frozenset()
@@ -310,12 +310,12 @@ class Pipeline:
         return self.root.body
 
     def walk(self) -> Iterator[tuple[str, Task]]:
-        """Yield every task with its path, such as `condition-1/trainer`; a DAG before its tasks."""
+        """Yields every task with its path, such as `condition-1/trainer`; a DAG before its tasks."""
         yield from walk(self.dag)
 
 
 def walk(dag: Dag, prefix: str = "", loops: bool = True) -> Iterator[tuple[str, Task]]:
-    """Yield every task of a DAG with its path.
+    """Yields every task of a DAG with its path.
 
     Args:
         dag: The DAG.

@@ -36,7 +36,7 @@ def find(store: Store, pipeline_name: str, fingerprint: str) -> CachedTask | Non
 
 
 def foreign(found: CachedTask, where: str) -> CachedTask:
-    """Return a result of another store as one of this: its artifacts are not recorded here yet."""
+    """Returns a result of another store as one of this: its artifacts are not recorded here yet."""
     outputs = {
         port: [dataclasses.replace(record, id=None) for record in records]
         for port, records in found.outputs.items()

@@ -180,12 +180,12 @@ def _places(text: str) -> list[str]:
 
 
 def _holds(place: str, name: str) -> bool:
-    """Tells whether a place is another, or the folder that it is in."""
+    """Returns whether a place is another, or the folder that it is in."""
     return name == place or name.startswith(place.rstrip("/") + "/")
 
 
 def _matches(name: str, pattern: str) -> bool:
-    """Tells whether a pattern names a place, or a folder that it is in."""
+    """Returns whether a pattern names a place, or a folder that it is in."""
     return not SIGNS.isdisjoint(pattern) and _fit(_parts(name), _parts(pattern))
 
 
@@ -200,7 +200,7 @@ def _fit(parts: list[str], patterns: list[str]) -> bool:
 
 
 def _may_hold(message: pb.Artifact, place: str) -> bool:
-    """Tells whether a place was among the files that a pattern named, if they are listed."""
+    """Returns whether a place was among the files that a pattern named, if they are listed."""
     fixed = itertools.takewhile(SIGNS.isdisjoint, _parts(message.uri))
     name = "/".join(_parts(place)[len(list(fixed)) :])
     files = _files(message)

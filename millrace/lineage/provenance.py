@@ -160,7 +160,7 @@ class _Executions:
             missing = outer - self._messages.keys()
 
     def is_dag(self, number: int) -> bool:
-        """Tells whether an execution is of a DAG, or unknown."""
+        """Returns whether an execution is of a DAG, or unknown."""
         return number not in self._messages or read.is_dag(self._messages[number])
 
     def makers(self, made: Iterable[Event]) -> dict[int, int]:

@@ -75,7 +75,7 @@ def tasks(store: Store, run: Run) -> list[Task]:
 
 
 def run_of(store: Store, execution_id: int) -> str:
-    """Return the id of the run that an execution belongs to, empty if there is none.
+    """Returns the id of the run that an execution belongs to, empty if there is none.
 
     Raises:
         StoreError: The store cannot be read.
@@ -85,7 +85,7 @@ def run_of(store: Store, execution_id: int) -> str:
 
 
 def is_pinned(context: pb.Context) -> bool:
-    """Tells whether everything that a run has read and made is to be kept."""
+    """Returns whether a run is pinned: all that it read and made is to be kept."""
     return PINNED in context.custom_properties and context.custom_properties[PINNED].bool_value
 
 

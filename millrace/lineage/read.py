@@ -95,7 +95,7 @@ def path(message: pb.Execution, known: Mapping[int, pb.Execution]) -> str:
 
 
 def is_dag(message: pb.Execution) -> bool:
-    """Tells whether an execution is of a DAG, whose tasks have executions of their own."""
+    """Returns whether an execution is of a DAG, whose tasks have executions of their own."""
     return bool(message.type == Kind.DAG)
 
 

@@ -124,12 +124,12 @@ class RunRecord:
         return int(execution.id)
 
     def adopt(self, executions: Iterable[pb.Execution]) -> None:
-        """Take over executions that an earlier process has recorded."""
+        """Takes over executions that an earlier process has recorded."""
         with self._lock:
             self._running.update({execution.id: execution for execution in executions})
 
     def restart_task(self, execution_id: int) -> None:
-        """Record that a task which this record has taken over is RUNNING again.
+        """Records that a task which this record has taken over is RUNNING again.
 
         Raises:
             StoreError: The store cannot be written, or there is no such execution.

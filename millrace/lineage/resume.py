@@ -47,7 +47,7 @@ class Previous:
 def reopen(
     store: Store, pipeline: str, run_id: str, properties: Mapping[str, Any]
 ) -> tuple[RunRecord, Previous]:
-    """Set a run RUNNING again, and what was left RUNNING in it CANCELED; DAGs may go on.
+    """Sets a run RUNNING again, and what was left RUNNING in it CANCELED; DAGs may go on.
 
     Args:
         store: The store.

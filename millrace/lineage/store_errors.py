@@ -27,7 +27,7 @@ def explain(address: Address, error: Exception) -> StoreError:
 
 
 def is_passing(error: Exception) -> bool:
-    """Tells whether an error ends by itself: another process is making the store, or writing it."""
+    """Returns whether an error ends by itself: another process is making the store, or writing it."""
     said = str(error)
     return isinstance(error, errors.AbortedError) or any(
         sign in said for sign in (*_BUSY, "already exists")
@@ -35,7 +35,7 @@ def is_passing(error: Exception) -> bool:
 
 
 def is_lost(error: Exception) -> bool:
-    """Tells whether an error is that a connection which was good is there no more."""
+    """Returns whether an error is that a connection which was good is there no more."""
     said = str(error)
     return isinstance(error, errors.UnavailableError) or any(
         sign in said for sign in (*_GONE, "server closed the connection")

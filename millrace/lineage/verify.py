@@ -153,7 +153,7 @@ def check(artifact: ArtifactRecord, is_source: bool = False, own: Path | None = 
 
 
 def _exists(uri: str, is_source: bool) -> bool:
-    """Tells whether there is anything at the place of an artifact.
+    """Returns whether there is anything at the place of an artifact.
 
     Raises:
         StorageError: The place cannot be asked.

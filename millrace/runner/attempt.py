@@ -79,7 +79,7 @@ class Attempt:
     ours: bool
 
     def run(self, backend: Backend, stop: Stop) -> Outputs:
-        """Run the container once, in a folder with nothing of an earlier attempt.
+        """Runs the container once, in a folder with nothing of an earlier attempt.
 
         Raises:
             AttemptError: It failed.
@@ -118,7 +118,7 @@ class Attempt:
         return outputs
 
     def command(self) -> list[str]:
-        """Return the command with its placeholders filled in."""
+        """Returns the command with its placeholders filled in."""
         parts = (*self.container.command, *self.container.args)
         message = self.executor_input()
         return placeholders.command(
@@ -126,7 +126,7 @@ class Attempt:
         )
 
     def executor_input(self) -> dict[str, Any]:
-        """Return KFP's ExecutorInput message."""
+        """Returns KFP's ExecutorInput message."""
         component, inputs = self.component, self.inputs
         return {
             "inputs": {
@@ -187,7 +187,7 @@ class Attempt:
         return self.folder.joinpath(_OWN, *parts)
 
     def _clean(self) -> None:
-        """Remove what an earlier attempt left, except its log."""
+        """Removes what an earlier attempt left, except its log."""
         self.folder.mkdir(parents=True, exist_ok=True)
         for path in self.folder.iterdir():
             if path.name != LOG:
@@ -229,7 +229,7 @@ class Attempt:
             raise AttemptError(f"its output is not KFP's ExecutorOutput: {error}") from error
 
     def _parameters(self, said: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the output parameters: what the ExecutorOutput says wins over the files."""
+        """Returns the output parameters: what the ExecutorOutput says wins over the files."""
         found: dict[str, Any] = {}
         for name, parameter in self.component.output_parameters.items():
             file = self._own("parameters", name)
@@ -262,7 +262,7 @@ class Attempt:
 
 
 def stamps(path: Path) -> Any:
-    """Return what changes when a file, or a file of a folder, is written to; None if it is gone."""
+    """Returns what changes when a file, or a file of a folder, is written to; None if it is gone."""
     try:
         if not path.is_dir():
             return stamp(path.stat())

@@ -74,7 +74,7 @@ class Engine:
         self._runs = ThreadPoolExecutor(_RUNS, "task")
 
     def run(self, component: ir.Component, given: Inputs) -> Outcome:
-        """Run the DAG of a component to its end.
+        """Runs the DAG of a component to its end.
 
         Raises:
             KeyboardInterrupt: The run was interrupted. As with whatever else is raised here, every
@@ -96,7 +96,7 @@ class Engine:
         return root.outcome
 
     def _proceed(self) -> None:
-        """Decide on every task that waits for nothing more, and run what there is room for."""
+        """Decides about every task that is ready, and runs as many as resources allow."""
         while self._ready:
             self._decide(self._ready.popleft())
         for one in self._waiting.fitting(self._pool):
@@ -105,7 +105,7 @@ class Engine:
             self._spawn(self._runs, one, self._runner.run, self._ran)
 
     def _open(self, dag: DagInstance) -> None:
-        """Make the task instances of a DAG; those that wait for nothing are ready."""
+        """Makes the task instances of a DAG; those that wait for nothing are ready."""
         dag.unfinished = len(dag.body.tasks)
         for name, task in dag.body.tasks.items():
             result = self._result(task, dag.path + name)
@@ -122,7 +122,7 @@ class Engine:
         return self._results[path]
 
     def _decide(self, one: TaskInstance) -> None:
-        """Begin or skip a task whose upstream tasks have ended, or an iteration."""
+        """Begins or skips an iteration, or a task whose upstream tasks have ended."""
         upstream = () if one.loop else (one.dag.tasks[name].result for name in one.task.depends)
         bad = next((result for result in upstream if not result.state.good), None)
         if one.result.path in self._selection.skipped:
@@ -139,7 +139,7 @@ class Engine:
             self._begin(one)
 
     def _begin(self, one: TaskInstance) -> None:
-        """Find the inputs of a task, and do what they call for."""
+        """Resolves the inputs of a task, and acts on them."""
         one.result.started = time.monotonic()
         try:
             if one.inputs is None:
@@ -175,7 +175,7 @@ class Engine:
         self._start_iterations(loop)
 
     def _start_iterations(self, loop: TaskInstance) -> None:
-        """Start as many iterations as may run at once; end the loop when all have ended."""
+        """Starts as many iterations as may run at once; end the loop when all have ended."""
         iterations, task = loop.iterations, loop.task
         assert iterations is not None
         assert task.loop is not None
@@ -214,7 +214,7 @@ class Engine:
         work: Callable[[TaskInstance], Any],
         then: Callable[[TaskInstance, Any], None],
     ) -> None:
-        """Do some work of a task in a thread, and go on with what came of it in this one."""
+        """Does some work of a task in another thread, and passes the outcome to this one."""
 
         def target() -> None:
             try:
@@ -232,7 +232,7 @@ class Engine:
             then(one, outcome)
 
     def _end(self, one: TaskInstance, outcome: Outcome) -> None:
-        """Take in how a task has ended, and go on with what waited for it."""
+        """Notes how a task ended, and goes on with what waited for it."""
         result = one.result
         result.artifacts, result.parameters = dict(outcome.artifacts), dict(outcome.parameters)
         result.error = outcome.error
@@ -260,7 +260,7 @@ class Engine:
         self._start_iterations(loop)
 
     def _forget(self, one: TaskInstance) -> None:
-        """Drop the results of an iteration that ended well: lineage has them."""
+        """Drops the results of an iteration that ended well: lineage has them."""
         for path, _ in list(self._inner(one)):
             del self._results[path]
         del self._results[one.result.path]
@@ -278,20 +278,20 @@ class Engine:
             self._end(dag.owner, outcome)
 
     def _skip(self, one: TaskInstance, why: str) -> None:
-        """Leave out a task, and the tasks in it."""
+        """Skips a task and the tasks in it."""
         for path, _ in self._inner(one):
             self._results[path].error = why
             self._results[path].state = State.SKIPPED
         self._end(one, Outcome(State.SKIPPED, error=why))
 
     def _plan(self, one: TaskInstance, why: str) -> None:
-        """Leave a task to be run, as a dry run does, and the tasks in it."""
+        """Marks a task and the tasks in it as ones that would run, for a dry run."""
         for path, _ in self._inner(one):
             self._results[path].state = State.PLANNED
         self._end(one, Outcome(State.PLANNED, error=why))
 
     def _inner(self, one: TaskInstance) -> Iterator[tuple[str, ir.Task]]:
-        """Yield the tasks within a DAG that are known before it opens."""
+        """Yields the tasks within a DAG that are known before it opens."""
         body = one.task.component.body
         if isinstance(body, ir.Dag):
             for path, task in ir.walk(body, f"{one.result.path}/", loops=False):
@@ -321,7 +321,7 @@ class Engine:
         return lambda value: placeholders.fill_value(value, message, context)
 
     def _cancel(self) -> None:
-        """Stop what is running, and wait until each thread has recorded how its task ended."""
+        """Stops what is running, and waits until each thread has recorded how its task ended."""
         self._stopping = True
         self._runner.stop.ask()
         while self._busy:
@@ -342,12 +342,12 @@ class _Queue:
         self._lines: dict[ir.Resources, deque[tuple[int, TaskInstance]]] = {}
 
     def put(self, one: TaskInstance) -> None:
-        """Add a task."""
+        """Adds a task."""
         line = self._lines.setdefault(one.resources, deque())
         line.append((next(self._numbers), one))
 
     def fitting(self, pool: ResourcePool) -> Iterator[TaskInstance]:
-        """Yield the tasks that there is room for, which is taken from the pool."""
+        """Yields the tasks that fit into the pool, and takes their resources from it."""
         for resources in sorted(self._lines, key=lambda key: self._lines[key][0][0]):
             line = self._lines[resources]
             while line and pool.take(resources):
@@ -357,7 +357,7 @@ class _Queue:
 
 
 def _loop_items(one: TaskInstance) -> dict[str, Any]:
-    """Return the items of the loops that the tasks of a DAG are in."""
+    """Returns the items of the loops that the tasks of a DAG are in."""
     found = dict(one.dag.loop_items)
     if one.loop is not None and one.task.loop is not None and one.inputs is not None:
         name = one.task.loop.item

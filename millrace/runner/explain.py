@@ -14,7 +14,7 @@ _LOOKED_AT = 500  # executions of the pipeline, the newest first
 
 
 def latest(store: Store, pipeline: str, path: str, before: int | None = None) -> Task | None:
-    """Return the newest execution of a task that ended well, with what its result follows from.
+    """Returns the newest execution of a task that ended well, with what its result follows from.
 
     Args:
         store: The lineage store.
@@ -42,7 +42,7 @@ def latest(store: Store, pipeline: str, path: str, before: int | None = None) ->
 
 
 def reason(now: Mapping[str, str], before: Task | None) -> str:
-    """Return in one line why a result that was made before does not fit.
+    """Returns in one line why a result that was made before does not fit.
 
     Args:
         now: What the result follows from now, part by part.

@@ -26,17 +26,17 @@ _MODULE = "module"
 
 
 def of(component: ir.Component) -> Declared:
-    """Return what a component declares; nothing unless it is a step of ours."""
+    """Returns what a component declares; nothing unless it is a step of ours."""
     body = component.body
     return declared((*body.command, *body.args)) if isinstance(body, ir.Container) else Declared()
 
 
 def root_parameters(pipeline: ir.Pipeline) -> Declared:
-    """Return which of a pipeline's parameters are handed on to declared ones of its steps."""
+    """Returns which of a pipeline's parameters are handed on to declared ones of its steps."""
     found: dict[str, set[str]] = {"reads": set(), "modules": set(), "writes": set()}
 
     def follow(dag: ir.Dag, names: Mapping[str, str]) -> None:
-        """Follow the root's parameters, which tasks of the DAG know by other names."""
+        """Follows the root's parameters, which tasks of the DAG know by other names."""
         for task in dag.tasks.values():
             handed = {
                 name: names[source.name]
@@ -58,7 +58,7 @@ def root_parameters(pipeline: ir.Pipeline) -> Declared:
 def absolute(
     names: Declared, parameters: Mapping[str, Any], folders: Mapping[str, tuple[Path, ...]]
 ) -> dict[str, Any]:
-    """Return parameters with the relative local paths in declared ones made absolute.
+    """Returns parameters with the relative local paths in declared ones made absolute.
 
     A path is looked for in folders in turn, and taken to be in the last if none has it. A module
     may also be a dotted name, which stays as it is.
@@ -121,7 +121,7 @@ def contents(
     sources: Sources,
     imports_here: bool,
 ) -> Contents:
-    """Return what declared parameters name, on this machine or in an object store.
+    """Returns what declared parameters name, on this machine or in an object store.
 
     Args:
         names: What the step declares.
@@ -155,7 +155,7 @@ def _remote(uri: str, digests: DigestCache) -> Content:
 
 
 def _identity(kind: str, digest: Digest, path: Path) -> dict[str, str]:
-    """Return what stands for data in a fingerprint: its content, and the format its name tells."""
+    """Returns what stands for data in a fingerprint: its content, and the format its name tells."""
     endings = "".join(path.suffixes[-2:]).lower() if kind == "file" else ""
     return {kind: digest.hexdigest, "format": endings}
 
@@ -163,7 +163,7 @@ def _identity(kind: str, digest: Digest, path: Path) -> dict[str, str]:
 def changed(
     names: Declared, before: Contents, now: Contents, parameters: Mapping[str, Any], code: bool
 ) -> list[str]:
-    """Return the parameters that name something else than before.
+    """Returns the parameters that name something else than before.
 
     A folder that the step itself has written to, as another parameter says, is not among them.
 
@@ -188,7 +188,7 @@ def changed(
 
 
 def datasets(contents: Contents) -> dict[str, ArtifactRecord]:
-    """Return the files, folders and patterns that parameters name, as artifacts."""
+    """Returns the files, folders and patterns that parameters name, as artifacts."""
     return {
         name: ArtifactRecord(
             place.rstrip("/").rpartition("/")[2],
@@ -203,7 +203,7 @@ def datasets(contents: Contents) -> dict[str, ArtifactRecord]:
 
 
 def _place(content: Content) -> str:
-    """Return where data lies that can be recorded: at an absolute path or a URI."""
+    """Returns where data lies that can be recorded: at an absolute path or a URI."""
     if content.path is not None and content.path.is_absolute():
         return str(content.path)
     return content.uri
@@ -227,7 +227,7 @@ def _content(
 
 
 def mounts(names: Declared, parameters: Mapping[str, Any]) -> Iterator[tuple[Path, bool]]:
-    """Yield the local paths that declared parameters name, and whether each is written."""
+    """Yields the local paths that declared parameters name, and whether each is written."""
     for name in (*names.reads, *names.modules, *names.writes):
         value = parameters.get(name)
         if not isinstance(value, str) or not value or "://" in local(value):

@@ -113,7 +113,7 @@ class Iterations:
         self.outcomes = [None] * len(self.items)
 
     def outcome(self, component: ir.Component) -> Outcome:
-        """Return what the loop came to: lists with an entry for each iteration that gave one.
+        """Returns what the loop came to: lists with an entry for each iteration that gave one.
 
         Parameters nest, artifacts are one flat list.
         """
@@ -194,7 +194,7 @@ class DagInstance:
 def _first(
     outputs: Mapping[str, tuple[ir.FromTask, ...]], tasks: Mapping[str, TaskInstance], kind: str
 ) -> dict[str, Any]:
-    """Return each output of a DAG from the first of its sources that made one."""
+    """Returns each output of a DAG from the first of its sources that made one."""
     found: dict[str, Any] = {}
     for name, sources in outputs.items():
         for source in sources:

@@ -58,7 +58,7 @@ class TaskContext:
 
 
 def resolve(task: ir.Task, context: TaskContext) -> Inputs:
-    """Return the inputs of a task whose upstream tasks have ended.
+    """Returns the inputs of a task whose upstream tasks have ended.
 
     Raises:
         ParameterError: One that is needed is not there, or is of the wrong type.
@@ -97,7 +97,7 @@ def resolve(task: ir.Task, context: TaskContext) -> Inputs:
 
 
 def items(task: ir.Task, given: Inputs) -> Sequence[Any]:
-    """Return what a loop runs its iterations for: JSON values, or artifacts.
+    """Returns what a loop runs its iterations for: JSON values, or artifacts.
 
     Raises:
         ParameterError: It is no list.
@@ -122,7 +122,7 @@ def items(task: ir.Task, given: Inputs) -> Sequence[Any]:
 
 
 def iteration(task: ir.Task, given: Inputs, item: Any) -> Inputs:
-    """Return the inputs of one iteration of a loop: those of the loop, the item for the list."""
+    """Returns the inputs of one iteration of a loop: those of the loop, the item for the list."""
     loop = task.loop
     assert loop is not None
     source = loop.items.name if isinstance(loop.items, ir.FromInput) else ""
@@ -163,7 +163,7 @@ def _parameter(source: ir.ParameterSource, context: TaskContext) -> Any:
 
 
 def _typed(parameter: ir.Parameter | None, value: Any, is_dag: bool) -> Any:
-    """Return a value as an input declares it.
+    """Returns a value as an input declares it.
 
     The types of a DAG's inputs are KFP's guesses: only text is made of what should be text.
     """
@@ -177,7 +177,7 @@ def _is_item(task: ir.Task, name: str) -> bool:
 
 
 def _is_handed_on(task: ir.Task, name: str) -> bool:
-    """Tell whether a value comes from outside of the task, and not from the pipeline's text."""
+    """Returns whether a value comes from outside of the task, and not from the pipeline's text."""
     return isinstance(task.parameters.get(name), (ir.FromInput, ir.FromTask))
 
 

@@ -45,7 +45,7 @@ class Request:
 
 
 def keep(folder: Path, pipeline: ir.Pipeline, request: Request) -> None:
-    """Write what a run needs to be resumed into its folder."""
+    """Writes what a run needs to be resumed into its folder."""
     own = folder / FOLDER
     own.mkdir(parents=True, exist_ok=True)
     content = dataclasses.asdict(request) | {"values": redact.parameters(request.values)}
@@ -54,14 +54,14 @@ def keep(folder: Path, pipeline: ir.Pipeline, request: Request) -> None:
 
 
 def forget(folder: Path) -> None:
-    """Remove what was kept of a run that has never started, and its folder if that is all."""
+    """Removes what was kept of a run that has never started, and its folder if that is all."""
     shutil.rmtree(folder / FOLDER, ignore_errors=True)
     with contextlib.suppress(OSError):
         folder.rmdir()
 
 
 def find(root: Path, run_id: str) -> Path:
-    """Return the folder of a run.
+    """Returns the folder of a run.
 
     Raises:
         PipelineError: There is none, or it cannot be resumed.
@@ -81,7 +81,7 @@ def find(root: Path, run_id: str) -> Path:
 
 
 def load(folder: Path, given: Mapping[str, Any]) -> tuple[ir.Pipeline, Request]:
-    """Return the pipeline and the request of a run.
+    """Returns the pipeline and the request of a run.
 
     Args:
         folder: The run's folder.
@@ -109,7 +109,7 @@ def load(folder: Path, given: Mapping[str, Any]) -> tuple[ir.Pipeline, Request]:
 
 
 def pipeline(folder: Path) -> ir.Pipeline:
-    """Return the compiled pipeline that a run was made from.
+    """Returns the compiled pipeline that a run was made from.
 
     Raises:
         PipelineError: It cannot be read.
@@ -118,7 +118,7 @@ def pipeline(folder: Path) -> ir.Pipeline:
 
 
 def is_running(folder: Path) -> bool:
-    """Tell whether a process holds a run."""
+    """Returns whether a process holds a run."""
     try:
         with (folder / FOLDER / _LOCK).open("rb") as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -131,7 +131,7 @@ def is_running(folder: Path) -> bool:
 
 @contextlib.contextmanager
 def lock(folder: Path) -> Iterator[None]:
-    """Hold a run for this process, which the system ends when the process does.
+    """Holds a run for this process, which the system ends when the process does.
 
     Raises:
         PipelineError: Another process runs it.
@@ -147,7 +147,7 @@ def lock(folder: Path) -> Iterator[None]:
 
 
 def _write(path: Path, content: bytes) -> None:
-    """Write a file that only its owner can read, whole or not at all."""
+    """Writes a file that only its owner can read, whole or not at all."""
     partial = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     partial.unlink(missing_ok=True)
     with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:

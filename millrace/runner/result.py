@@ -101,7 +101,7 @@ class TaskResult:
 
 
 def _ports(artifacts: Mapping[str, Sequence[ArtifactRecord]]) -> dict[str, Any]:
-    """Return artifacts as JSON: an object for an output, a list of them if it is a list."""
+    """Returns artifacts as JSON: an object for an output, a list of them if it is a list."""
     found: dict[str, Any] = {}
     for name, records in artifacts.items():
         listed = [
@@ -118,7 +118,7 @@ def _ports(artifacts: Mapping[str, Sequence[ArtifactRecord]]) -> dict[str, Any]:
 
 
 def _in_order(task: TaskResult) -> list[str]:
-    """Return what sorts tasks of a loop by their iterations."""
+    """Returns what sorts tasks of a loop by their iterations."""
     return [
         f"{int(part):09}" if part.isdigit() else part for part in re.split(r"\[(\d+)\]", task.path)
     ]
@@ -164,12 +164,12 @@ class RunResult:
         return {State.COMPLETE: 0, State.PLANNED: 0, State.CANCELED: 130}.get(self.state, 1)
 
     def name(self, task: TaskResult) -> str:
-        """Return what people call a task; its path in a loop, or if others are called so."""
+        """Returns what people call a task; its path in a loop, or if others are called so."""
         is_alone = self._called[task.display_name] <= 1
         return task.display_name if is_alone and not task.is_in_loop else task.path
 
     def shown(self) -> list[TaskResult]:
-        """Return the tasks to show, in the order of the pipeline, each after the loop it is in.
+        """Returns the tasks to show, in the order of the pipeline, each after the loop it is in.
 
         Of a loop with many tasks these are the ones that run or have failed.
         """

@@ -33,7 +33,7 @@ _ID = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*")
 
 
 def load(pipeline: str) -> ir.Pipeline:
-    """Find, read and check a pipeline.
+    """Finds, reads and checks a pipeline.
 
     Raises:
         PipelineError: There is none of that name, or it cannot be run.
@@ -64,7 +64,7 @@ def run(
     measure_memory: bool = False,
     listener: Listener | None = None,
 ) -> RunResult:
-    """Run a pipeline to its end; a task that fails makes a FAILED result, not an exception.
+    """Runs a pipeline to its end; a task that fails makes a FAILED result, not an exception.
 
     Args:
         pipeline: One of ours by name, a compiled YAML file, a folder with `pipeline.py`; or what
@@ -139,7 +139,7 @@ def resume(
     measure_memory: bool = False,
     listener: Listener | None = None,
 ) -> RunResult:
-    """Go on with a run that failed or was killed: what has ended well is not run again.
+    """Goes on with a run that failed or was killed: what has ended well is not run again.
 
     Args:
         run_id: The run's id, the beginning of one, or `latest`.
@@ -181,7 +181,7 @@ def resume(
 
 
 def home_of(root: str | Path | None) -> Path:
-    """Return the folder that keeps runs, as an absolute path; of a remote root it is the default.
+    """Returns the folder that keeps runs, as an absolute path; of a remote root it is the default.
 
     It holds the logs, the lineage store and copies of what is remote.
     """
@@ -191,14 +191,14 @@ def home_of(root: str | Path | None) -> Path:
 
 
 def _store_of(source: str | Path) -> str:
-    """Return the lineage store of another root, which may be named itself."""
+    """Returns the lineage store of another root, which may be named itself."""
     if "://" in str(source) or paths.is_file(paths.absolute(source)):
         return str(source)
     return str(paths.absolute(source) / STORE)
 
 
 def remote_of(root: str | Path | None) -> str:
-    """Return the root if it is a URI of an object store, or else empty text."""
+    """Returns the root if it is a URI of an object store, or else empty text."""
     text = str(root or os.environ.get(ROOT_VARIABLE) or "")
     if "://" not in paths.local(text):
         return ""
@@ -219,7 +219,7 @@ def _result(
 def _located(
     pipeline: ir.Pipeline, checked: Mapping[str, Any], given: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Make paths absolute: the user's by where they are, the pipeline's by where it lies."""
+    """Makes paths absolute: the user's by where they are, the pipeline's by where it lies."""
     here = Path.cwd()
     folders = {name: (here,) if name in given else (pipeline.path.parent, here) for name in checked}
     return external.absolute(external.root_parameters(pipeline), checked, folders)

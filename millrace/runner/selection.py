@@ -24,12 +24,12 @@ class Selection:
     why: str = ""
 
     def is_forced(self, path: str) -> bool:
-        """Tell whether a task, or a DAG that it is in, must run anew."""
+        """Returns whether a task, or a DAG that it is in, must run anew."""
         return any(path == one or path.startswith((f"{one}/", f"{one}[")) for one in self.forced)
 
 
 def select(pipeline: ir.Pipeline, start: str = "", end: str = "", only: str = "") -> Selection:
-    """Return the selection of top-level tasks.
+    """Returns the selection of top-level tasks.
 
     Args:
         pipeline: The pipeline.
@@ -59,7 +59,7 @@ def select(pipeline: ir.Pipeline, start: str = "", end: str = "", only: str = ""
 
 
 def _named(tasks: Iterable[ir.Task], text: str) -> str:
-    """Return the name of the task that people mean by its name or its display name."""
+    """Returns the name of the task that people mean by its name or its display name."""
     names = {task.display_name: task.name for task in tasks}
     names |= {task.name: task.name for task in tasks}
     if text not in names:

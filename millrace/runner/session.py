@@ -99,7 +99,7 @@ class Session:
         result.target = target
 
     def start(self, request: Request) -> None:
-        """Run the pipeline to its end."""
+        """Runs the pipeline to its end."""
         folder = self._result.folder
         with interruptible() as signals, self._backend(is_new=True) as backend:
             kept.keep(folder, self._pipeline, request)
@@ -111,7 +111,7 @@ class Session:
                 raise
 
     def plan(self) -> None:
-        """Find out what would be run, and run nothing."""
+        """Finds out what would run, and runs nothing."""
         from millrace.lineage.store import Store
         from millrace.runner.dry import DryRecorder
 
@@ -131,13 +131,13 @@ class Session:
         self._result.seconds = time.monotonic() - self._clock
 
     def resume(self) -> None:
-        """Go on with the run."""
+        """Goes on with the run."""
         with interruptible() as signals, self._backend(is_new=False) as backend:
             self._run(backend, signals, is_resumed=True)
 
     @contextlib.contextmanager
     def _backend(self, is_new: bool) -> Iterator[Backend]:
-        """Make what runs the containers, and see that it ends."""
+        """Yields what runs the containers, and closes it afterwards."""
         kind = self._settings.runner
         docker = DockerBackend(self._result.run_id, self._settings.docker)
         kinds: dict[str, Backend] = {
@@ -160,7 +160,7 @@ class Session:
             self._digests.save()
 
     def _run(self, backend: Backend, signals: Signals, is_resumed: bool) -> None:
-        """Run what is to be run, and record how it ended."""
+        """Runs the pipeline, and records how it ended."""
         from millrace.lineage.store import Store
 
         with (
@@ -176,7 +176,7 @@ class Session:
         self._result.seconds = time.monotonic() - self._clock
 
     def _others(self) -> Iterator[Store]:
-        """Open the lineage stores of other roots whose results may be taken."""
+        """Opens the lineage stores of other roots whose results may be taken."""
         from millrace.lineage.store import Store
 
         for where in self._settings.cache_from:
@@ -240,7 +240,7 @@ class Session:
     def _open(
         self, store: Store, backend: Backend, is_resumed: bool
     ) -> tuple[RunRecord, Previous | None]:
-        """Start the record of the run, or open it again: one that was killed early has none."""
+        """Starts the run's record, or reopens it; a run that was killed early has none."""
         from millrace.lineage import query, resume
         from millrace.lineage.record import RunRecord
 
@@ -259,7 +259,7 @@ class Session:
         return record, None
 
     def _properties(self, backend: Backend) -> dict[str, Any]:
-        """Return what an auditor asks about a run: whose, where, with which code."""
+        """Returns what an auditor asks about a run: whose, where, with which code."""
         return {
             "code_version": __version__,
             "libraries": self._sources.environment(),
@@ -273,7 +273,7 @@ class Session:
 
 
 def root_inputs(pipeline: ir.Pipeline, result: RunResult) -> Inputs:
-    """Return the inputs of the root: its defaults count as given, as where KFP submits a run."""
+    """Returns the inputs of the root: its defaults count as given, as where KFP submits a run."""
     optional = {name: None for name, one in pipeline.root.parameters.items() if one.optional}
     given = optional | result.parameters
     present = frozenset(name for name, value in given.items() if value is not None)

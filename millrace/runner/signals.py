@@ -11,7 +11,7 @@ from typing import Any
 
 
 def interrupt() -> None:
-    """Raise what Ctrl-C raises."""
+    """Raises what Ctrl-C raises."""
     raise KeyboardInterrupt
 
 
