@@ -71,7 +71,7 @@ def verify(what: str | None, root: Path, store: str | None, as_json: bool) -> in
 
     with output.store_of(root, store) as opened:
         artifacts = _chosen(opened, what)
-        sources = auditor.from_outside(opened, artifacts)
+        sources = auditor.external(opened, artifacts)
     with _progress(artifacts, not as_json) as on_finding:
         findings = auditor.verify(artifacts, sources, on_finding, paths.absolute(root))
     if as_json:

@@ -1,4 +1,4 @@
-"""What stands in for the record of a run that only looks what would be run."""
+"""Replaces the recorder in a dry run."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class DryRecorder:
         self._pipeline = pipeline
 
     def find(self, fingerprint: str) -> Iterator[CachedTask]:
-        """Yields what tasks with that fingerprint made before."""
+        """Yields earlier results of tasks with a fingerprint."""
         from millrace.lineage import cache as lineage_cache
 
         for store in filter(None, (self._store, *self._sources)):
@@ -44,7 +44,7 @@ class DryRecorder:
         return explain.reason(cache.short(one.parts), before)
 
     def ended(self, path: str) -> Ended | None:
-        """Returns nothing: a dry run resumes none."""
+        """Returns None: a dry run resumes nothing."""
         return None
 
     def start(self, one: TaskInstance) -> int:

@@ -1,9 +1,9 @@
-"""Runs tasks side by side: each as soon as what it needs is there, and the machine has room.
+"""Runs tasks in parallel: each as soon as its inputs exist and the machine has resources.
 
-One thread decides; what looks something up, runs or waits does so in a thread of a pool, and
-reports to it. A task is first looked up in the cache, and waits for cores and memory only if it
-must run. DAGs open and loops start their iterations as they are reached, so a run holds no more
-than what is open.
+One thread makes all decisions. Work that blocks, such as lookups and processes, runs in a pool of
+threads and reports to it. A task is first looked up in the cache, and waits for cores and memory
+only if it must run. DAGs open and loops start their iterations when they are reached, so a run
+holds only what is open.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ from millrace.runner.task import TaskRunner
 Events = queue.SimpleQueue[Callable[[], None]]
 
 _LOOKUPS, _RUNS = 4, 256  # threads
-_KEPT = 10_000  # iterations of a loop whose results a run holds until its end
-_OPEN = 64  # iterations of a loop that are open at once; cores are fewer, and memory stays flat
+_KEPT = 10_000  # iterations of a loop whose results are kept until the run ends
+_OPEN = 64  # open iterations of a loop: more than there are cores, and memory stays flat
 
 
 class Engine:
@@ -40,11 +40,11 @@ class Engine:
     Args:
         runner: Looks tasks up, runs and records them.
         pool: Cores and memory.
-        results: How far each task is, by path; kept up to date, and added to as DAGs open.
+        results: The result of each task so far, by path; updated, and extended as DAGs open.
         changed: Called whenever a task's state has changed.
-        events: What the deciding thread is to do next. One that raises KeyboardInterrupt stops the
-            run; it comes this way, so that it stops nothing half-way.
-        selection: Which tasks are asked for.
+        events: What the deciding thread does next. An event that raises KeyboardInterrupt stops
+            the run, and never in the middle of a decision.
+        selection: The tasks that the user asked for.
         fail_fast: Whether nothing new is started after a failure, as on a cluster with Argo.
     """
 
@@ -105,7 +105,7 @@ class Engine:
             self._spawn(self._runs, one, self._runner.run, self._ran)
 
     def _open(self, dag: DagInstance) -> None:
-        """Makes the task instances of a DAG; those that wait for nothing are ready."""
+        """Creates the task instances of a DAG; those without upstream tasks are ready."""
         dag.unfinished = len(dag.body.tasks)
         for name, task in dag.body.tasks.items():
             result = self._result(task, dag.path + name)
@@ -130,7 +130,7 @@ class Engine:
         elif one.task.after_failure:
             self._begin(one)
         elif bad is not None and bad.state is State.PLANNED:
-            self._plan(one, f"it needs what {bad.path} makes")
+            self._plan(one, f"it needs the outputs of {bad.path}")
         elif bad is not None:
             self._skip(one, _why_skipped(bad))
         elif self._fail_fast and self._failed:
@@ -175,7 +175,7 @@ class Engine:
         self._start_iterations(loop)
 
     def _start_iterations(self, loop: TaskInstance) -> None:
-        """Starts as many iterations as may run at once; end the loop when all have ended."""
+        """Starts as many iterations as may run at once, and ends the loop after the last."""
         iterations, task = loop.iterations, loop.task
         assert iterations is not None
         assert task.loop is not None
@@ -219,7 +219,7 @@ class Engine:
         def target() -> None:
             try:
                 outcome = work(one)
-            except BaseException as error:  # nobody else would hear that this thread has ended
+            except BaseException as error:  # or nobody would learn that this thread ended
                 outcome = self._runner.broken(one, error)
             self._events.put(lambda: self._came_back(one, outcome, then))
 
@@ -260,7 +260,7 @@ class Engine:
         self._start_iterations(loop)
 
     def _forget(self, one: TaskInstance) -> None:
-        """Drops the results of an iteration that ended well: lineage has them."""
+        """Drops the results of an iteration that succeeded: lineage has them."""
         for path, _ in list(self._inner(one)):
             del self._results[path]
         del self._results[one.result.path]
@@ -291,7 +291,7 @@ class Engine:
         self._end(one, Outcome(State.PLANNED, error=why))
 
     def _inner(self, one: TaskInstance) -> Iterator[tuple[str, ir.Task]]:
-        """Yields the tasks within a DAG that are known before it opens."""
+        """Yields the tasks in a DAG that are known before it opens."""
         body = one.task.component.body
         if isinstance(body, ir.Dag):
             for path, task in ir.walk(body, f"{one.result.path}/", loops=False):

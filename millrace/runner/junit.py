@@ -1,4 +1,4 @@
-"""A run as JUnit XML, which continuous integration servers show: a test case for each task.
+"""Renders a run as JUnit XML for continuous integration servers: one test case per task.
 
 The format is the one that Jenkins and GitLab read:
 https://github.com/testmoapp/junitxml.

@@ -91,7 +91,7 @@ class Placement:
         return self._local.get(record.uri)
 
     def close(self) -> None:
-        """Keeps copies of what was uploaded for later runs, up to the limit, and removes the others."""
+        """Keeps copies of uploads for later runs, up to the limit, and removes the others."""
         if not self._target:
             return
         for path in list(self._local.values()):

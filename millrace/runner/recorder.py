@@ -35,7 +35,7 @@ _KINDS: dict[type, str] = {
 
 
 class Recorder:
-    """The record of one run, in the runner's terms; may be used from any thread."""
+    """Records one run in the runner's terms; may be used from any thread."""
 
     def __init__(
         self,
@@ -54,7 +54,7 @@ class Recorder:
         self._lock = threading.Lock()
 
     def find(self, fingerprint: str) -> Iterator[CachedTask]:
-        """Yields what tasks with that fingerprint made before: in this store, then in others."""
+        """Yields earlier results with a fingerprint: from this store, then from others."""
         if (found := lineage_cache.find(self._store, self._pipeline, fingerprint)) is not None:
             yield found
         for other in self._sources:
@@ -62,7 +62,7 @@ class Recorder:
                 yield lineage_cache.foreign(found, other.where)
 
     def ended(self, path: str) -> Ended | None:
-        """Returns how a task ended before the run was resumed, if it ended well."""
+        """Returns a task's result from before the run was resumed, if it succeeded."""
         return self._previous.ended.get(path)
 
     def start(self, one: TaskInstance) -> int:
@@ -124,19 +124,19 @@ class Recorder:
         )
 
     def give_up(self, one: TaskInstance, outcome: Outcome) -> None:
-        """Records that a task has ended, whether or not it had started."""
+        """Records how a task ended, whether or not it had started."""
         if one.execution is None:
             self.start(one)
         self.finish(one, outcome)
 
     def cancel_open(self) -> None:
-        """Records that everything that has not ended was stopped, as far as the store takes it."""
+        """Records everything that has not ended as canceled, as far as the store allows."""
         for one in sorted(self._open, key=lambda each: -(each.execution or 0)):
             with contextlib.suppress(StoreError):
                 self.give_up(one, Outcome(State.CANCELED))
 
     def end(self, outcome: Outcome) -> None:
-        """Records how the run ended, and what the pipeline itself gave."""
+        """Records how the run ended, and the pipeline's own outputs."""
         self._run.finish(_RECORDED[outcome.state], outcome.error, outcome.parameters)
 
 
@@ -146,26 +146,26 @@ def _inputs(one: TaskInstance) -> dict[str, Sequence[ArtifactRecord]]:
 
 
 def _code(one: TaskInstance) -> dict[str, Any]:
-    """Returns which code a task runs: its step's, its image's, and that of modules it is given."""
+    """Returns the code that a task runs: of its step, its image and its modules."""
     own = {_CODE[name]: value for name, value in one.code.items() if name in _CODE and value}
     return own | {f"{name}_digest": each.code for name, each in one.contents.items() if each.code}
 
 
 def _cache_fingerprint(one: TaskInstance) -> str:
-    """Returns what later runs may find the task by."""
+    """Returns the fingerprint by which later runs may find the task."""
     is_import = isinstance(one.task.component.body, ir.Importer)
     return one.fingerprint if one.task.cache or is_import else ""
 
 
 def _cache_parts(one: TaskInstance) -> dict[str, Any]:
-    """Returns what tells whether the task need run again, and what has changed if it must."""
+    """Returns the fingerprint and its parts, which later explain why the task runs again."""
     if not one.fingerprint:
         return {}
     return {TASK_FINGERPRINT: one.fingerprint, PARTS: cache.short(one.parts)}
 
 
 def _loop(one: TaskInstance) -> dict[str, int]:
-    """Returns what KFP records of a loop and of its iterations."""
+    """Returns the properties that KFP records for a loop and its iterations."""
     if one.iterations is not None:
         return {"iteration_count": len(one.iterations.items)}
     return {} if one.index is None else {"iteration_index": one.index}

@@ -1,4 +1,4 @@
-"""One run: what runs its containers, its record, and how it ends."""
+"""One run: its backend, its record and its end."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from millrace.runner.recorder import Recorder
 
 RUNNERS = ("process", "docker")
-ENVIRONMENTS = "envs"  # of lightweight components, in the home of the runs
+ENVIRONMENTS = "envs"  # virtual environments of lightweight components, in the folder of the runs
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,7 +65,7 @@ class Settings:
 
 
 class Session:
-    """One run, from the first folder it makes to the last line it records."""
+    """One run, from creating its folder to recording its end."""
 
     def __init__(
         self,
@@ -131,7 +131,7 @@ class Session:
         self._result.seconds = time.monotonic() - self._clock
 
     def resume(self) -> None:
-        """Goes on with the run."""
+        """Resumes the run."""
         with interruptible() as signals, self._backend(is_new=False) as backend:
             self._run(backend, signals, is_resumed=True)
 
@@ -167,7 +167,7 @@ class Session:
             kept.lock(self._result.folder),
             _measured(self._settings.measure_memory, backend, self._result),
         ):
-            if self._is_new:  # nothing can be cached, so the imports may begin before anything else
+            if self._is_new:  # nothing can be cached, so imports may begin at once
                 backend.prepare(containers(self._pipeline))
             with contextlib.ExitStack() as stack:
                 store = stack.enter_context(Store.open(self._result.store))
@@ -176,7 +176,7 @@ class Session:
         self._result.seconds = time.monotonic() - self._clock
 
     def _others(self) -> Iterator[Store]:
-        """Opens the lineage stores of other roots whose results may be taken."""
+        """Opens the lineage stores of other roots whose results may be reused."""
         from millrace.lineage.store import Store
 
         for where in self._settings.cache_from:
@@ -211,7 +211,7 @@ class Session:
         finally:
             try:
                 recorder.end(Outcome(result.state, {}, result.outputs, result.error))
-            except StoreError as error:  # what came out is still worth showing
+            except StoreError as error:  # the results are still worth showing
                 result.state, result.error = State.FAILED, result.error or str(error)
             self._listener.ended(result)
 
@@ -259,7 +259,7 @@ class Session:
         return record, None
 
     def _properties(self, backend: Backend) -> dict[str, Any]:
-        """Returns what an auditor asks about a run: whose, where, with which code."""
+        """Returns the run's properties for auditors: who ran it, where, with which code."""
         return {
             "code_version": __version__,
             "libraries": self._sources.environment(),
@@ -273,7 +273,7 @@ class Session:
 
 
 def root_inputs(pipeline: ir.Pipeline, result: RunResult) -> Inputs:
-    """Returns the inputs of the root: its defaults count as given, as where KFP submits a run."""
+    """Returns the inputs of the root; defaults count as given, as when KFP submits a run."""
     optional = {name: None for name, one in pipeline.root.parameters.items() if one.optional}
     given = optional | result.parameters
     present = frozenset(name for name, value in given.items() if value is not None)

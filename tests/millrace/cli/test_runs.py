@@ -259,7 +259,7 @@ class TestShowRun:
         )
 
     def test_errors(self, filled):
-        with pytest.raises(StoreError, match='"flights-" begins the ids of 4 runs'):
+        with pytest.raises(StoreError, match='"flights-" matches 4 runs'):
             runs.show_run("flights-", filled.root, None, as_json=False)
         with pytest.raises(StoreError, match='Did you mean "flights-20260104-101520-dd44"'):
             runs.show_run("flights-20260104-101520-dd45", filled.root, None, as_json=False)

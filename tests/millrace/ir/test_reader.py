@@ -132,7 +132,7 @@ def executor_of(spec):
         ),
         (
             lambda spec: task_of(spec).update(dependentTasks=["plya"]),
-            '"play": it depends on "plya", which is not there',
+            '"play": it depends on "plya", which does not exist',
         ),
         (
             lambda spec: task_of(spec).update(dependentTasks=["play"]),

@@ -407,7 +407,7 @@ def test_a_run_id_is_used_once(store, run):
         RunRecord.start(store, "flights", "flights-1", "/root")
     assert str(error.value) == (
         f"There is a run flights-1 in the lineage store {store.where} already: "
-        "every run needs an id of its own."
+        "run ids must be unique."
     )
 
 

@@ -221,5 +221,6 @@ def test_a_server_that_speaks_no_mlmd():
         Store.open(f"grpc://127.0.0.1:{port}")
     server.stop(None)
     assert str(error.value) == (
-        f"The lineage store grpc://127.0.0.1:{port} is no ML Metadata server: Method not found!."
+        f"The lineage store grpc://127.0.0.1:{port} is not an ML Metadata server: "
+        "Method not found!."
     )

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from millrace.lineage.nodes import ArtifactRecord, State
-from millrace.lineage.verify import Verdict, check, from_outside, live_artifacts, verify
+from millrace.lineage.verify import Verdict, check, external, live_artifacts, verify
 from millrace.storage import digest, external_files
 from millrace.storage import store as storage
 
@@ -106,7 +106,7 @@ def test_only_what_no_task_made_may_change(history, tmp_path):
     data.write_text("2")
     made.write_text("2")
     found = live_artifacts(history.store)
-    verdicts = [finding.verdict for finding in verify(found, from_outside(history.store, found))]
+    verdicts = [finding.verdict for finding in verify(found, external(history.store, found))]
     assert verdicts == [Verdict.SOURCE_CHANGED, Verdict.ALTERED]
 
 

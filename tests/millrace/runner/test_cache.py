@@ -198,7 +198,7 @@ class TestFilesOutside:
             kit.play(do=f"flaky {tmp_path / 'words.py'}", module_file=module_file).set_retry(2)
 
         result = run(kit.compile(retried), {"module_file": str(tmp_path / "mine.py")})
-        assert "has changed before it began: module_file=" in result.error
+        assert "has changed before it started: module_file=" in result.error
 
     def test_what_the_run_itself_writes_there_does_not_count(self, kit, run, tmp_path):
         data = tmp_path / "data"

@@ -92,7 +92,7 @@ def _go_on(pipeline: str, root: Path) -> None:
     try:
         result = resume("killed", root=root)
     except StoreError as error:
-        if "has ended well" not in str(error):
+        if "has succeeded" not in str(error):
             raise
         return
     except PipelineError as error:
