@@ -223,7 +223,7 @@ class _Parser:
 
 
 def _alike(left: Any, right: Any) -> tuple[Any, Any]:
-    """Returns whether values are comparable: in Python True equals 1, in CEL it does not."""
+    """Returns values for comparison: in Python True equals 1, in CEL it does not."""
     if isinstance(left, bool) != isinstance(right, bool):
         return (left, None) if isinstance(left, bool) else (None, right)
     return left, right

@@ -62,7 +62,7 @@ def test_reads_the_signature_and_the_docstring(parsed: interface.Interface) -> N
 def test_readme_shows_every_port_and_escapes_tables(parsed: interface.Interface) -> None:
     text = interface.readme(parsed)
     assert "| `baseline` | Schema (optional) | An earlier one. |" in text
-    assert "| More of them. (reads data from outside) |" in text
+    assert "| More of them. (reads external data) |" in text
     assert "It runs in the image `millrace-data`." in text
     assert '| `names` | list | `["a|b"]` | Which: a\\|b. |' in text
 

@@ -98,7 +98,7 @@ class TestRuns:
     def test_no_runs(self, history, capsys):
         runs.list_runs(history.root, None, 20, as_json=False)
         assert capsys.readouterr().out == (
-            "There are no runs yet. `millrace run PIPELINE` makes one.\n"
+            "There are no runs yet. `millrace run PIPELINE` starts one.\n"
         )
         runs.list_runs(history.root, None, 20, as_json=True)
         assert json.loads(capsys.readouterr().out) == []

@@ -86,9 +86,7 @@ class TestFindRun:
     def test_very_ambiguous(self, history):
         for number in range(8):
             history.start(f"r{number}")
-        with pytest.raises(
-            StoreError, match=r"matches 8 runs: r7, r6, r5, r4, r3 and 3 more\. Give"
-        ):
+        with pytest.raises(StoreError, match=r"8 runs: r7, r6, r5, r4, r3 and 3 more\. Give"):
             query.find_run(history.store, "r")
 
     def test_nearest(self, store):
