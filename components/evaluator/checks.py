@@ -47,8 +47,8 @@ def check_value(bound: Bound, where: str, value: float | None, undefined: str) -
         reason = f"{bound.metric} is not defined: {undefined}"
         return Check(bound, where, None, None, passed, reason)
     passed = bound.holds(value)
-    told = numbers.against(value, bound.limit)
-    reason = f"{bound.metric} is {told}, so {bound} {_verb(passed)}"
+    shown = numbers.against(value, bound.limit)
+    reason = f"{bound.metric} is {shown}, so {bound} {_verb(passed)}"
     return Check(bound, where, value, None, passed, reason)
 
 

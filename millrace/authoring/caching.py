@@ -70,25 +70,28 @@ def _reads_external(spec: _Json, task: _Json) -> bool:
     component = _component(spec, task)
     executor = spec["deploymentSpec"]["executors"].get(component.get("executorLabel"), {})
     container = executor.get("container", {})
-    told = declared([*container.get("command", []), *container.get("args", [])])
+    declarations = declared([*container.get("command", []), *container.get("args", [])])
     if task["cachingOptions"].get("cacheKey") or _is_pinned(container):
         return False
-    return _names_external(told, task, component)
+    return _names_external(declarations, task, component)
 
 
 def _is_pinned(container: _Json) -> bool:
     return any(one["name"] == PINNED for one in container.get("env", []))
 
 
-def _names_external(told: Declared, task: _Json, component: _Json) -> bool:
+def _names_external(declarations: Declared, task: _Json, component: _Json) -> bool:
     """Returns whether a parameter names external data, or may: its value comes with the run.
 
     A module's dotted name refers to the image, which KFP's cache compares.
     """
-    values = {name: _constant(name, task, component) for name in (*told.reads, *told.modules)}
-    return any(values[name] != "" for name in told.reads) or any(
+    values = {
+        name: _constant(name, task, component)
+        for name in (*declarations.reads, *declarations.modules)
+    }
+    return any(values[name] != "" for name in declarations.reads) or any(
         value is None or (value != "" and (value.endswith(".py") or not _DOTTED.fullmatch(value)))
-        for value in (values[name] for name in told.modules)
+        for value in (values[name] for name in declarations.modules)
     )
 
 

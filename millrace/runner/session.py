@@ -224,7 +224,7 @@ class Session:
             self._digests,
             self._sources,
             self._placement,
-            lambda *told: events.put(lambda: self._listener.retrying(*told)),
+            lambda *arguments: events.put(lambda: self._listener.retrying(*arguments)),
         )
         settings = self._settings
         return Engine(

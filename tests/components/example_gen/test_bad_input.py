@@ -1,4 +1,4 @@
-"""Every mistake in the data or the parameters ends in one line: what, where, and how to mend it."""
+"""Every mistake in the data or the parameters gives one clear error: what, where, how to fix it."""
 
 from __future__ import annotations
 

@@ -97,10 +97,10 @@ def test_kfp_reads_the_same_interface(step: str) -> None:
     spec = component.component_spec
     inputs, outputs = spec.inputs, spec.outputs
     container = spec.implementation.container
-    told = declared([*container.command, *container.args])
+    declarations = declared([*container.command, *container.args])
     for use in ("reads", "modules", "writes"):
         names = tuple(port.name for port in ours.ports if port.use == use)
-        assert getattr(told, use) == names
+        assert getattr(declarations, use) == names
     assert set(outputs) == {port.name for port in ours.of_kind("output")}
     assert set(inputs) == {p.name for p in ours.ports if p.kind != "output"}
     for port in ours.of_kind("parameter"):

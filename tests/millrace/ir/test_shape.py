@@ -1,4 +1,4 @@
-"""YAML that is no pipeline, by mistake or by malice: one line says so, and nothing is started."""
+"""YAML that is not a pipeline, by mistake or malice, gives one clear error."""
 
 import json
 from pathlib import Path

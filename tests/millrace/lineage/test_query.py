@@ -1,4 +1,4 @@
-"""Runs and tasks are found, by whatever people call them."""
+"""Runs and tasks are found by id, prefix and name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A store that cannot be used says why, and what to do."""
+"""An unusable store gives an error with the reason and what to do."""
 
 from __future__ import annotations
 
@@ -219,7 +219,7 @@ def test_a_store_that_another_process_locks(tmp_path):
         [sys.executable, "-c", script, tmp_path / "x"], stdout=subprocess.PIPE
     ) as other:
         assert other.stdout.readline() == b"locked\n"
-        start(tmp_path / "x", "r2")  # waits for its turn
+        start(tmp_path / "x", "r2")  # waits for the lock
     with Store.open(tmp_path / "x") as store:
         assert len(store.call("get_contexts_by_type", "system.PipelineRun")) == 2
 

@@ -1,4 +1,4 @@
-"""An audit tells every change, names the file if it can, and takes nothing else for one."""
+"""An audit reports every change, with the file if possible, and nothing else."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ def test_all_is_well(history, model):
 
 
 def test_every_finding_is_told_at_once(history, model):
-    told = []
-    findings = verify(live_artifacts(history.store), on_finding=told.append)
-    assert sorted(told, key=lambda finding: finding.artifact.id) == findings
+    reported = []
+    findings = verify(live_artifacts(history.store), on_finding=reported.append)
+    assert sorted(reported, key=lambda finding: finding.artifact.id) == findings
 
 
 @pytest.mark.parametrize(
@@ -93,7 +93,7 @@ def test_a_file_in_place_of_a_folder(model):
 
 
 def test_only_what_no_task_made_may_change(history, tmp_path):
-    """Events tell, not what a step says of itself."""
+    """Events decide, not the metadata of a step."""
     data, made = tmp_path / "data", tmp_path / "made"
     records = []
     for path in (data, made):

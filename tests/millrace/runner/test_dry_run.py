@@ -1,4 +1,4 @@
-"""`--dry-run` tells what would run and why, and `cache explain` why it did."""
+"""`--dry-run` shows what would run and why, `cache explain` why it did."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Runs that go on where they stopped: after a failure, a kill, or an interrupt."""
+"""Resumed runs: after a failure, a kill, or an interrupt."""
 
 import json
 import os
