@@ -1,6 +1,6 @@
 """The lifecycle steps, a folder each: component.py is its interface, executor.py its work."""
 
-# The order in which data meets them, which listings follow.
+# In the order of the lifecycle, which listings follow.
 LIFECYCLE = (
     "example_gen",
     "statistics_gen",

@@ -1,10 +1,10 @@
-"""The artifacts that steps hand to one another, and how a step declares what it reads and writes.
+"""The types of artifacts, and the annotations of a step's inputs and outputs.
 
 An executor annotates `run(examples: Input[Examples], schema: Output[Schema])` with these classes;
-its `component.py` declares the same names with KFP's twins of them, from `millrace.dsl`. This
+its `component.py` uses KFP's classes of the same names from `millrace.dsl`. This
 module imports no library, so an image needs neither kfp nor ml_metadata to run a step.
 
-The titles stand in KFP's `system` namespace because kfp's compiler refuses any but `system` and
+The titles are in KFP's `system` namespace because kfp's compiler rejects any but `system` and
 `google`.
 """
 
@@ -21,7 +21,7 @@ _T = TypeVar("_T")
 Input = Annotated[_T, INPUT]
 Output = Annotated[_T, OUTPUT]
 
-# Where KFP's launcher mounts a remote object before a step starts.
+# Where KFP's launcher places remote objects before a step starts.
 _MOUNTS = {
     "gs://": "/gcs/",
     "s3://": "/s3/",
@@ -35,8 +35,8 @@ class Artifact:
     """A file or folder that a step read or wrote, with metadata that lineage keeps.
 
     Attributes:
-        name: The artifact's name in the store of the backend that made it.
-        uri: Where it lies for good; a step never changes it.
+        name: The artifact's name in the backend's store.
+        uri: Its permanent address, which a step never changes.
         metadata: Numbers, strings, booleans, and lists or objects of them. None is dropped.
     """
 
@@ -62,7 +62,7 @@ class Artifact:
 
 
 class Dataset(Artifact):
-    """A table or folder of files as it came from outside."""
+    """An external table or folder of files."""
 
     schema_title = "system.Dataset"
 
@@ -116,7 +116,7 @@ class Blessing(Artifact):
 
 
 class PushedModel(Artifact):
-    """The model as it was pushed, with every candidate that was measured: `push.json`."""
+    """The pushed model, with every candidate that was measured: `push.json`."""
 
     schema_title = "system.PushedModel"
 

@@ -1,4 +1,4 @@
-"""What a component.py needs: KFP's twins of the artifact types, and `step`, which makes components.
+"""The vocabulary of a component.py: KFP's classes of the artifact types, and `step`.
 
 @step(Image.DATA)
 def schema_gen(statistics: Input[Statistics], schema: Output[Schema]):
@@ -50,7 +50,7 @@ HTML, Markdown = dsl.HTML, dsl.Markdown
 
 
 def _twin(kind: type[artifacts.Artifact]) -> Any:
-    """Makes KFP's class of an artifact type: its compiler takes subclasses of its own only."""
+    """Returns KFP's class of an artifact type, since its compiler requires its own subclasses."""
     body = {
         "__doc__": kind.__doc__,
         "schema_title": kind.schema_title,
@@ -79,18 +79,18 @@ def step(
     """Turns a signature with a docstring and no body into the container component of that name.
 
     The container runs `python -m millrace.entrypoint <step>`, which calls `run` of the step's
-    executor with what the backend puts in place of `{{$}}`. The executor is the module `executor`
-    beside the `component` that declares the step.
+    executor with the value that the backend fills in for `{{$}}`. The executor is the module
+    `executor` beside the `component` that declares the step.
 
     Args:
         image: One of Millrace's images, or the name of an image that has Millrace and the step.
-        reads: The parameters that name data to read from outside the run: results are reused only
-            if its content is the same, lineage records it, and containers get it mounted.
-        modules: The parameters that name code of the user's: a Python file, or a dotted name.
-        writes: The parameters that name where to write outside the run.
+        reads: The parameters that name external data to read: results are reused only if its
+            content is the same, lineage records it, and containers get it mounted.
+        modules: The parameters that name the user's code: a Python file, or a dotted name.
+        writes: The parameters that name an external place to write to.
 
     Raises:
-        ParameterError: One of these is no parameter of the signature.
+        ParameterError: One of these is not a parameter of the signature.
     """
     declared = Declared(_names(reads), _names(modules), _names(writes))
 
@@ -115,7 +115,7 @@ def _names(given: str | Sequence[str]) -> tuple[str, ...]:
 
 
 def _executor(signature: Callable[..., None]) -> str:
-    """Returns what the entrypoint takes for a step: the name of one of ours, or its executor."""
+    """Returns the entrypoint's argument for a step: one of ours by name, or an executor."""
     package, _, module = signature.__module__.rpartition(".")
     if package and module == "component" and not package.startswith("millrace.components."):
         return f"{package}.executor"
@@ -133,10 +133,10 @@ def _check(declared: Declared, step: str, inputs: Mapping[str, Any]) -> None:
 
 
 def pinned(task: dsl.PipelineTask) -> dsl.PipelineTask:
-    """Tells that what a task reads never changes under its name, so that KFP may cache the task.
+    """Declares that what a task reads never changes under its name, so that KFP may cache it.
 
-    It is for an address with a version or a digest in it, such as `s3://sales/2024-05-01.parquet`.
-    KFP caches no other task that reads from outside: it would not see that the data has changed.
+    It is for addresses that contain a version or a digest, such as `s3://sales/2024-05-01.parquet`.
+    KFP caches no other task that reads external data, as it would not notice changed data.
 
     Args:
         task: The task.
@@ -150,13 +150,13 @@ def pinned(task: dsl.PipelineTask) -> dsl.PipelineTask:
 def with_resources(
     task: dsl.PipelineTask, name: str, cpu: str = "1", memory: str = "2G"
 ) -> dsl.PipelineTask:
-    """Names a task, asks for what it needs, and has it tried twice more if its machine fails.
+    """Sets a task's name and resources, and two retries in case its machine fails.
 
     Args:
         task: The task.
-        name: What the KFP UI and the terminal show.
-        cpu: Cores to ask for, such as `500m` or `2`.
-        memory: Memory to ask for, such as `2G`.
+        name: The name in the KFP UI and on the terminal.
+        cpu: The cores to request, such as `500m` or `2`.
+        memory: The memory to request, such as `2G`.
 
     Returns:
         The same task.

@@ -1,4 +1,4 @@
-"""Runs one step: binds KFP's `executor_input` to the executor's `run`, and writes what it returns.
+"""Runs one step: binds KFP's `executor_input` to the executor's `run`, and writes its outputs.
 
     python -m millrace.entrypoint example_gen --executor_input '{"inputs": {…}, "outputs": {…}}'
 
@@ -32,13 +32,13 @@ from millrace.storage import digest
 from millrace.values import whole
 
 USER_ERROR, INTERNAL_ERROR = 1, 70
-# Kubernetes shows what a container leaves here as the reason it ended; our runner names a file of
-# its own.
+# Kubernetes shows the content of this file as the reason why a container ended; our runner names
+# another file.
 TERMINATION_LOG = "MILLRACE_TERMINATION_LOG"
 _KUBERNETES_TERMINATION_LOG = "/dev/termination-log"
-# KFP hands on the inputs of an f-string beside the parameter that it makes.
+# KFP passes the inputs of an f-string along with the resulting parameter.
 _PIPELINE_CHANNEL = "pipelinechannel--"
-# The extra that installs each library which a step may find missing.
+# The extra that installs each optional library.
 _EXTRAS = {
     "ai_edge_litert": "train",
     "ai_edge_quantizer": "train",
@@ -79,7 +79,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 class _Parser(argparse.ArgumentParser):
-    """Reads the arguments of a step's container; what it declares is for whoever runs it."""
+    """Parses the arguments of a step's container; declarations are for the runner."""
 
     def __init__(self) -> None:
         usage = "python -m millrace.entrypoint STEP --executor_input JSON"
@@ -90,13 +90,13 @@ class _Parser(argparse.ArgumentParser):
             self.add_argument(flag, nargs="+")
 
     def error(self, message: str) -> NoReturn:
-        """Prints the usage, and raises what ends the step with one line."""
+        """Prints the usage, and raises an error that ends the step with one line."""
         sys.stderr.write(f"usage: {self.usage}\n")
         raise ParameterError(f"{message[:1].upper()}{message[1:]}.")
 
 
 def _explain(error: BaseException) -> MillraceError | None:
-    """Returns what a user can do about an error that is none of ours, or None."""
+    """Returns the user's error for an error of another library, or None."""
     if isinstance(error, SystemExit):
         last = traceback.extract_tb(error.__traceback__)[-1]
         return ModuleError(
@@ -148,7 +148,7 @@ def load_executor(step: str) -> Callable[..., dict[str, Any] | None]:
 
 
 def bind(run: Callable[..., Any], executor_input: dict[str, Any]) -> dict[str, Any]:
-    """Returns the arguments that an ExecutorInput gives; what it leaves out keeps its default."""
+    """Returns the arguments in an ExecutorInput; omitted ones keep their defaults."""
     inputs, outputs = executor_input.get("inputs", {}), executor_input.get("outputs", {})
     parameters: dict[str, Any] = inputs.get("parameterValues", {})
     redact.learn(parameters)
@@ -171,7 +171,7 @@ def bind(run: Callable[..., Any], executor_input: dict[str, Any]) -> dict[str, A
 
 
 def coerce(name: str, value: Any, hint: Any) -> Any:
-    """Returns a JSON value as the type that `run` declares; protobuf makes every number a float.
+    """Returns a JSON value as the type that `run` declares, as protobuf makes all numbers floats.
 
     Raises:
         ParameterError: The value is not of that type.
@@ -240,9 +240,9 @@ def _write_text(path: Path, text: str) -> None:
 
 
 def _report(line: str, details: str = "") -> None:
-    """Prints why a step failed, and leaves it where the backend looks for the reason."""
+    """Prints why a step failed, and writes it to the backend's termination log."""
     line, details = redact.message(line), redact.message(details)
-    with contextlib.suppress(OSError):  # the log may lie on a disk that is full
+    with contextlib.suppress(OSError):  # the log's disk may be full
         sys.stderr.write(details + f"error: {line}\n")
     where = os.environ.get(TERMINATION_LOG, _KUBERNETES_TERMINATION_LOG)
     try:

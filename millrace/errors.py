@@ -1,8 +1,8 @@
-"""Every error that a user can cause; each message says what was wrong, where, and what to do.
+"""The errors that users can cause; each message says what was wrong, where, and what to do.
 
 MillraceError
 ├── DataError            rows, columns or files that cannot be used as they are
-│   └── AnomaliesError   the data is not what the schema says
+│   └── AnomaliesError   the data does not match the schema
 ├── ParameterError       a parameter that is unknown, missing or of the wrong type or value
 ├── ModuleError          a user's module that cannot be loaded, or lacks the function it must have
 ├── ModelError           a model that cannot be trained, loaded or converted, or lacks what it needs
@@ -19,7 +19,7 @@ from collections.abc import Iterable
 
 
 class MillraceError(Exception):
-    """The base of every error that a user can cause and mend."""
+    """The base of the errors that users can cause."""
 
 
 class DataError(MillraceError):
@@ -27,7 +27,7 @@ class DataError(MillraceError):
 
 
 class AnomaliesError(DataError):
-    """The data is not what the schema says."""
+    """The data does not match the schema."""
 
 
 class ParameterError(MillraceError):

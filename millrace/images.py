@@ -1,4 +1,4 @@
-"""The container images of the steps: one place for their names and tags."""
+"""The names and tags of the steps' container images."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ COMMAND = ("python", "-m", "millrace.entrypoint")
 
 
 class Image(str, enum.Enum):
-    """The images, by what is installed in them; each is a target of docker/Dockerfile."""
+    """The images, each a target of docker/Dockerfile."""
 
     CORE = "core"  # no TensorFlow
     DATA = "data"  # TFDV and TFT

@@ -1,4 +1,4 @@
-"""Loads the modules that users write: a Python file, or the dotted name of an installed module."""
+"""Loads users' modules: a Python file, or an installed module by its dotted name."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def load(module_file: str) -> ModuleType:
     """Imports a module from a path that ends in `.py`, or by its dotted name.
 
     Raises:
-        ModuleError: It cannot be found, or its own code fails.
+        ModuleError: It cannot be found, or its code fails.
     """
     try:
         return (
@@ -76,12 +76,12 @@ def named_function(module_file: str, *names: str) -> tuple[str, Callable[..., An
 def calling(
     module_file: str, name: str, kinds: tuple[type[Exception], ...] = (Exception,)
 ) -> Iterator[None]:
-    """Turns what a user's code raises into an error that names the function and the line.
+    """Converts exceptions of a user's code to errors that name the function and the line.
 
     Args:
-        module_file: The module that the function is of.
-        name: The function.
-        kinds: The errors that are the user's; any other passes as it is.
+        module_file: The function's module.
+        name: The function's name.
+        kinds: The exceptions to convert; others pass unchanged.
 
     Raises:
         ModuleError: The code raised one of them.
@@ -98,7 +98,7 @@ def calling(
 
 
 def where(error: BaseException, module_file: str) -> str:
-    """Returns the last line of a module that an error passed through, or an empty string."""
+    """Returns the last line of a module in an error's traceback, or an empty string."""
     file = Path(module_file).name
     if not file.endswith(".py"):
         file = f"{module_file.rpartition('.')[2]}.py"
@@ -111,11 +111,11 @@ def where(error: BaseException, module_file: str) -> str:
 
 
 def _reason(error: BaseException) -> str:
-    """Returns the line of an error's message that tells most."""
+    """Returns the most informative line of an error's message."""
     lines = [line.strip() for line in str(error).splitlines()]
-    # TensorFlow begins with where in the graph it happened.
-    told = [line for line in lines if line and not line.startswith(_PREAMBLE)]
-    return (told or lines or [""])[0]
+    # TensorFlow begins with the place in the graph.
+    useful = [line for line in lines if line and not line.startswith(_PREAMBLE)]
+    return (useful or lines or [""])[0]
 
 
 def _load_file(path: Path) -> ModuleType:
@@ -126,17 +126,17 @@ def _load_file(path: Path) -> ModuleType:
     if spec is None or spec.loader is None:
         raise ModuleError(f"{path} is not a Python module.")
     module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # pickling and typing.get_type_hints look a function's module up
+    sys.modules[name] = module  # pickling and typing.get_type_hints look up a function's module
     _look_beside(path)
     spec.loader.exec_module(module)
     return module
 
 
 def _look_beside(path: Path) -> None:
-    """Lets a module import its neighbours, now and when it is used.
+    """Lets a module import its neighbours, now and later.
 
-    Libraries come first, so that a `random.py` there does not replace Python's own; where the
-    caller is comes last.
+    Libraries come first, so that a `random.py` there does not replace Python's own; the working
+    directory comes last.
     """
     folder, here = str(path.parent.absolute()), str(Path.cwd())
     if folder not in sys.path:

@@ -1,4 +1,4 @@
-"""Keeps secrets out of lineage, where whoever may look at a run could read them."""
+"""Keeps secrets out of lineage, logs and messages."""
 
 from __future__ import annotations
 
@@ -8,35 +8,34 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 HIDDEN = "***"
-_known: set[str] = set()  # the secrets that this process was given, and that are no mere words
+_known: set[str] = set()  # the secrets that this process was given, except common words
 
 # A parameter with one of these words in its name is a secret, whatever its value.
 _ALWAYS = {
     *("password", "passwords", "passwd", "passphrase", "passcode", "pwd"),
     *("secret", "secrets", "credential", "credentials", "creds"),
 }
-# With one of these if its value is text: numbers under such names are counts and limits.
+# With one of these, if its value is text: numbers under such names are counts and limits.
 _TEXT = {
     *("token", "tokens", "apikey", "apikeys", "bearer", "authorization", "jwt", "cookie"),
     *("accesskey", "privatekey", "secretkey", "sas", "pat", "dsn"),
 }
-# A key that opens something, not a column or an entry: `api_key`, and neither `key_columns`
-# nor `primary_key`.
+# A key for access, not of a table: `api_key`, but neither `key_columns` nor `primary_key`.
 _KEYS = {
     *("api", "access", "account", "auth", "client", "decryption", "encryption", "gpg", "hmac"),
     *("license", "master", "pgp", "private", "secret", "service", "shared", "signing", "ssh"),
     *("storage", "subscription"),
 }
-# Unless the name goes on to say that it is about something else.
+# Unless the name ends in one of these.
 _ABOUT = {
     *("column", "columns", "count", "counts", "feature", "features", "field", "fields", "file"),
     *("length", "len", "limit", "max", "min", "name", "names", "num", "path", "type", "size", "id"),
 }
 
-# What can be told from a word: eight characters, or six with letters and others among them.
+# Values that are distinctive: eight characters, or six with letters and others among them.
 _TELLING = re.compile(r".{8}|(?=.*[^\W\d_])(?=.*[\W\d_]).{6}", re.DOTALL)
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
-# A password, or a token that stands for the user.
+# A password, or a token in place of the user.
 _USERINFO = re.compile(
     r"(?P<before>\b[\w+.-]+://[^/\s:@'\"]*:)[^/\s'\"?#,]+(?=@)|(?<=://)[\w.~-]{20,}(?=@)"
 )
@@ -54,15 +53,15 @@ _BEARER = re.compile(r"(?P<before>\bbearer\s+)[\w.~+/=-]{8,}", re.IGNORECASE)
 
 
 def learn(values: Mapping[str, Any]) -> None:
-    """Has the secrets among parameters replaced from now on, in messages and by other names.
+    """Registers the secrets among parameters, to be hidden in messages and under other names.
 
-    Not those that may be anything else, such as `eval` or `1234`.
+    Values that are too common, such as `eval` or `1234`, are not registered.
     """
     _known.update(text for text in _secrets(values) if _TELLING.match(text))
 
 
 def parameters(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns parameters with every secret replaced by `***`, by its name or where it stands."""
+    """Returns parameters with secrets replaced by `***`, by name and by value."""
     return {
         name: HIDDEN if value and _is_secret(name, value) else _inside(value, parameters)
         for name, value in values.items()
@@ -70,31 +69,31 @@ def parameters(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def has_secret(values: Mapping[str, Any]) -> bool:
-    """Tells whether `parameters` would replace anything."""
+    """Returns whether `parameters` would replace anything."""
     return parameters(values) != dict(values)
 
 
 def metadata(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns what a step says of an artifact, with the passwords of addresses in it replaced."""
+    """Returns an artifact's metadata, with passwords in addresses replaced."""
     return {name: _inside(value, metadata) for name, value in values.items()}
 
 
 def text(value: str) -> str:
-    """Returns an address or a text with addresses in it, their passwords replaced by `***`."""
+    """Returns an address or text, with the passwords in addresses replaced by `***`."""
     if "://" not in value:
         return value
     return _QUERY.sub(_hidden, _USERINFO.sub(_hidden, value))
 
 
 def message(value: str) -> str:
-    """Returns an error message without the secrets that a step or library has put into it."""
+    """Returns an error message without secrets."""
     for secret in sorted(_known, key=len, reverse=True):
         value = re.sub(rf"(?<!\w){re.escape(secret)}(?!\w)", HIDDEN, value)
     return _BEARER.sub(_hidden, _ASSIGNED.sub(_hidden, text(value)))
 
 
 def _secrets(value: Any, is_secret: bool = False) -> Iterator[str]:
-    """Yields the secrets among parameters; what is within a secret is one, but not its `type`."""
+    """Yields the secrets among parameters; everything in a secret is one, except its `type`."""
     if isinstance(value, Mapping):
         for name, item in value.items():
             is_one = is_secret and not _is_about(name)
@@ -134,7 +133,7 @@ def _is_secret(name: str, value: Any) -> bool:
 
 
 def _is_about(name: str) -> bool:
-    """Tells whether a name says that it is about a secret, or about something else."""
+    """Returns whether a name is about something other than the secret, such as `token_count`."""
     return bool(_ABOUT.intersection(_words(name)[-1:]))
 
 

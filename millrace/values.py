@@ -1,4 +1,4 @@
-"""JSON values that went through protobuf, whose numbers are all doubles."""
+"""Converts JSON values from protobuf, where all numbers are doubles."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ _EXACT = 2**53
 
 
 def whole(value: Any) -> Any:
-    """Return a JSON value with whole floats as integers, within lists and objects too.
+    """Returns a JSON value with whole floats as integers, also in lists and objects.
 
-    Beyond what a double holds exactly, a float stays one.
+    Floats beyond the exact range of doubles stay floats.
     """
     if isinstance(value, dict):
         return {key: whole(item) for key, item in value.items()}

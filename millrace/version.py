@@ -1,3 +1,3 @@
-"""The version of Millrace: one place for the package, the image tags and the records in lineage."""
+"""The version of Millrace, for the package, the image tags and lineage."""
 
 __version__ = "0.1.0"

@@ -20,14 +20,14 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-# Set before anything imports TensorFlow: quiet, on the CPU, and with Keras 2.
+# Set before anything imports TensorFlow: no logs, CPU only, Keras 2.
 os.environ |= {
     "TF_CPP_MIN_LOG_LEVEL": "3",
     "CUDA_VISIBLE_DEVICES": "-1",
     "TF_USE_LEGACY_KERAS": "1",
 }
 
-# No limit of time depends on how busy the machine is: --timeout ends a test that hangs.
+# No deadlines, as the machine may be busy: --timeout ends a test that hangs.
 _ANY_MACHINE = settings(
     max_examples=50,
     deadline=None,

@@ -1,4 +1,4 @@
-"""What a user may do wrong, from the command line: one clear error, and nothing is lost."""
+"""Users' mistakes on the command line give one clear error each, and no data is lost."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def table(path: Path, header: list[str], row: Callable[[random.Random, int], lis
 
 
 def customers(path: Path) -> Path:
-    """Writes a table that nothing is wrong with."""
+    """Writes a valid table."""
     return table(
         path,
         ["tenure", "plan", "churned"],
@@ -185,7 +185,7 @@ def test_a_run_that_fails_leaves_earlier_runs_whole(
 
 
 def odd(path: Path) -> Path:
-    """Writes names, values and a column that many tools stumble over."""
+    """Writes unusual names, values and a column that break many tools."""
     return table(
         path,
         ["a b", "x.y", "größe", "日本", "void", "churned"],

@@ -1,4 +1,4 @@
-"""Two runs of the same data and code, in processes of their own, make the same bytes."""
+"""Two runs with the same data and code, in separate processes, make the same bytes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MADE = {
 
 
 def digests(done: Any) -> dict[str, str]:
-    """The digest of each artifact that tells no time and no speed."""
+    """The digest of each artifact that contains no times or speeds."""
     return {
         f"{task['task']}/{name}": output["metadata"]["digest"]
         for task in json.loads(done.stdout)["tasks"]

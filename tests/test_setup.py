@@ -1,4 +1,4 @@
-"""Set-up, constraints, the Makefile: what people type first."""
+"""Set-up, constraints and the Makefile."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ spec = importlib.util.spec_from_file_location("constraints", ROOT / "scripts/con
 constraints = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(constraints)
 
-# A Python that answers what the script asks one, and notes what it is told to do.
+# A fake Python that answers the script's questions, and logs its commands.
 PYTHON = """\
 #!/bin/sh
 echo "python $*" >>"$LOG"
@@ -247,7 +247,7 @@ def read_pins(line: str) -> list[Requirement]:
 
 
 def read_requirements() -> list[Requirement]:
-    """Every requirement that a development set-up installs, as pyproject.toml says.
+    """Every requirement of a development set-up, from pyproject.toml.
 
     gcsfs and adlfs are resolved by those who want them: they do not fit every s3fs.
     """

@@ -1,4 +1,4 @@
-"""The rules of the house: which way imports go, and that what is generated is fresh."""
+"""The structure of the repository: directions of imports, and generated files are fresh."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[1]
 STEPS = sorted(path.parent.name for path in ROOT.glob("components/*/component.py"))
 PIPELINES = sorted(path.parent.name for path in ROOT.glob("pipelines/*/pipeline.py"))
 
-# Loading one of these costs more than a command that does not need it may take.
+# Modules that are too slow to import for commands that do not need them.
 HEAVY = {"apache_beam", "kfp", "pandas", "pyarrow", "tensorflow", "tf_keras", "duckdb"}
 HEAVY |= {"tensorflow_data_validation", "tensorflow_transform", "tfx_bsl", "ml_metadata"}
 # What an executor may import of Millrace, besides its own folder.
@@ -128,7 +128,7 @@ def test_every_step_has_tests(step: str) -> None:
 
 
 def test_every_artifact_type_can_be_used() -> None:
-    """What a new type needs: its class, its place in TYPES, and its name for KFP."""
+    """A new type needs a class, an entry in TYPES, and a name for KFP."""
     defined = {
         kind
         for kind in vars(artifacts).values()

@@ -10,9 +10,9 @@ from millrace.ml.problem import Kind, Problem
 
 
 def align(outputs: Array, ours: Problem, theirs: Problem) -> Array:
-    """Returns a baseline's outputs with a column for each class that the model under test knows.
+    """Returns a baseline's outputs with a column for each class of the model under test.
 
-    A class that the baseline does not know has the probability 0.
+    A class that is unknown to the baseline has probability 0.
     """
     if ours.kind is not Kind.MULTICLASS or ours.classes == theirs.classes:
         return outputs

@@ -18,7 +18,7 @@ class Check:
     Attributes:
         bound: The bound.
         where: The slice's name, or "overall".
-        value: The metric, or None if it is not defined there.
+        value: The metric, or None if it is undefined there.
         baseline: The baseline's, for a bound on the change.
         passed: Whether the bound holds; None if it was not checked.
         reason: The finding in a sentence.
@@ -40,15 +40,15 @@ class Check:
 def check_value(bound: Bound, where: str, value: float | None, undefined: str) -> Check:
     """Checks a metric against a bound on its value.
 
-    Overall, a bound on a metric that is not defined fails; in a slice it does not apply.
+    If the metric is undefined, the bound fails overall, and does not apply in a slice.
     """
     if value is None:
         passed = False if where == OVERALL else None
         reason = f"{bound.metric} is not defined: {undefined}"
         return Check(bound, where, None, None, passed, reason)
     passed = bound.holds(value)
-    told = numbers.against(value, bound.limit)
-    reason = f"{bound.metric} is {told}, so {bound} {_verb(passed)}"
+    shown = numbers.against(value, bound.limit)
+    reason = f"{bound.metric} is {shown}, so {bound} {_verb(passed)}"
     return Check(bound, where, value, None, passed, reason)
 
 

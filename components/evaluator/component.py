@@ -40,7 +40,7 @@ def evaluator(
         metrics: The overall metrics, as the KFP UI compares them between runs.
         curves: The confusion matrix and the ROC curve, for classification.
         report: A page with metrics, curves and slices.
-        baseline_model: An earlier model that this one must not fall behind.
+        baseline_model: An earlier model to compare with.
         split: The split to measure on.
         slice_columns: Columns by whose values the metrics are broken down. A list within the list
             crosses columns.

@@ -14,7 +14,7 @@ from millrace.ml.scores import Scores
 POINTS = 100
 BINS = 10
 BARS = 40
-# A larger matrix cannot be read in the KFP UI.
+# A larger matrix is illegible in the KFP UI.
 MATRIX_CLASSES = 20
 OTHERS = "all others"
 
@@ -66,8 +66,8 @@ def for_kfp(pictures: dict[str, Any]) -> dict[str, Any]:
 def roc(labels: Array, scores: Array) -> list[dict[str, float]]:
     """Returns at most `POINTS` points of the ROC curve, by falling threshold.
 
-    A row is predicted positive if its score is at least the threshold; the first threshold lies
-    above every score. Without rows of both classes there is no curve.
+    A row is predicted positive if its score is at least the threshold; the first threshold is above
+    every score. There is no curve unless there are rows of both classes.
     """
     positives = int(labels.sum())
     if positives in (0, len(labels)):
@@ -104,7 +104,7 @@ def precision_recall(labels: Array, scores: Array) -> list[dict[str, float]]:
 
 
 def calibration(labels: Array, scores: Array) -> list[dict[str, float]]:
-    """Returns mean prediction and mean label of `BINS` bins of about equally many rows each."""
+    """Returns mean prediction and mean label of `BINS` bins with about equally many rows."""
     edges = np.unique(np.quantile(scores, np.arange(1, BINS) / BINS))
     bins: Array = np.searchsorted(edges, scores, side="right").astype(np.int64)
     rows = np.bincount(bins)
@@ -135,7 +135,7 @@ def confusion(labels: Array, predicted: Array, classes: list[str]) -> dict[str, 
 
 
 def per_class(labels: Array, predicted: Array, classes: list[str]) -> list[dict[str, Any]]:
-    """Returns each class's precision, recall and F1; None where it has no rows."""
+    """Returns each class's precision, recall and F1; None if it has no rows."""
     size = len(classes)
     support, guesses = (np.bincount(of, minlength=size) for of in (labels, predicted))
     hits = np.bincount(labels[labels == predicted], minlength=size)
@@ -152,7 +152,7 @@ def per_class(labels: Array, predicted: Array, classes: list[str]) -> list[dict[
 
 
 def histogram(errors: Array) -> dict[str, Any]:
-    """Returns how many errors lie in each of `BARS` equal ranges, without the outermost percent."""
+    """Returns the number of errors in `BARS` equal ranges, without the outermost percent."""
     low, high = (float(np.quantile(errors, share)) for share in (0.005, 0.995))
     if low == high:
         low, high = low - 0.5, high + 0.5
@@ -169,7 +169,7 @@ def _cumulate(labels: Array, scores: Array) -> tuple[Array, Array, Array]:
 
 
 def _spread(position: Array) -> Array:
-    """Returns which points to keep, the ends among them, so that they lie evenly on the curve."""
+    """Returns which points to keep, evenly spread over the curve and including its ends."""
     wanted = np.linspace(position[0], position[-1], POINTS)
     kept: Array = np.unique(np.minimum(np.searchsorted(position, wanted), len(position) - 1))
     return kept

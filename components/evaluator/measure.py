@@ -1,4 +1,4 @@
-"""Runs a model, and a baseline beside it, over the raw rows of a split in one pass."""
+"""Runs a model, and a baseline if there is one, over the raw rows of a split in one pass."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Measured:
         rows: All rows.
         scores: The model's.
         baseline: The baseline's.
-        slicings: The slices of the rows, in the order in which they were asked for.
+        slicings: The slices of the rows, in the requested order.
     """
 
     rows: int
@@ -46,7 +46,7 @@ class Values:
     """Metrics of one set of rows.
 
     Attributes:
-        metrics: Each metric, or None where it is not defined.
+        metrics: Each metric, or None if it is undefined.
         undefined: Why, for those.
     """
 
@@ -68,7 +68,7 @@ def measure(
     """Predicts every row of a split, and keeps labels, predictions and slices.
 
     Raises:
-        DataError: The split has no rows, or they are not what the model takes.
+        DataError: The split has no rows, or rows that the model does not accept.
     """
     total = examples.num_rows(root, split)
     if not total:
@@ -105,7 +105,7 @@ def values(arrays: Mapping[str, Array], group: int, kind: Kind) -> Values:
 
 
 def _values(found: Mapping[str, float], kind: Kind) -> Values:
-    """Returns metrics with the reason for each that is not defined."""
+    """Returns metrics, with the reason for each undefined one."""
     undefined = {
         name: METRICS[kind][name].undefined if found["example_count"] else "there are no rows"
         for name, value in found.items()

@@ -18,7 +18,7 @@ from millrace.ml.metrics import HEADLINE, METRICS, top_k
 from millrace.ml.problem import Kind, Problem
 from millrace.report import page
 
-# How many slices of each kind are written, the largest first. Bounds are checked in all of them.
+# The number of slices of each kind that are written, the largest first. All are checked.
 MAX_SLICES = 1000
 # Rows of a table on the page.
 _SHOWN = 40
@@ -42,10 +42,10 @@ class Results:
     """The results of an evaluation.
 
     Attributes:
-        problem: What it predicts.
+        problem: The prediction problem.
         split: The split it was measured on.
         rows: The split's rows.
-        unpredicted: How many of them got no finite prediction.
+        unpredicted: The number of rows without a finite prediction.
         overall: The metrics of all rows.
         baseline: The baseline's.
         slices: Each way to slice, with the metrics of its slices.

@@ -30,10 +30,10 @@ class Verdict:
     """Whether a model may be pushed.
 
     Attributes:
-        blessed: Whether it may.
+        blessed: Whether it may be pushed.
         reasons: Why, in sentences: what failed, or what was reached.
-        warnings: What to know even if it may, in sentences.
-        checks: Every bound overall, and the slices that a bound fails in or does not apply to.
+        warnings: Warnings that do not prevent it, in sentences.
+        checks: Every bound overall, and the slices where a bound fails or does not apply.
         slices_checked: How many slices were checked.
     """
 
@@ -60,7 +60,7 @@ def judge(
         overall: The metrics of all rows.
         baseline: The baseline's.
         slices: The slices with their metrics.
-        min_slice_rows: The least rows of a slice that is checked; 0 checks none.
+        min_slice_rows: The fewest rows of a slice that is checked; 0 checks none.
         unpredicted: The number of rows without a finite prediction.
         kind: The kind of problem.
     """
@@ -110,7 +110,7 @@ def _check_overall(bound: Bound, overall: Values, baseline: Values | None) -> Ch
 def _check_slices(
     bound: Bound, slicing: Slicing, arrays: dict[str, Array], large: Array, kind: Kind
 ) -> list[Check]:
-    """Returns the checks of slices that fail or whose metric is not defined, largest first."""
+    """Returns the checks of slices that fail or have an undefined metric, largest first."""
     found = []
     values = arrays[bound.metric][large]
     suspect = large[[bool(np.isnan(value)) or not bound.holds(value) for value in values]]

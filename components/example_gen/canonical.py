@@ -5,16 +5,16 @@ columns, joined by the ASCII unit separator (0x1F), in UTF-8. The text of a valu
 
     NULL      nothing
     integer   its digits; a boolean's are 0 or 1
-    double    its digits as an integer if it is whole and below 1e15, so that no row moves when a
-              column of integers gets decimals; else the shortest decimal that reads back the same,
-              as Python's repr writes it; nan, inf, -inf
+    double    its digits as an integer if it is whole and below 1e15, so that rows stay put when a
+              column of integers gets decimals; else the shortest decimal that parses to the same
+              value, as Python's repr writes it; nan, inf, -inf
     string    itself; dates and times are ISO 8601, with Z if they have a time zone
     binary    hexadecimal digits in lower case
     list      the texts of its items joined by the ASCII record separator (0x1E)
 
-In the order of their names, the first split takes the keys below its share of 2^128, the next those
-below the sum of both shares, and so on. Nothing of this is DuckDB's own, so another engine puts the
-same row into the same split.
+In order of their names, the first split takes the keys below its share of 2^128, the next those
+below the sum of both shares, and so on. None of this is specific to DuckDB, so another engine puts
+the same row into the same split.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def held(name: str, kind: str) -> str:
 
 
 def value(name: str, kind: str) -> str:
-    """Returns SQL for a column as examples hold it."""
+    """Returns SQL for a column in its type in examples."""
     column = identifier(name)
     if kind in _TIMESTAMPS:
         return _iso(f"CAST({column} AS TIMESTAMP)")
@@ -86,7 +86,7 @@ def key(names: Sequence[str], types: Mapping[str, str]) -> str:
 
 
 def membership(key_column: str, shares: Sequence[float]) -> list[str]:
-    """Returns SQL, for each share, that is true for the keys that fall into it."""
+    """Returns for each share SQL that is true for the keys in it."""
     exact = [Fraction(str(share)) for share in shares]
     bounds = [_bound(sum(exact[:index], Fraction()) / sum(exact)) for index in range(len(exact))]
     tests = [f"{key_column} >= '{bound}'" for bound in bounds]
@@ -116,7 +116,7 @@ def _text(value: str, kind: str) -> str:
 
 
 def _iso(timestamp: str) -> str:
-    """Returns SQL for 2013-01-31T10:00:00, with microseconds only if there are any."""
+    """Returns SQL for text such as 2013-01-31T10:00:00, with microseconds only if there are any."""
     micros = f"strftime({timestamp}, '.%f')"
     fraction = f"CASE WHEN microsecond({timestamp}) % 1000000 = 0 THEN '' ELSE {micros} END"
     return f"strftime({timestamp}, '%Y-%m-%dT%H:%M:%S') || {fraction}"

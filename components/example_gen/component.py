@@ -21,18 +21,18 @@ def example_gen(
     Args:
         data_uri: The data: a file, a folder or a glob of CSV (also gzipped) or Parquet files. CSV
             files have a header line; an empty value and NA in them are missing values, as are ?, -,
-            N/A, NULL and None in a column that else holds numbers, dates or truth values. Unless
-            commas stand between the values, numbers may have decimal commas: 1.234 is 1234 in a
-            file that has them, and 1,234 is 1234 in one with decimal points. The page tells which
-            columns were read so. Folders below it such as `year=2020` stand for columns.
+            N/A, NULL and None in a column that otherwise holds numbers, dates or booleans. Unless
+            the delimiter is a comma, numbers may have decimal commas: 1.234 is 1234 in a file with
+            decimal commas, and 1,234 is 1234 in one with decimal points. The page lists the columns
+            that were read this way. Subfolders such as `year=2020` become columns.
         examples: The rows, in splits.
         report: A page with the columns, the splits and what was rejected.
         query: SQL to select, filter or compute columns from the table "data", such as
-            `SELECT * FROM data WHERE amount > 0`. It must give the same rows on every run, so
-            `WHERE hash(id) % 10 = 0` takes a tenth of them. Empty takes every row and column.
+            `SELECT * FROM data WHERE amount > 0`. It must return the same rows on every run; for a
+            sample of a tenth, use `WHERE hash(id) % 10 = 0`. Empty takes every row and column.
         splits: Names of the splits and how many parts of the rows each gets.
         key_columns: Columns whose value decides the split, so that rows that share it stay
             together. Empty takes the whole row, so that copies of a row stay together.
         max_rejected: How many rows of a CSV file may be unreadable before the step fails; such rows
-            are kept aside in `rejected.csv`.
+            are set aside in `rejected.csv`.
     """

@@ -1,7 +1,7 @@
 """Reads the header of CSV files and counts their records, without DuckDB.
 
-A CSV file is UTF-8 text (RFC 4180) with a header line; values stand between commas, semicolons,
-tabs or bars, and may be quoted with `"`.
+A CSV file is UTF-8 text (RFC 4180) with a header line; values are separated by commas,
+semicolons, tabs or bars, and may be quoted with `"`.
 """
 
 from __future__ import annotations
@@ -54,9 +54,9 @@ def header(files: Sequence[Path]) -> Header:
 
 
 def count_lines(files: Sequence[Path], columns: int) -> int:
-    """Returns the number of lines without the headers: no record is shorter than a line.
+    """Returns the number of lines without headers, the most records there can be.
 
-    A blank line is a missing value in a file of one column, and nothing in a wider one.
+    A blank line is a missing value in a file of one column, and is ignored in a wider one.
     """
     return sum(_count_lines(path, blank=columns == 1) - 1 for path in files)
 
@@ -122,12 +122,12 @@ def _first_line(path: Path) -> str:
 
 
 def _delimiter(line: str) -> str:
-    """Returns the delimiter that splits a header line into most names; a comma if none does."""
+    """Returns the delimiter that yields the most names in a header line; a comma if none does."""
     return max(DELIMITERS, key=lambda character: len(_names(line, character)))
 
 
 def _names(line: str, delimiter: str) -> list[str]:
-    # By another delimiter than the file's, a quoted name may end in the middle of its lines.
+    # With a wrong delimiter, a quoted name may end in the middle of its lines.
     return next(csv.reader(io.StringIO(line, newline=""), delimiter=delimiter))
 
 

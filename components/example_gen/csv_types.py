@@ -1,8 +1,8 @@
-"""Finds the type of every column of CSV files from all of their values.
+"""Infers the types of the columns of CSV files from all of their values.
 
-DuckDB's own sniffer looks at the first rows only, and its reader rounds a later 1.5 in a column of
-integers to 2. Here a type is a pattern that every value matches, so that nothing is rounded, and
-neither the order of the rows nor the number of files makes a difference:
+DuckDB's own sniffer samples the first rows only, and its reader rounds a later 1.5 in a column of
+integers to 2. Here a type is a pattern that every value matches, so nothing is rounded, and neither
+the order of the rows nor the number of files matters:
 
     BIGINT       digits, with or without a sign, that fit 64 bits
     DOUBLE       these, decimal numbers with or without an exponent, inf, infinity, nan
@@ -43,7 +43,7 @@ _MINUTES = r"[ T]\d{2}:\d{2}"
 _SECONDS = r":\d{2}(\.\d{1,6})?"
 _PATTERNS = {
     "BIGINT": r" *[+-]?\d+ *",
-    # The cast to BIGINT decides on longer whole numbers: those that do not fit stay text, exactly.
+    # The cast to BIGINT decides about longer integers: those that do not fit remain exact text.
     "DOUBLE": (
         r" *[+-]?(\d{1,18}|(\d+\.\d*|\.\d+)([eE][+-]?\d+)?|\d+[eE][+-]?\d+"
         r"|(?i:inf|infinity|nan)) *"
@@ -51,11 +51,11 @@ _PATTERNS = {
     "BOOLEAN": r"(?i:true|false)",
     "DATE": _DAY,
     "TIMESTAMP": _DAY + _MINUTES + f"({_SECONDS})?",
-    # DuckDB before 2.0 reads no zone after minutes.
+    # DuckDB before 2.0 does not accept a zone after minutes.
     "TIMESTAMPTZ": _DAY + _MINUTES + _SECONDS + r"(Z|[+-]\d{2}(:?\d{2})?)",
 }
 MISSING = ("?", "-", "N/A", "n/a", "#N/A", "NULL", "null", "None", r"\N")
-# Kinds that are not DuckDB types. A value with one point or comma may be a decimal number.
+# Kinds beyond DuckDB's types. A value with one point or comma may be a decimal number.
 _COMMA, _MISSING = "decimal comma", "missing"
 _THOUSAND, _THOUSANDS = "1.234", "1.234.567"
 _COMMA_THOUSAND, _COMMA_THOUSANDS = "1,234", "1,234,567"
@@ -94,7 +94,7 @@ _NOTES = {
 _NAMED = 20
 _NAME_POINTS = 3
 _MISSING_PATTERN = "|".join(re.escape(text) for text in MISSING)
-# Casts double the cost, so only types that a pattern alone cannot prove are cast.
+# Casts double the cost, so only types that a pattern cannot prove are cast.
 _SURE_INTEGER = r"[+-]?\d{1,18}"
 _CASTS = {"BIGINT", "DATE", "TIMESTAMP", "TIMESTAMPTZ"}
 _BITS = {
@@ -109,8 +109,8 @@ class Columns:
 
     Attributes:
         types: The DuckDB type to read each column as.
-        computed: SQL for the columns that DuckDB's reader can only read as text.
-        rows: The number of rows that can be read.
+        computed: SQL for the columns that DuckDB can only read as text.
+        rows: The number of readable rows.
         notes: Messages about numbers with decimal commas or thousands separators.
     """
 
@@ -194,7 +194,7 @@ def _resolve(kinds: Mapping[str, str]) -> dict[str, str]:
 
 
 def _names(connection: duckdb.DuckDBPyConnection, scan: str, columns: Sequence[str]) -> list[str]:
-    """Returns the columns whose values all have the same number of points, three or more."""
+    """Returns the columns whose values all have the same number of points, at least three."""
     tests = []
     for column in map(identifier, columns):
         points = f"length({column}) - length(replace({column}, '.', ''))"

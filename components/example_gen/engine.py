@@ -1,4 +1,4 @@
-"""Sets DuckDB up to read the given files and nothing else.
+"""Sets up DuckDB to read the given files and nothing else.
 
 A user's query runs in an engine that can open no other file, write none, load no extension and see
 no Python variable; nor can the query change any of that.
@@ -18,16 +18,16 @@ from millrace.components.example_gen.source import Format, Source
 # DuckDB 2.0 reads a typed CSV column as text if a query only needs its text, so that 007 in a
 # BIGINT column casts to "007" in one query and to "7" in another.
 _HARMFUL_OPTIMIZERS = {"type_pushdown"}
-# The bounds that a Parquet file tells of a column leave out NaN. DuckDB takes them for those of all
-# values unless told, so that isnan(x) is false, and `WHERE x > 100` drops whole groups with NaN.
+# The bounds of a column in a Parquet file exclude NaN. By default DuckDB takes them for the bounds
+# of all values, so that isnan(x) is false, and `WHERE x > 100` drops whole groups with NaN.
 _TAKES_NAN = tuple(map(int, duckdb.__version__.split(".")[:2])) >= (1, 4)
 _WITH_NAN = ", can_have_nan = true" if _TAKES_NAN else ""
-# It leaves out the columns that a query does not need, and overlooks the bad text in them.
+# It skips the columns that a query does not need, and so misses the bad text in them.
 _BLIND_OPTIMIZER = "unused_columns"
 NULL_TEXTS = ("", "NA")
 # An eighth of DuckDB's own choice: as fast, and memory no longer grows with a larger file.
 _BUFFER_BYTES = 4 << 20
-# A quarter of what DuckDB would read ahead of us: memory stays flat on a busy machine too.
+# A quarter of DuckDB's default read-ahead: memory stays flat on a busy machine too.
 _BUFFERED_BYTES = 256 << 10
 
 
@@ -72,7 +72,7 @@ def scan(source: Source, types: Mapping[str, str] | None = None, rejects: str = 
     """Returns the SQL that reads a source.
 
     Args:
-        source: What to read.
+        source: The files to read.
         types: The DuckDB type of each column of CSV files; text if not given.
         rejects: Options of `read_csv` for lines that cannot be read.
     """

@@ -37,7 +37,7 @@ def run(
 ) -> None:
     """Reads a CSV or Parquet table, splits its rows by a stable hash and writes them."""
     check_parameters(splits, max_rejected)
-    # By name: shares are dealt in order, and a mapping's order does not survive every backend.
+    # By name, since shares are assigned in order, and not every backend keeps a mapping's order.
     names = sorted(splits)
     found = source.find(data_uri)
     logger.info("reading %d %s file(s)", len(found.files), found.format.value)

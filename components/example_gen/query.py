@@ -31,8 +31,8 @@ def checked(connection: duckdb.DuckDBPyConnection, query: str) -> str:
     """Returns a valid query without its final semicolon; an empty one selects everything.
 
     Raises:
-        ParameterError: It is not exactly one SELECT that DuckDB understands, or gives other rows
-            on every run.
+        ParameterError: It is not exactly one SELECT that DuckDB understands, or its result varies
+            from run to run.
     """
     if not query.strip():
         return f"FROM {TABLE}"
@@ -74,7 +74,7 @@ def types(connection: duckdb.DuckDBPyConnection, query: str) -> dict[str, str]:
     for name, *_ in described:
         if name.lower() in seen:
             raise ParameterError(
-                f'"query" returns more than one column "{name}" (SQL takes no notice of case): '
+                f'"query" returns more than one column "{name}" (SQL ignores case): '
                 "rename one of them with AS."
             )
         seen.add(name.lower())
@@ -89,14 +89,14 @@ def keeps_order(connection: duckdb.DuckDBPyConnection, query: str) -> bool:
 def depends_on_order(connection: duckdb.DuckDBPyConnection, query: str) -> bool:
     """Returns whether the result of a query may depend on the order of the source's rows.
 
-    That of first() and list() does, as do the last digits of a sum of decimals, and row_number()
-    among equals.
+    Examples are first(), list(), the last digits of a sum of decimals, and row_number() among
+    equals.
     """
     return not _operators(connection, query) <= _STREAMING | _INDIFFERENT
 
 
 def failure(error: Exception) -> DataError:
-    """Returns the user's message for an error while the rows were read."""
+    """Returns the user's error for an error while reading the rows."""
     message = f"The rows cannot be read: {engine.message(error)}"
     if large := _TOO_LARGE.search(message):
         column = engine.identifier(large[1])

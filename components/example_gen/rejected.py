@@ -1,4 +1,4 @@
-"""Collects the lines of CSV files that cannot be read; too many of them end the step."""
+"""Collects the unreadable lines of CSV files; too many of them are an error."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from millrace.errors import DataError
 FILE = "rejected.csv"
 # A line may have an error for each of its values, but most have few.
 _ERRORS_PER_LINE = 8
-_UNLIMITED = 0  # by DuckDB
+_UNLIMITED = 0  # DuckDB's value for no limit
 _NO_TEXT = "not UTF-8 text"
 _BAD_QUOTE = "a quote that is not closed, or text after it"
 
@@ -30,7 +30,7 @@ class RejectedLine:
 
 
 def options(max_rejected: int | None = None) -> str:
-    """Returns the options of `read_csv` that put rejected lines aside: all, or a few too many."""
+    """Returns the options of `read_csv` that set rejected lines aside: all, or enough to fail."""
     # With `ignore_errors` alone, DuckDB stops at the first bad quote and reports nothing.
     limit = _UNLIMITED if max_rejected is None else _ERRORS_PER_LINE * (max_rejected + 1)
     return f", store_rejects = true, rejects_limit = {limit}"
@@ -57,8 +57,8 @@ def check_quotes(lines: Sequence[RejectedLine]) -> None:
     for line in lines:
         if line.reason == _BAD_QUOTE and len(line.text.strip().splitlines()) > 1:
             raise DataError(
-                f"{line.file}, line {line.line}: {line.reason}. It takes the lines after it with "
-                "it, which may be good rows: mend the file. A quote within a quoted value is "
+                f"{line.file}, line {line.line}: {line.reason}. It swallows the lines after it, "
+                "which may be good rows: fix the file. A quote within a quoted value is "
                 "written twice."
             )
 
@@ -67,7 +67,7 @@ def check(lines: Sequence[RejectedLine], total: int, read: int, max_rejected: in
     """Raises DataError if too many lines were rejected.
 
     Args:
-        lines: Some of the rejected lines, the first of them at least.
+        lines: Some of the rejected lines, including the first.
         total: How many were rejected.
         read: How many could be read.
         max_rejected: How many may be rejected.
@@ -75,16 +75,16 @@ def check(lines: Sequence[RejectedLine], total: int, read: int, max_rejected: in
     if total <= max_rejected:
         return
     first = lines[0]
-    mend = "save the file as UTF-8" if first.reason == _NO_TEXT else "mend the file"
+    fix = "save the file as UTF-8" if first.reason == _NO_TEXT else "fix the file"
     raise DataError(
         f"{first.file}, line {first.line}: {first.reason}. {total:,} of {read + total:,} rows "
-        f'cannot be read, and "max_rejected" allows {max_rejected:,}: {mend}, or raise it '
+        f'cannot be read, and "max_rejected" allows {max_rejected:,}: {fix}, or raise it '
         f"to keep such rows aside in {FILE}."
     )
 
 
 def write(lines: Sequence[RejectedLine], folder: Path) -> None:
-    """Writes `rejected.csv`, which names files without their folders, to be the same anywhere."""
+    """Writes `rejected.csv`, with file names only, so that it is the same anywhere."""
     with (folder / FILE).open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["file", "line", "reason", "text"])

@@ -1,4 +1,4 @@
-"""Refuses queries whose result differs from run to run, judged by DuckDB's own parse of them."""
+"""Rejects queries whose result differs from run to run, according to DuckDB's own parser."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from millrace.errors import ParameterError
 
 _Node: TypeAlias = dict[str, Any]
 
-# They return the time, although DuckDB lists them as constant. Most need no parentheses.
+# These return the time, although DuckDB lists them as constant. Most need no parentheses.
 _CLOCKS = {
     "ago", "current_date", "current_localtime", "current_localtimestamp", "current_time",
     "current_timestamp", "localtime", "localtimestamp",
@@ -25,7 +25,7 @@ _HARMLESS = {
     "current_database", "current_schema", "current_schemas", "current_setting", "in_search_path",
 }  # fmt: skip
 _INSTEAD = (
-    "Take rows by what they hold, such as WHERE hash(id) % 100 < 30 for 30 % of the values of a "
+    "Select rows by their values, such as WHERE hash(id) % 100 < 30 for 30 % of the values of a "
     "column id"
 )
 
@@ -43,12 +43,12 @@ def check(connection: duckdb.DuckDBPyConnection, table: str, query: str) -> None
     samples = [node["sample"] for node in nodes if node.get("sample")]
     if any(sample["seed"] == _NO_SEED for sample in samples):
         raise ParameterError(
-            '"query" takes a sample without a seed, which is another on every run. '
+            '"query" takes a sample without a seed, which differs on every run. '
             f"{_INSTEAD}, or give a seed: USING SAMPLE 30% (bernoulli, 1)."
         )
     if changing := sorted(_changing(connection, nodes) | _clocks(connection, table, nodes)):
         raise ParameterError(
-            f'"query" calls {", ".join(changing)}, which is another on every run. {_INSTEAD}, and '
+            f'"query" calls {", ".join(changing)}, which differs on every run. {_INSTEAD}, and '
             "write a day as it is: DATE '2026-01-31'."
         )
 
@@ -56,18 +56,18 @@ def check(connection: duckdb.DuckDBPyConnection, table: str, query: str) -> None
 def _nodes(text: str) -> list[_Node]:
     """Returns the objects of a JSON text, which may be nested too deeply for Python's parser."""
     nodes: list[_Node] = []
-    around: list[list[Any]] = [[]]
+    outer: list[list[Any]] = [[]]
     for part in _JSON_PART.findall(text):
         if part in "{[":
-            around.append([])
+            outer.append([])
         elif part in "}]":
-            value: Any = around.pop()
+            value: Any = outer.pop()
             if part == "}":
                 value = dict(zip(value[0::2], value[1::2], strict=True))
                 nodes.append(value)
-            around[-1].append(value)
+            outer[-1].append(value)
         else:
-            around[-1].append(json.loads(part))
+            outer[-1].append(json.loads(part))
     return nodes
 
 
@@ -75,7 +75,7 @@ def _changing(connection: duckdb.DuckDBPyConnection, nodes: list[_Node]) -> set[
     """Returns the called functions whose value differs from run to run."""
     calls = [node for node in nodes if node.get("class") == "FUNCTION" and not node["is_operator"]]
     names = {node["function_name"].lower() for node in calls}
-    # age(x) is the distance of x from today.
+    # age(x) is the time from x until today.
     ages = {"age" for node in calls if node["function_name"] == "age" and len(_arguments(node)) < 2}
     if not names:
         return ages

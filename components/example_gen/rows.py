@@ -19,7 +19,7 @@ def stream(
     key_columns: Sequence[str],
     shares: Sequence[float],
 ) -> Iterator[pa.RecordBatch]:
-    """Yields the rows, with one more column for each split: whether it has the row.
+    """Yields the rows, with one more column per split: whether a row is in it.
 
     Args:
         connection: DuckDB, with the table of the source.
@@ -47,7 +47,7 @@ def stream(
     key = canonical.key(key_columns, held) if key_columns else row_key
     key_name = _new_name(held)
     splits = ", ".join(canonical.membership(key_name, shares))
-    # A join or a GROUP BY returns its rows in another order on every run.
+    # Joins and GROUP BY return rows in a different order on every run.
     order = "" if query.keeps_order(connection, sql) else f" ORDER BY {row_key}"
     inner = f"SELECT *, {key} AS {key_name} FROM (SELECT {values} FROM ({sql}\n))"
     try:

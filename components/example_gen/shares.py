@@ -1,23 +1,23 @@
-"""Warns of splits whose size is far from what was asked for."""
+"""Warns about splits whose size is far from the requested share."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
 
-# By Chernoff's bound, chance takes a count so far off to one side in less than one of 16,000 runs,
-# of however few rows: exp(-9.7).
+# By Chernoff's bound, a count deviates this far to one side by chance in less than one of 16,000
+# runs, for any number of rows: exp(-9.7).
 _BY_CHANCE = 9.7
 
 
 def warning(
     written: Mapping[str, int], parts: Mapping[str, float], key_columns: Sequence[str]
 ) -> str:
-    """Returns a warning if the size of a split cannot be by chance, else an empty text.
+    """Returns a warning if the size of a split cannot be due to chance, else an empty text.
 
     Args:
         written: The rows of each split.
-        parts: How many parts of the rows each was asked to get.
+        parts: How many parts of the rows each should get.
         key_columns: The columns that decide the split; the whole row if empty.
     """
     rows, whole = sum(written.values()), sum(parts.values())
@@ -32,13 +32,13 @@ def warning(
     worst = max(sorted(uneven), key=deviation)
     found = (
         f'Split "{worst}" holds {written[worst] / rows:.1%} of the {rows:,} rows, where '
-        f"{parts[worst] / whole:.1%} were asked for: "
+        f"{parts[worst] / whole:.1%} were requested: "
     )
     if key_columns:
         names = ", ".join(f'"{name}"' for name in key_columns)
         return (
             f"{found}many rows share their {names}, and such rows stay in one split. Where they "
-            "need not, choose key_columns of more different values."
+            "need not, choose key_columns with more distinct values."
         )
     return (
         f"{found}many rows are equal, and copies of a row stay in one split, so that none is both "

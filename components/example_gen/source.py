@@ -2,8 +2,8 @@
 
 A folder stands for the data files directly in it, a glob for every file it matches; files whose
 name begins with "." or "_" (such as Spark's `_SUCCESS`) are skipped. Files are read in the
-order of their paths. Folders below it that are named as Hive's partitions are, such as
-`year=2020/month=1`, are read too, and stand for columns.
+order of their paths. Subfolders named like Hive partitions, such as `year=2020/month=1`, are read
+too, and become columns.
 """
 
 from __future__ import annotations
@@ -47,12 +47,12 @@ class Source:
 
     Attributes:
         files: In the order in which they are read.
-        format: What they are.
+        format: Their format.
         columns: Their columns, in order.
         delimiter: The delimiter of CSV files.
         same_types: Whether every Parquet file gives each column the same type.
-        partitions: The columns that folders stand for.
-        around: Others, which folders outside of what was named would stand for.
+        partitions: The columns from partition folders.
+        outer: Columns from partition folders above `data_uri`, which are left out.
     """
 
     files: tuple[Path, ...]
@@ -61,31 +61,31 @@ class Source:
     delimiter: str = ","
     same_types: bool = True
     partitions: tuple[str, ...] = ()
-    around: tuple[str, ...] = ()
+    outer: tuple[str, ...] = ()
 
 
 def find(data_uri: str) -> Source:
     """Returns the files that a path, folder or glob names.
 
     Raises:
-        ParameterError: `data_uri` is empty, or of a kind that cannot be read.
-        DataError: Nothing is there, or what is there cannot be used together.
+        ParameterError: `data_uri` is empty, or of a format that cannot be read.
+        DataError: There are no files, or they cannot be read together.
     """
     files = _files(data_uri)
     for path in files:
         _check_readable(path)
-    inside, around = _partitions(data_uri, files)
+    inside, outer = _partitions(data_uri, files)
     if _format(data_uri, files) is Format.PARQUET:
         columns, same_types = parquet_file.columns(files)
         found = Source(files, Format.PARQUET, columns, same_types=same_types)
     else:
         header = csv_file.header(files)
         found = Source(files, Format.CSV, header.columns, header.delimiter)
-    return dataclasses.replace(found, partitions=inside, around=around)
+    return dataclasses.replace(found, partitions=inside, outer=outer)
 
 
 def _partitions(data_uri: str, files: Sequence[Path]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Returns the columns that folders below what `data_uri` names stand for, and those above."""
+    """Returns the columns from partition folders below `data_uri`, and from those above."""
     fixed = itertools.takewhile(lambda part: not glob.has_magic(part), _path(data_uri).parts)
     depth = len(Path(*fixed).parts)
     keys = [_keys(path.parts[depth:-1]) for path in files]

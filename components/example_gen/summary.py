@@ -89,7 +89,7 @@ def _columns(
 
 
 def _first_values(values: Sequence[Any]) -> list[str]:
-    """Returns the first different values, as text."""
+    """Returns the first distinct values, as text."""
     texts = dict.fromkeys(_short(value) for value in values if value is not None)
     return list(texts)[:_VALUES]
 

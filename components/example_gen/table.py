@@ -1,4 +1,4 @@
-"""Creates the table `data` from a source's files, and accounts for each of their rows."""
+"""Creates the view `data` from a source's files, and accounts for all of their rows."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ class Table:
     """The rows of a source.
 
     Attributes:
-        rows: How many can be read.
-        rejected: The lines that cannot.
+        rows: The number of readable rows.
+        rejected: The unreadable lines.
         notes: Messages about how columns were read.
     """
 
@@ -92,7 +92,7 @@ def _csv(connection: duckdb.DuckDBPyConnection, found: Source, max_rejected: int
 def _all_rejected(
     connection: duckdb.DuckDBPyConnection, found: Source
 ) -> list[rejected.RejectedLine]:
-    """Returns the rejected lines of files in which some have more errors than DuckDB recorded."""
+    """Returns all rejected lines, if some have more errors than DuckDB recorded."""
     scan = engine.scan(found, rejects=rejected.options())
     connection.execute(f"SELECT count(COLUMNS(*)) FROM {scan}").fetchall()
     return rejected.collect(connection)
@@ -102,8 +102,8 @@ def _create(
     connection: duckdb.DuckDBPyConnection, found: Source, scan: str, computed: Mapping[str, str]
 ) -> None:
     """Creates the view of a scan, with some columns computed, and no folders around the source."""
-    around = [name for name in found.around if name not in found.columns]
-    exclude = ", ".join(engine.identifier(name) for name in around)
+    outer = [name for name in found.outer if name not in found.columns]
+    exclude = ", ".join(engine.identifier(name) for name in outer)
     replace = ", ".join(f"{value} AS {engine.identifier(name)}" for name, value in computed.items())
     values = "*" + (f" EXCLUDE ({exclude})" if exclude else "")
     values += f" REPLACE ({replace})" if replace else ""
@@ -111,7 +111,7 @@ def _create(
 
 
 def _rows_in(found: Source, expected: int) -> int:
-    """Counts the rows of CSV files without DuckDB; one by one only if the lines do not add up."""
+    """Counts the rows of CSV files without DuckDB; one by one only if the line count differs."""
     if csv_file.count_lines(found.files, len(found.columns)) == expected:
         return expected
     return csv_file.count_records(found.files, found.delimiter, len(found.columns))

@@ -1,4 +1,4 @@
-"""Writes every row to its split."""
+"""Writes rows to their splits."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def write(batches: Iterable[pa.RecordBatch], root: Path, splits: Sequence[str]) 
     """Writes rows into their splits.
 
     Args:
-        batches: The rows, whose last columns say for each split whether it has the row.
+        batches: The rows; the last columns say for each split whether a row is in it.
         root: The folder of the examples.
         splits: The names of the splits.
 
@@ -48,7 +48,7 @@ def _write(batches: Iterable[pa.RecordBatch], root: Path, splits: Sequence[str])
                 writers = [stack.enter_context(SplitWriter(root, name, schema)) for name in splits]
             rows = pa.RecordBatch.from_arrays(values, schema=schema)
             for writer, chosen in zip(writers, batch.columns[-len(splits) :], strict=True):
-                # `rows.filter` does the same, and imports pandas for a quarter of a second.
+                # `rows.filter` is equivalent, but imports pandas for a quarter of a second.
                 writer.write(pc.call_function("filter", [rows, chosen]))
             done += batch.num_rows
             if done - logged >= _LOG_ROWS:

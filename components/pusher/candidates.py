@@ -18,8 +18,8 @@ from millrace.ml.scores import Scores
 
 logger = logging.getLogger(__name__)
 
-# Single rows are timed in rounds of all candidates, so that other load on the machine affects them
-# alike.
+# Single rows are timed in rounds over all candidates, so that other load on the machine affects all
+# of them equally.
 _ROUNDS = 20
 _ROWS_IN_ROUND = 50
 _MOST_SECONDS = 3.0
@@ -31,7 +31,7 @@ class Candidate:
 
     Attributes:
         name: float32, float16, dynamic_range or int8.
-        failure: Why it could not be made or run; the other fields are then meaningless.
+        failure: Why it could not be converted or run; the other fields are then meaningless.
         content: The .tflite file.
         inputs: The names of its inputs: the raw columns that the model uses.
         metrics: Every metric.

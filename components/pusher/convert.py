@@ -36,9 +36,9 @@ def to_float32(model: ExportedModel) -> bytes:
 
 
 def _save(rewritten: Rewritten, folder: str) -> None:
-    """Writes a SavedModel in the form of TensorFlow 1.
+    """Writes a SavedModel in TensorFlow 1's format.
 
-    The form of TensorFlow 2 has three functions for each table, which take longer to trace than
+    TensorFlow 2's format has three functions for each table, which take longer to trace than
     everything else.
     """
     with rewritten.graph.as_default(), tf.compat.v1.Session() as session:

@@ -1,13 +1,13 @@
-"""Puts a model at its destination as the next version, at once or not at all.
+"""Writes a model to its destination as the next version, atomically.
 
     <destination>/1795254028/saved_model.pb, variables/, assets/   what TensorFlow Serving loads
                              model.tflite                          what a device loads
                              push.json                             why
 
-A version is a folder named by a whole number: the time in seconds, or more if that is taken. On a
-file system it is written under another name and renamed, so that a version is there with all its
-files or not at all. An object store cannot rename: there a number is claimed first, and
-saved_model.pb, without which no server takes a folder for a version, is written last.
+A version is a folder named by an integer: the time in seconds, or more if that is taken. On a file
+system it is written under another name and renamed, so that it appears with all its files. An
+object store cannot rename: there a number is claimed first, and saved_model.pb, without which no
+server accepts a folder as a version, is written last.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ from millrace.storage import digest, location, staging, store
 _UNFINISHED = ".millrace-unfinished-"
 _CLAIMS = ".millrace-claims"
 _LAST = "saved_model.pb"
-# What a killed push left behind goes with the first push a day later.
+# The remains of a killed push are removed by the first push a day later.
 _STALE_SECONDS = 24 * 3600.0
 
 
 def open_destination(uri: str) -> Destination:
-    """Returns the destination at a path or URI, and makes the folder if there is none.
+    """Returns the destination at a path or URI, and creates the folder if needed.
 
     Raises:
         ParameterError: It cannot be used or written to.
@@ -58,7 +58,7 @@ class Destination(abc.ABC):
         """Writes a folder and some more files as the next version.
 
         Returns:
-            The version, and where it is.
+            The version and its address.
 
         Raises:
             ParameterError: It cannot be written.
@@ -66,7 +66,7 @@ class Destination(abc.ABC):
 
 
 class _Folder(Destination):
-    """A folder of this machine's file system."""
+    """A folder on this machine."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
@@ -88,7 +88,7 @@ class _Folder(Destination):
                 f"push_destination: {self._root} cannot be written to: {_describe(error)}"
             ) from error
         finally:
-            shutil.rmtree(staged, ignore_errors=True)  # a published one is no longer there
+            shutil.rmtree(staged, ignore_errors=True)  # a published one no longer exists
         return version, str(self._root / str(version))
 
     def _stage(self) -> Path:
@@ -120,7 +120,7 @@ class _Store(Destination):
 
     def __init__(self, uri: str) -> None:
         self._uri = uri
-        store.exists(uri)  # or the store cannot be asked, which shows before anything is exported
+        store.exists(uri)  # fails here if the store is unreachable, before anything is exported
 
     def push(self, folder: Path, extra: Mapping[str, bytes]) -> tuple[int, str]:
         contents: dict[str, Path | bytes] = {
@@ -151,7 +151,7 @@ class _Store(Destination):
 
 
 def _next(names: Iterable[str]) -> int:
-    """Returns the version after those that folders are named by."""
+    """Returns the version after the existing ones."""
     last = max((int(name) for name in names if name.isdecimal()), default=0)
     return max(int(time.time()), last + 1)
 

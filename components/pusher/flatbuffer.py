@@ -15,7 +15,7 @@ from millrace.ml.arrays import Array
 
 Model: TypeAlias = Any  # schema.ModelT; generated code has no types for mypy
 
-# The operations of a network that have weights.
+# The operations with weights.
 _OP = schema.BuiltinOperator
 GATHER = "GATHER"
 OPERATIONS = {
@@ -27,7 +27,7 @@ OPERATIONS = {
     _OP.EMBEDDING_LOOKUP: "EMBEDDING_LOOKUP",
 }
 _TABLES = (GATHER, "EMBEDDING_LOOKUP")
-# Smaller weights stay: the added operation would cost more than what is saved.
+# Smaller weights stay as they are: the added operation would cost more than it saves.
 MIN_ELEMENTS = 256
 _FILE_IDENTIFIER = b"TFL3"
 _ALIGNMENT = 16
@@ -35,13 +35,13 @@ _ALIGNMENT = 16
 
 @dataclasses.dataclass(frozen=True)
 class Weight:
-    """A float32 constant that an operation of the network multiplies by or picks rows of.
+    """A float32 constant that an operation of the network multiplies by or gathers from.
 
     Attributes:
         operation: One of `OPERATIONS`.
         tensor: The index of the constant.
-        elements: How many numbers it holds.
-        output: The name of what the operation computes.
+        elements: The number of its elements.
+        output: The name of the operation's output.
         seen: The name of every float32 input and output of the operation, by index.
     """
 
@@ -53,7 +53,7 @@ class Weight:
 
     @property
     def is_table(self) -> bool:
-        """Whether it is an embedding, of which rows are picked."""
+        """Whether it is an embedding table."""
         return self.operation in _TABLES
 
 
@@ -67,7 +67,7 @@ def weights(model: Model, variables: Iterable[Array]) -> list[Weight]:
 
     Args:
         model: The unpacked file.
-        variables: The model's variables. They tell embeddings from the lookup tables of
+        variables: The model's variables, which distinguish embeddings from lookup tables of
             preprocessing.
     """
     trained = {_digest(each.tobytes()) for each in variables}
@@ -119,7 +119,7 @@ def halve_weights(content: bytes, found: Iterable[Weight]) -> bytes:
 def number_tables(content: bytes) -> bytes:
     """Returns the file with its lookup tables numbered from 1 in their order.
 
-    The converter derives a table's number from a random name, so that no two files are the same.
+    The converter derives a table's number from a random name, so no two files would be equal.
     """
     result = bytearray(content)
     numbers: dict[int, int] = {}
@@ -142,17 +142,17 @@ def _digest(content: bytes) -> bytes:
 
 
 def _code(operator_code: Any) -> int:
-    # Codes up to 127 stand in the older of the two fields in files of some converters.
+    # Some converters write codes up to 127 to the older of the two fields.
     return int(max(operator_code.builtinCode, operator_code.deprecatedBuiltinCode))
 
 
 def _dequantize(model: Model, source: int, target: int) -> Any:
-    """Returns an operation that turns a float16 tensor into a float32 one."""
+    """Returns an operation that converts a float16 tensor to float32."""
     codes = [_code(each) for each in model.operatorCodes]
     if _OP.DEQUANTIZE not in codes:
         code = schema.OperatorCodeT()
         code.builtinCode = code.deprecatedBuiltinCode = _OP.DEQUANTIZE
-        code.version = 3  # the first that takes float16
+        code.version = 3  # the first version that accepts float16
         model.operatorCodes.append(code)
         codes.append(_OP.DEQUANTIZE)
     operation = schema.OperatorT()

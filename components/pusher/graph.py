@@ -13,10 +13,10 @@ from tensorflow.python.framework.convert_to_constants import convert_variables_t
 from millrace.errors import ModelError
 from millrace.ml.arrays import Array
 
-Operation: TypeAlias = Any  # tf.Operation; TensorFlow has no types for mypy
+Operation: TypeAlias = Any  # tf.Operation; TensorFlow has no type stubs
 Tensor: TypeAlias = Any
 
-# Operations that TFLite lacks, or has in another form, and that are replaced.
+# Operations to replace, which TFLite lacks or has in another form.
 FIND, SIZE, HASH = "LookupTableFindV2", "LookupTableSizeV2", "StringToHashBucketFast"
 UPPER, LOWER, EQUAL = "UpperBound", "LowerBound", "Equal"
 
@@ -39,7 +39,7 @@ class FlatGraph:
     """A function without variables, calls and files.
 
     Attributes:
-        operations: The operations that the output needs, each after its inputs.
+        operations: The operations that the output needs, in topological order.
         inputs: The placeholder of each raw column's input.
         output: The prediction.
         tables: The tables, by the name of their placeholder.
@@ -59,7 +59,7 @@ class FlatGraph:
 
 
 def flatten(signature: Any, output: str) -> FlatGraph:
-    """Inlines what a signature calls, turns its variables into constants and reads its tables."""
+    """Inlines a signature's calls, freezes its variables and reads its tables."""
     frozen = convert_variables_to_constants_v2(
         signature, lower_control_flow=False, aggressive_inlining=True
     )
@@ -79,7 +79,7 @@ def flatten(signature: Any, output: str) -> FlatGraph:
 
 
 def operations(output: Tensor) -> list[Operation]:
-    """Returns the operations that compute a tensor, each after its inputs."""
+    """Returns the operations that compute a tensor, in topological order."""
     found: dict[str, Operation] = {}
     waiting = [output.op]
     while waiting:
@@ -112,7 +112,7 @@ def _read(handle: Tensor, placeholder: Operation, found: list[Operation]) -> Tab
     keys, values = tf.raw_ops.LookupTableExportV2(
         table_handle=handle, Tkeys=uses[0].inputs[1].dtype, Tvalues=uses[0].outputs[0].dtype
     )
-    order = np.argsort(keys.numpy(), kind="stable")  # an export has its rows in any order
+    order = np.argsort(keys.numpy(), kind="stable")  # rows are exported in any order
     return Table(keys.numpy()[order], values.numpy()[order])
 
 

@@ -110,9 +110,9 @@ class Policy:
 
     def _needs(self, candidate: Candidate) -> str:
         """Returns the bounds that a candidate breaks, and the limits that would allow it."""
-        told, needs = self._broken(candidate), self._parameters(candidate)
-        told += [f"needs {' and '.join(needs)}"] if needs else []
-        return f" - {' and '.join(told)}" if told else ""
+        reasons, needs = self._broken(candidate), self._parameters(candidate)
+        reasons += [f"needs {' and '.join(needs)}"] if needs else []
+        return f" - {' and '.join(reasons)}" if reasons else ""
 
     def _parameters(self, candidate: Candidate) -> list[str]:
         """Returns the parameters that would allow a candidate, apart from the bounds."""

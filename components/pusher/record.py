@@ -149,8 +149,10 @@ def _charts(trial: Trial) -> dict[str, Any]:
         "metric": metric,
         "made": made,
         "sizes": {each.name: len(each.content) for each in made},
-        "sized": [(each.name, len(each.content), numbers.size(len(each.content))) for each in made],
-        "lost": [(each.name, each.loss, f"{each.loss:.2g}") for each in made],
+        "size_bars": [
+            (each.name, len(each.content), numbers.size(len(each.content))) for each in made
+        ],
+        "loss_bars": [(each.name, each.loss, f"{each.loss:.2g}") for each in made],
         "predicted": "prediction" if metric.better < 0 else "probability",
         "differed": [(each.name, each.difference, f"{each.difference:.2g}") for each in made],
         "timed": [(each.name, each.latency_us, f"{each.latency_us:.3g} µs") for each in made],

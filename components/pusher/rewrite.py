@@ -26,19 +26,19 @@ from millrace.components.pusher.text import Numbering, number
 from millrace.errors import ModelError
 from millrace.ml.arrays import Array
 
-# The widest span of integer keys that are looked up by position.
+# The widest range of integer keys that are looked up by position.
 _SPAN = 1 << 20
 
 
 @dataclasses.dataclass(frozen=True)
 class Rewritten:
-    """A graph of operations that TFLite has.
+    """A graph of operations that TFLite supports.
 
     Attributes:
         graph: The graph.
         inputs: The raw columns by input.
         output: The prediction.
-        initializer: Fills the tables of text.
+        initializer: Initialises the tables of text.
     """
 
     graph: tf.Graph
@@ -48,17 +48,17 @@ class Rewritten:
 
 
 def rewrite(signature: Any, output: str) -> Rewritten:
-    """Returns a graph that computes the same as a signature, without text, tables or searches.
+    """Returns a graph equivalent to a signature, without text, tables or searches.
 
-    Text is numbered at the input, by one table a column. The table is initialised from a tensor, as
-    TFLite knows no other kind.
+    Text is converted to numbers at the input, by one table per column. The table is initialised
+    from a tensor, the only kind that TFLite supports.
 
     Raises:
         ModelError: An operation has no equivalent.
     """
     flat = flatten(signature, output)
     numberings = number(flat)
-    # TensorFlow writes the names of a loaded signature's placeholders in small letters.
+    # TensorFlow lower-cases the placeholder names of a loaded signature.
     spelled = {name.lower(): name for name in signature.structured_input_signature[1]}
     with tf.Graph().as_default() as graph:
         inputs, numbered = {}, {}
@@ -82,7 +82,7 @@ def _table(numbering: Numbering) -> tf.lookup.StaticHashTable:
 
 
 class _Builder:
-    """Rebuilds the graph in stages: operations between replaced ones are imported together."""
+    """Rebuilds the graph in stages: the operations between replaced ones are imported together."""
 
     def __init__(self, graph: FlatGraph, numberings: dict[str, Numbering]) -> None:
         self._graph = graph
@@ -128,12 +128,12 @@ class _Builder:
         return bool(operation.outputs) and operation.outputs[0].dtype == tf.resource
 
     def _import(self, operations: list[Operation], built: dict[str, Tensor]) -> None:
-        """Imports operations into the traced graph, with numbers in place of text."""
+        """Imports operations into the new graph, with numbers in place of text."""
         part = tf.compat.v1.GraphDef(
             versions=self._graph.definition.versions, library=self._graph.definition.library
         )
         names = {operation.name for operation in operations}
-        outside: dict[str, Tensor] = {}
+        external: dict[str, Tensor] = {}
         for operation in operations:
             node = part.node.add()
             node.CopyFrom(self._nodes[operation.name])
@@ -141,10 +141,10 @@ class _Builder:
             for tensor in operation.inputs:
                 node.input.append(tensor.name)
                 if tensor.op.name not in names:
-                    outside[tensor.name] = built[tensor.name]
+                    external[tensor.name] = built[tensor.name]
             self._number(operation, node)
         results = [tensor.name for operation in operations for tensor in operation.outputs]
-        imported = tf.graph_util.import_graph_def(part, outside, results, name="")
+        imported = tf.graph_util.import_graph_def(part, external, results, name="")
         built.update(zip(results, imported, strict=True))
 
     def _number(self, operation: Operation, node: Any) -> None:
@@ -186,11 +186,11 @@ def _find_number(keys: Array, values: Array, wanted: Tensor, default: Tensor) ->
     """Looks integers up: by position if they are close together, else by comparing with each."""
     low, high = int(keys.min()), int(keys.max())
     if high - low < _SPAN:
-        outside = high - low + 1
+        default_at = high - low + 1
         at = tf.where(
-            (wanted < low) | (wanted > high), tf.constant(outside, wanted.dtype), wanted - low
+            (wanted < low) | (wanted > high), tf.constant(default_at, wanted.dtype), wanted - low
         )
-        return _pick(keys - low, values, outside + 1, at, default)
+        return _pick(keys - low, values, default_at + 1, at, default)
     same = _equal(tf.expand_dims(wanted, -1), tf.constant(keys))
     found = tf.reduce_sum(tf.where(same, tf.constant(values), tf.zeros([], values.dtype)), -1)
     return tf.where(tf.reduce_any(same, -1), found, default)
@@ -219,7 +219,7 @@ def _pick(at: Array, values: Array, size: int, wanted: Tensor, default: Tensor) 
 def _upper_bound(operation: Operation, taken: list[Tensor]) -> Tensor:
     """Counts the sorted values that are at most each value, as a search from the right does."""
     limits, values = tf.expand_dims(taken[0], 1), tf.expand_dims(taken[1], -1)
-    # Written as "not below", the converter would turn it into "at least", which NaN never is.
+    # The converter would turn "not below" into "at least", which is wrong for NaN.
     return tf.cast(tf.shape(limits)[-1], operation.outputs[0].dtype) - _count(
         values < limits, operation
     )

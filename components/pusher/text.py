@@ -1,8 +1,8 @@
 """Replaces text in a graph by numbers.
 
-TFLite supports few operations on text. So every text that the graph knows, from a vocabulary or a
-constant, gets a number, and one more number stands for all other text. Numbers then take the place
-of text in the graph, and each column of text is looked up once, at the input.
+TFLite supports few operations on text. So every text in the graph, from a vocabulary or a constant,
+gets a number, and one more number stands for all other text. The graph then computes with numbers,
+and each text column is looked up once, at the input.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from millrace.components.pusher.graph import FIND, HASH, FlatGraph, Operation, T
 from millrace.errors import ModelError
 from millrace.ml.arrays import Array
 
-# Operations that only move or compare text, and do the same with numbers.
+# Operations that only move or compare text, and work the same on numbers.
 _MOVES = frozenset({
     "BroadcastTo", "ConcatV2", "Const", "Equal", "ExpandDims", "Fill", "GatherNd", "GatherV2",
     "Identity", "NotEqual", "Pack", "Placeholder", "PlaceholderWithDefault", "Rank", "Reshape",

@@ -32,7 +32,7 @@ def analyze(
     for generator in generators:
         generator.setup()
     partial = [generator.create_accumulator() for generator in generators]
-    # Infinities have no mean: it becomes NaN, which the statistics say themselves.
+    # The mean of infinities is NaN, which the statistics report themselves.
     with np.errstate(invalid="ignore"):
         for batch in batches:
             rows = to_lists(batch)

@@ -1,4 +1,4 @@
-"""Prepares each column for the page: the numbers of all splits side by side, and a small chart."""
+"""Prepares each column for the page: the numbers of all splits, and a small chart."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Card:
 
     Attributes:
         name: Its name.
-        kind: Its type, in a word.
+        kind: Its type, in one word.
         warnings: Warnings.
         rows: A label, and a number for each split.
         paths: The outline of a chart for each split, in a box of WIDTH by HEIGHT.
@@ -197,7 +197,7 @@ def _label(value: str, shares: Sequence[float]) -> str:
 
 
 def _warnings(features: Sequence[_Feature | None], splits: Sequence[str]) -> list[str]:
-    """Returns each warning once, with the splits it holds for unless it holds for all."""
+    """Returns each warning once, with its splits unless it applies to all."""
     found: dict[str, list[str]] = {}
     for split, feature in zip(splits, features, strict=True):
         for warning in _of_split(feature):

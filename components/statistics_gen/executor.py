@@ -19,7 +19,7 @@ from millrace.data import schemas
 from millrace.data import statistics as stored
 from millrace.report import page
 
-# A page of so many columns stays below 1 MB.
+# A page with this many columns stays below 1 MB.
 _CARDS_SHOWN = 500
 _WARNINGS_SHOWN = 50
 _SHOWN_FIRST = "train"
@@ -37,7 +37,7 @@ def run(
     splits = data.chosen_splits(examples.path, exclude_splits)
     known = schemas.load(schema.path) if schema else None
     analyze = functools.partial(_analyze, examples.path, known)
-    # TFDV's sketches let go of the interpreter lock, so splits do run side by side.
+    # TFDV's sketches release the interpreter lock, so splits run in parallel.
     with ThreadPoolExecutor(min(len(splits), os.cpu_count() or 1)) as pool:
         results = dict(zip(splits, pool.map(analyze, splits), strict=True))
     for split, result in results.items():

@@ -3,7 +3,7 @@
 TFDV counts the most frequent values of text columns with a Misra-Gries sketch of 1,024 values. When
 a column has more, which of the equally rare ones it keeps depends on the order of a hash table, and
 so on the process. Here the sketch keeps 16,384 values, as many as TFDV's sketch of distinct values
-counts exactly. For a column with still more values, the rarest kept ones are left out, as
+counts exactly. For a column with even more values, the rarest that were kept are left out, since
 they are an arbitrary choice.
 """
 
@@ -82,7 +82,7 @@ class _TopKUniques(TopKUniquesSketchStatsGenerator):  # type: ignore[misc]
 def _without_choice(
     counts: list[top_k_uniques_stats_util.FeatureValueCount],
 ) -> list[top_k_uniques_stats_util.FeatureValueCount]:
-    """Leaves out the rarest values of a sketch that is full."""
+    """Drops the rarest values of a full sketch."""
     if len(counts) < SKETCH_VALUES:
         return counts
     least = min(pair.count for pair in counts)

@@ -44,8 +44,8 @@ def trainer(
         module_file: A Python file or module with `build_model(fn_args)`, which returns a compiled
             Keras model, or `run_fn(fn_args)`, which trains and saves one itself. Empty takes a
             sound default.
-        train_steps: Batches to train on; 0 stops when the loss on the eval split falls no more, and
-            keeps the weights that had the lowest; a `run_fn` is told of 10 epochs.
+        train_steps: Batches to train on; 0 stops when the loss on the eval split no longer falls,
+            and keeps the best weights; a `run_fn` then gets the steps of 10 epochs.
         eval_steps: Batches to evaluate on after training; 0 takes the whole eval split.
         batch_size: Rows in a batch.
         seed: Makes the shuffle and the initial weights repeatable.

@@ -24,15 +24,15 @@ HIDDEN = (128, 64)
 DROPOUT = 0.2
 LEARNING_RATE = 2e-3
 WIDEST_EMBEDDING = 32
-PENALTY = 0.05  # of the squared weights of the first layer, at as many inputs as rows
+PENALTY = 0.05  # on the squared weights of the first layer, if there are as many inputs as rows
 _STEPS_PER_EXECUTION = 10
 
 
 def build_model(fn_args: FnArgs) -> tf_keras.Model:
     """Returns a compiled model for the transformed features.
 
-    A feature that the transformed schema gives a range of whole numbers from 0 is a category and is
-    embedded; every other is a number. The output starts from the mean of the labels.
+    A feature with an integer range from 0 in the transformed schema is a category and is embedded;
+    any other is a number. The initial output is the mean of the labels.
 
     Raises:
         ModuleError: A feature is text, or sparse.
@@ -73,9 +73,9 @@ def build_model(fn_args: FnArgs) -> tf_keras.Model:
 
 
 def embedding_width(size: int, rows: int) -> int:
-    """Returns the width of the embedding of so many categories.
+    """Returns the embedding width for a number of categories.
 
-    It grows with their number, up to what the rows of each category can train.
+    It grows with their number, limited by the rows per category.
     """
     return max(2, min(WIDEST_EMBEDDING, round(1.6 * math.sqrt(size)), rows // (4 * size)))
 
@@ -89,7 +89,7 @@ def _categories(fn_args: FnArgs) -> dict[str, int]:
         if feature.type == schema_pb2.BYTES:
             raise ModuleError(
                 f'The feature "{feature.name}" is text, which the default model cannot learn from:'
-                " look it up in a vocabulary in preprocessing_fn, or bring a model of your own."
+                " look it up in a vocabulary in preprocessing_fn, or write a model of your own."
             )
         known = feature.HasField("int_domain") and feature.int_domain.HasField("max")
         if known and feature.int_domain.min == 0 and feature.int_domain.is_categorical:
@@ -103,7 +103,7 @@ def _head(hidden: tf.Tensor, fn_args: FnArgs) -> tuple[tf.Tensor, Any, list[Any]
     problem = fn_args.problem
     if problem.kind is Kind.REGRESSION:
         mean, deviation = _label_moments(fn_args.train_files, problem.label)
-        # The network works in standard deviations, and the output in the label's own unit.
+        # The network computes in standard deviations, and the output is in the label's unit.
         output = layers.Rescaling(deviation, offset=mean)(layers.Dense(1)(hidden))
         return output, SquaredError(deviation), [
             metrics.RootMeanSquaredError(name="rmse"),
@@ -126,8 +126,8 @@ def _head(hidden: tf.Tensor, fn_args: FnArgs) -> tuple[tf.Tensor, Any, list[Any]
 class PenalizedDense(tf_keras.layers.Dense):  # type: ignore[misc]
     """A dense layer with an L2 penalty on its weights in training.
 
-    The penalty is in the gradient and not in the reported loss, which can so be compared with the
-    loss on the eval split and with the Evaluator's.
+    The penalty is in the gradient but not in the reported loss, which is therefore comparable with
+    the loss on the eval split and with the Evaluator's.
     """
 
     def __init__(self, units: int, penalty: float, **options: Any) -> None:
@@ -165,7 +165,7 @@ class SquaredError(tf_keras.losses.Loss):  # type: ignore[misc]
 
 
 def _label_moments(files: Iterable[str], label: str) -> tuple[float, float]:
-    """Returns the mean of the labels, and how far they deviate from it."""
+    """Returns the mean and standard deviation of the labels."""
     moments = Moments(1)
     for values in _label_batches(files, label):
         moments.add(values.to_numpy())

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")  # a user's `tf.keras` must be Keras 2 as well
+os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")  # so that a user's `tf.keras` is Keras 2 as well
 
 import tensorflow as tf
 import tf_keras
@@ -32,7 +32,7 @@ from millrace.report import page
 logger = logging.getLogger(__name__)
 
 _UNSHOWN_LAYERS = {"InputLayer", "Flatten", "TFOpLambda"}  # layers that the report leaves out
-_SEEDS = 2**32  # that numpy takes
+_SEEDS = 2**32  # accepted by numpy
 EPOCHS = 10  # for a `run_fn`, if no number of steps is given
 
 
@@ -53,7 +53,7 @@ def run(
     """Runs the step; see `component.py` for the arguments."""
     _check(transformed_examples.path, train_steps, eval_steps, batch_size, seed)
     skip_keras()
-    tf_keras.backend.clear_session()  # so that layers are named alike in every run
+    tf_keras.backend.clear_session()  # so that layers have the same names in every run
     tf_keras.utils.set_random_seed(seed)
     started = time.perf_counter()
     with tempfile.TemporaryDirectory() as scratch:
@@ -164,7 +164,7 @@ def _shape(layer: tf_keras.layers.Layer) -> str:
     try:
         return str(layer.output_shape)
     except (AttributeError, RuntimeError):
-        return ""  # of a layer within a subclass of Model, Keras does not keep it
+        return ""  # Keras does not keep it for layers within a subclass of Model
 
 
 def _check(root: Path, train_steps: int, eval_steps: int, batch_size: int, seed: int) -> None:

@@ -5,7 +5,7 @@ Signatures:
     raw_features        one dense tensor for each raw column, see `millrace.ml.features` → `outputs`
     transform_features  serialized tf.Examples with the label → the transformed features
 
-It needs neither Keras nor TensorFlow Transform to be loaded: vocabularies are among its assets.
+Loading it needs neither Keras nor TensorFlow Transform; vocabularies are among its assets.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def save(
         folder: Where to write the SavedModel.
         transform_output: The folder that Transform wrote.
         schema_path: The schema of the raw rows.
-        problem: What the model predicts.
+        problem: The prediction problem.
     """
     schema = schemas.read(schema_path)
     spec = raw_spec(schema, problem.label)
@@ -68,7 +68,7 @@ def inputs(model: tf_keras.Model, features: Mapping[str, Any]) -> list[str]:
     try:
         taken = model.input
     except AttributeError:
-        return list(features)  # a subclass of Model takes whatever it is given
+        return list(features)  # a subclass of Model accepts any inputs
     return list(taken) if isinstance(taken, dict) else list(model.input_names)
 
 
@@ -86,7 +86,7 @@ def _refuse_lists(
 
 
 class _Served(tf.Module):  # type: ignore[misc]
-    """A model behind its transform; its attributes are what is saved."""
+    """A model with its transform in front; its attributes are saved."""
 
     def __init__(
         self,
@@ -98,12 +98,12 @@ class _Served(tf.Module):  # type: ignore[misc]
         label: str,
     ) -> None:
         super().__init__()
-        # Its variables, and not the model itself: Keras would trace every layer to save that.
+        # Only its variables, since Keras would trace every layer to save the model itself.
         self.model_variables = model.variables
         self.transform = tf.saved_model.load(
             str(transform_output / tft.TFTransformOutput.TRANSFORM_FN_DIR)
         )
-        # A function of its own, as only a user's layers may need AutoGraph.
+        # A separate function, since only a user's layers may need AutoGraph.
         self._model = tf.function(lambda features: model(features, training=False))
         self._taken = list(taken)
         self._spec = dict(spec)
@@ -169,7 +169,7 @@ def _rows(tensor: Any) -> tf.Tensor:
 
 
 def _shaped(tensor: Any, spec: Any) -> Any:
-    """Returns a column in the shape that the schema gives it, which may be that of a scalar."""
+    """Returns a column in the shape of the schema, which may be scalar."""
     if isinstance(tensor, tf.Tensor) and tensor.shape.rank != spec.shape.rank:
         return tf.reshape(tensor, [-1, *spec.shape[1:]])
     return tensor

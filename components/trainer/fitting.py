@@ -21,15 +21,15 @@ from millrace.ml.arrays import Array
 logger = logging.getLogger(__name__)
 
 TRAIN, EVAL = "train", "eval"
-POINTS = 20  # of the training curve, when the number of steps is given
-CHECKS = 4  # of them on the eval split too
-ROUND = (10, 500)  # fewest and most steps between two evaluations, when it is not
+POINTS = 20  # points of the training curve, if the number of steps is given
+CHECKS = 4  # points on the eval split among them
+ROUND = (10, 500)  # fewest and most steps between two evaluations, if it is not
 ROUNDS = 100
 PATIENCE = 8  # rounds without a better loss before training stops
 SLOWER_AFTER = 3  # rounds without a better loss before the learning rate falls
 SLOWER = 0.3
 LARGE = 100  # a feature with larger values is named when training diverges
-CHECK_STEPS = 200  # the most batches of an evaluation
+CHECK_STEPS = 200  # the most batches in an evaluation
 
 
 @dataclasses.dataclass
@@ -39,7 +39,7 @@ class Curves:
     Attributes:
         train: Means over the steps since the previous point.
         eval: Values at the step.
-        best_step: The step that the model was taken from.
+        best_step: The step of the final weights.
         steps: The number of steps.
         chosen: Whether the loss on the eval split chose when to stop and which weights to keep.
     """
@@ -51,7 +51,7 @@ class Curves:
     chosen: bool = False
 
     def add(self, split: str, step: int, values: Mapping[str, float]) -> None:
-        """Adds a point to the curves of a split, in place of one at the same step."""
+        """Adds a point to the curves of a split, replacing one at the same step."""
         curves = self.train if split == TRAIN else self.eval
         for name, value in values.items():
             kept = [point for point in curves.get(name, []) if point[0] != step]
@@ -84,10 +84,10 @@ def fit(model: tf_keras.Model, fn_args: FnArgs, steps: int) -> Curves:
     """Trains a compiled model.
 
     Args:
-        model: The model; it ends with the weights to keep.
+        model: The model, which ends with the weights to keep.
         fn_args: The data.
-        steps: How many batches to train on. With 0, training goes in rounds until the loss on the
-            eval split stops falling, and ends with the weights that had the lowest.
+        steps: How many batches to train on. With 0, training continues until the loss on the eval
+            split stops falling, and ends with the best weights.
 
     Raises:
         ModelError: The loss is not a finite number.
@@ -103,7 +103,7 @@ def fit(model: tf_keras.Model, fn_args: FnArgs, steps: int) -> Curves:
         epoch = fn_args.rows(TRAIN, features).steps(fn_args.batch_size)
         round_, rounds = min(max(epoch, ROUND[0]), ROUND[1]), ROUNDS
         callback = _EarlyStopping(fn_args, check, round_, round_, round_ * rounds)
-    if hasattr(model.optimizer, "build"):  # else the first step would be traced twice
+    if hasattr(model.optimizer, "build"):  # otherwise the first step would be traced twice
         model.optimizer.build(model.trainable_variables)
     model.fit(batches, steps_per_epoch=round_, epochs=rounds, callbacks=[callback], verbose=0)
     callback.finish()
@@ -116,7 +116,7 @@ def fit(model: tf_keras.Model, fn_args: FnArgs, steps: int) -> Curves:
 
 
 def _evaluation(rows: Rows, fn_args: FnArgs, steps: int) -> tf.data.Dataset:
-    """Returns batches of the eval split: if not all of them, a sample that is always the same."""
+    """Returns batches of the eval split: all, or always the same sample."""
     part = steps < rows.steps(fn_args.batch_size)
     return rows.dataset(fn_args.batch_size, shuffle=part, epochs=1, steps=steps)
 
@@ -137,7 +137,7 @@ class _Recorder(tf_keras.callbacks.Callback):  # type: ignore[misc]
         self._before = 0  # steps of earlier epochs
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        """Records a point of the curve when it is due."""
+        """Adds a point to the curve when it is due."""
         logs = {name: float(value) for name, value in (logs or {}).items()}
         last, step = self.curves.steps, self._before + batch + 1
         self.curves.steps = step
@@ -150,7 +150,7 @@ class _Recorder(tf_keras.callbacks.Callback):  # type: ignore[misc]
             self.check()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Keeps the count of steps."""
+        """Counts the steps."""
         self._before = self.curves.steps
 
     def check(self) -> dict[str, float]:

@@ -26,8 +26,8 @@ from millrace.ml.arrays import Array
 Arrays = dict[str, Array]
 # Bytes of arrays.
 MEMORY = 96 << 20
-_BATCHES_AT_ONCE = 64  # that cross from Python to TensorFlow
-_TEXT_BYTES = sys.getsizeof(b"") + np.dtype(object).itemsize  # beside the text's own
+_BATCHES_AT_ONCE = 64  # passed from Python to TensorFlow
+_TEXT_BYTES = sys.getsizeof(b"") + np.dtype(object).itemsize  # in addition to the text itself
 _DTYPES = {pa.float32(): tf.float32, pa.int64(): tf.int64}
 
 
@@ -38,7 +38,7 @@ class _Group:
     Attributes:
         path: The shard.
         index: The row group's place in it.
-        bytes: What its columns take in memory, as arrays.
+        bytes: The size of its columns as arrays.
     """
 
     path: Path
@@ -55,7 +55,7 @@ class Rows:
         label: The column to predict.
         features: The columns to predict it from.
         seed: Makes the order repeatable.
-        memory: The most bytes of arrays to hold.
+        memory: The most bytes of arrays in memory.
     """
 
     files: Sequence[Path]
@@ -83,10 +83,9 @@ class Rows:
         """Returns batches of `(features, label)`, every tensor with two dimensions or more.
 
         Args:
-            batch_size: Rows in a batch; without an end, a smaller last batch of an epoch is
-                dropped.
+            batch_size: Rows in a batch; if endless, a smaller last batch of an epoch is dropped.
             shuffle: Whether to draw the rows in a random order, a new one every epoch.
-            epochs: How often to go through the rows; None has no end.
+            epochs: The number of passes over the rows; None is endless.
             steps: The most batches of an epoch.
         """
         size = min(batch_size, self.number) if epochs is None else batch_size
@@ -111,7 +110,7 @@ class Rows:
 
     @functools.cached_property
     def _groups(self) -> list[_Group]:
-        """Every row group. Texts are read once to find out how long they are."""
+        """Every row group. Texts are read once to measure their length."""
         width = sum(_width(field.type) for field in self._schema)
         texts = [field.name for field in self._schema if _is_text(_value_type(field.type))]
         groups = []
@@ -119,7 +118,7 @@ class Rows:
             file = pq.ParquetFile(path)
             for index in range(file.num_row_groups):
                 size = file.metadata.row_group(index).num_rows * width
-                for name in texts:  # one after the other: a table of them all may be large
+                for name in texts:  # one by one, as a table of all of them may be large
                     column = file.read_row_group(index, [name]).column(0)
                     size += sum(map(_text_bytes, column.chunks))
                 groups.append(_Group(path, index, size))
@@ -150,7 +149,7 @@ class Rows:
         """Yields chunks of one pass over the rows; a smaller batch at the end may be dropped."""
         rest: Arrays = {}
         for arrays, order in self._portions(random):
-            if rest:  # complete the batch that was begun
+            if rest:  # complete the current batch
                 wanted = size - len(rest[self.label])
                 rest = _join(rest, _take(arrays, order[:wanted]))
                 order = order[wanted:]
@@ -178,7 +177,7 @@ class Rows:
             yield arrays, _order(len(arrays[self.label]), random)
 
     def _read(self, groups: Sequence[_Group]) -> Arrays:
-        """Reads one column after the other, so that only one is held twice."""
+        """Reads the columns one by one, so that only one is in memory twice."""
         files = {group.path: pq.ParquetFile(group.path) for group in groups}
         arrays = {}
         for name in self._schema.names:

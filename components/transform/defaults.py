@@ -2,7 +2,7 @@
 
     number      z-score, clipped to ±10; a missing, NaN or infinite value becomes the mean, and a
                 second feature marks it
-    level       an integer of few different values: a number, and a category too
+    level       an integer with few distinct values: a number, and a category too
     category    index in a vocabulary; rare and unseen values share one index, and missing has one
     left out    constant and empty columns, identifiers, free text, dates and lists
 
@@ -30,22 +30,22 @@ from millrace.ml.problem import Kind, Problem
 
 NUMBER, LEVEL, CATEGORY, LEFT_OUT = "number", "level", "category", "left out"
 VOCABULARY = 10_000  # the most tokens that a vocabulary keeps
-RARE = 3  # in a column of more than `COMMON` values, rarer ones count as unseen
+RARE = 3  # in a column with more than `COMMON` values, rarer ones count as unseen
 COMMON = 100
 CLIP = 10.0  # standard deviations
-_UNIQUE = 0.9  # the share of distinct values from which on a column is an identifier
-# Row numbers span at most so many times the rows of one split. Of random numbers from such a range,
-# fewer than `_UNIQUE` are distinct.
+_UNIQUE = 0.9  # the share of distinct values at which a column is an identifier
+# Row numbers span at most this many times the rows of one split. Of random numbers from such a
+# range, a smaller share than `_UNIQUE` is distinct.
 _SPREAD = 3.0
 _FREE_TEXT_SPACES = 3.0
 _IDENTIFIER = re.compile(
     r"(?:^|[^A-Za-z])(?i:id|uuid|guid|rowid|index|key)$|[a-z](?:Id|ID|Uuid|UUID|Index|Key)$"
 )
-_COARSE = 0.1  # of a column's deviation: a larger step of float32 hides what tells rows apart
+_COARSE = 0.1  # of a column's standard deviation: larger steps of float32 hide differences
 _TINY = 1e-30
-# Magnitudes between whose squares, and sums of them over a batch, float32 can hold.
+# Magnitudes whose squares, and sums of squares over a batch, float32 can represent.
 _ORDINARY = (1e-6, 1e15)
-_DIGITS = 37  # the most zeros, after the point too, of a power of ten in float32
+_DIGITS = 37  # the largest exponent of a power of ten in float32
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,7 +87,7 @@ def choose(columns: Iterable[Column], optional: set[str], label: str) -> list[Ch
 
 
 def unfit(schema: schema_pb2.Schema, known: pa.Schema, label: str) -> list[Choice]:
-    """Returns the features of a schema that cannot be used, whatever their rows hold.
+    """Returns the features of a schema that cannot be used, whatever their values.
 
     Args:
         schema: The schema.
@@ -132,7 +132,7 @@ def preprocessing_fn(
 
 
 def precision_warnings(choices: Iterable[Choice]) -> list[str]:
-    """Returns a warning for each column whose differences float32 rounds away.
+    """Returns a warning for each column whose differences are lost in float32.
 
     Models take decimal numbers as float32. Integers are exact.
     """
@@ -224,7 +224,7 @@ def _unused(name: str, taken: set[str]) -> str:
 
 
 def _numbers(choices: Sequence[Choice], inputs: Mapping[str, Any]) -> dict[str, tf.Tensor]:
-    """Returns the z-scores of all columns, and where they are missing.
+    """Returns the z-scores of all columns, and marks of missing values.
 
     They are computed as one matrix: tracing a pair of analyzers for each of hundreds of columns
     would take minutes.
@@ -232,11 +232,11 @@ def _numbers(choices: Sequence[Choice], inputs: Mapping[str, Any]) -> dict[str, 
     numbers = tf.concat(
         [_number(inputs[choice.column.name], choice.column.offset) for choice in choices], axis=1
     )
-    present = tf.abs(numbers) <= LARGEST  # false for NaN, too
+    present = tf.abs(numbers) <= LARGEST  # false for NaN too
     scales = [_scale(choice.column) for choice in choices]
     if any(scale != 1.0 for scale in scales):
         numbers *= tf.constant([scales], tf.float32)
-    # TFT leaves NaN and infinite values out of both.
+    # TFT ignores NaN and infinite values in both.
     mean = tft.mean(numbers, reduce_instance_dims=False)
     variance = tft.var(numbers, reduce_instance_dims=False)
     scale = tf.where(variance > 0.0, tf.math.rsqrt(tf.maximum(variance, _TINY)), 1.0)
@@ -250,7 +250,7 @@ def _numbers(choices: Sequence[Choice], inputs: Mapping[str, Any]) -> dict[str, 
 
 
 def _scale(column: Column) -> float:
-    """Returns a power of ten that brings a column near 1 if float32 cannot hold its variance."""
+    """Returns a power of ten that scales a column to near 1 if its variance exceeds float32."""
     magnitude = max(abs(column.low - column.offset), abs(column.high - column.offset))
     if magnitude == 0.0 or _ORDINARY[0] <= magnitude <= _ORDINARY[1]:
         return 1.0
@@ -264,21 +264,21 @@ def _columns(matrix: tf.Tensor) -> list[tf.Tensor]:
 
 
 def _number(value: Any, offset: float) -> tf.Tensor:
-    """Returns a column less an offset as float32 of shape [rows, 1], NaN where it is missing."""
+    """Returns a column minus an offset as float32 of shape [rows, 1], NaN where missing."""
     if isinstance(value, tf.SparseTensor):
         return _densify(value.indices, _less(value.values, offset), value, float("nan"))
     return tf.reshape(_less(value, offset), [-1, 1])
 
 
 def _less(values: tf.Tensor, offset: float) -> tf.Tensor:
-    """Returns values less an offset as float32; integers keep all their digits until then."""
+    """Returns values minus an offset as float32, subtracted exactly for integers."""
     if offset:
         values -= tf.constant(int(offset) if values.dtype.is_integer else offset, values.dtype)
     return tf.cast(values, tf.float32)
 
 
 def _level(value: Any, levels: tuple[int, ...]) -> tf.Tensor:
-    """Returns the index of an integer among its levels, or the one after the last for any other."""
+    """Returns the index of an integer among its levels, or the number of levels for others."""
     if isinstance(value, tf.SparseTensor):
         value = _densify(value.indices, value.values, value, tf.int64.min)
     same = tf.cast(tf.equal(value, tf.constant([levels], tf.int64)), tf.int64)
@@ -301,7 +301,7 @@ def _category(value: Any, choice: Choice) -> tf.Tensor:
     )
     size = tft.experimental.get_vocabulary_size_by_name(name)
     if isinstance(index, tf.SparseTensor):
-        # TFLite's SparseToDense does not take text, so the index is made dense instead.
+        # TFLite's SparseToDense does not accept text, so the index is made dense instead.
         index = _densify(index.indices, index.values + 1, index, 0)
         size += 1
     engine.set_range(index, size)

@@ -38,7 +38,7 @@ from tensorflow_transform.beam import analysis_graph_builder
 from tensorflow_transform.saved import saved_transform_io_v2
 from tensorflow_transform.tf_metadata import metadata_io
 
-from millrace.components.transform import combiners, vocabularies  # noqa: F401 - they register
+from millrace.components.transform import combiners, vocabularies  # noqa: F401 - they register implementations
 from millrace.components.transform.inputs import RawInputs
 from millrace.components.transform.interpreter import Interpreter, Phase, Unsupported
 from millrace.components.transform.origins import Origins
@@ -52,7 +52,7 @@ PreprocessingFn = Callable[[dict[str, Any]], dict[str, Any]]
 Transform = Callable[[pa.RecordBatch], dict[str, Any]]
 
 LOCAL, BEAM = "local", "Beam"
-_TRIED = range(16, 22)  # the minor versions of TFT 1 whose graph this module knows
+_TRIED = range(16, 22)  # the minor versions of TFT 1 that this module was tested with
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,7 +86,7 @@ def analyze(
         folder: Where to write what `tft.TFTransformOutput` loads.
 
     Raises:
-        Unsupported: Only Beam can do this analysis. Nothing was read or written.
+        Unsupported: Only Beam can do this analysis. Nothing has been read or written.
     """
     _check_version()
     with tempfile.TemporaryDirectory() as scratch:
@@ -132,7 +132,7 @@ def _check_version() -> None:
 
 @dataclasses.dataclass
 class _Traced:
-    """A trace of `preprocessing_fn`; the module keeps its tables alive and is saved."""
+    """A trace of `preprocessing_fn`; the module keeps its tables alive, and is saved."""
 
     function: Any
     module: tf.Module
@@ -152,7 +152,7 @@ class _Traced:
 
 
 class _Plan:
-    """What to trace, on which data, and the graph of operations that TFT makes of it."""
+    """The function, the data, and the graph of operations that TFT makes of them."""
 
     def __init__(
         self,
@@ -191,7 +191,7 @@ class _Plan:
         )
 
     def interpret(self) -> dict[str, tf.Tensor]:
-        """Runs every phase; returns what it learned, by the name of the tensor it replaces."""
+        """Runs every phase, and returns what it learned, by the name of the tensor it replaces."""
         interpreter = Interpreter(self.analyzer_inputs, self.first.graph, Path(self.scratch))
         last: Phase = nodes.Traverser(interpreter).visit_value_node(self._root)()
         return last.learned

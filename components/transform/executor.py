@@ -42,8 +42,8 @@ from millrace.ml.problem import Kind, Problem
 from millrace.report import page
 
 logger = logging.getLogger(__name__)
-_SHOWN = 10  # columns or classes that an error names
-_ROUNDING = 1e-5  # of a label, relative to it
+_SHOWN = 10  # columns or classes named in an error
+_ROUNDING = 1e-5  # of a label, relative
 _LEAK = "leave it out with a query if it is not known before the label is"
 
 
@@ -268,7 +268,7 @@ def _refuse_leaks(sources: Mapping[str, Sequence[str]], label: str, module_file:
 def _check_label(
     raw: pa.RecordBatch, made: pa.Array, posed: Problem, split: str, module_file: str
 ) -> None:
-    """Checks that a module's label is what Evaluator and Pusher compute from the raw one."""
+    """Checks that a module's label equals what Evaluator and Pusher compute from the raw one."""
     wanted, got = problems.encode(raw, posed, split), made.to_numpy()
     different = np.flatnonzero(~np.isclose(got, wanted, rtol=_ROUNDING, atol=0.0))
     if not len(different):

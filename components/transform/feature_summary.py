@@ -21,7 +21,7 @@ from millrace.ml.problem import Kind, Problem
 _BARS = 24
 _SAMPLE = 4096  # values of a feature that are kept for its histogram
 _TOKENS = 4
-_COARSE = 0.01  # of the label's deviation: the largest step of float32 that does no harm
+_COARSE = 0.01  # of the label's standard deviation: the largest harmless step of float32
 _NO_TOKEN = tft.analyzers.get_empy_vocabulary_dummy_value("string")[1]
 _WIDTH, _HEIGHT = 120, 22
 
@@ -33,7 +33,7 @@ class Row:
     Attributes:
         name: The feature.
         sources: The raw columns that it is computed from.
-        kind: What it is, in a few words.
+        kind: Its type, in a few words.
         path: Its histogram or frequencies, as an SVG path.
         range: Its minimum, mean and maximum; None where it has none.
         remark: Values of a category, most frequent first.
@@ -89,7 +89,7 @@ class FeatureSummary:
 
     Attributes:
         spec: The features, as TensorFlow's feature specs.
-        problem: What is predicted from them.
+        problem: The prediction problem.
     """
 
     def __init__(self, output: tft.TFTransformOutput, problem: Problem) -> None:
@@ -161,7 +161,7 @@ class FeatureSummary:
         return Row(name, sources, kind, _outline(_bars(found.sample, size)), limits, remark)
 
     def _tokens(self, name: str, sources: Sequence[str]) -> str:
-        """Returns the first tokens of the vocabulary that a category seems to stand for."""
+        """Returns the first tokens of the vocabulary that a category seems to belong to."""
         for vocabulary in (f"{name}_vocabulary", name, *sources):
             if self._output.vocabulary_file_by_name(vocabulary):
                 tokens = self._output.vocabulary_by_name(vocabulary)

@@ -15,10 +15,10 @@ _ARROW = {tf.float32: pa.float32(), tf.int64: pa.int64(), tf.string: pa.binary()
 
 
 class Features:
-    """Turns tensors into record batches.
+    """Converts tensors to record batches.
 
-    One value a row is a plain column, a fixed number of them a fixed-size list, and a sparse or
-    ragged tensor a list.
+    One value per row becomes a plain column, a fixed number of values a fixed-size list, and a
+    sparse or ragged tensor a list.
 
     Attributes:
         schema: The Arrow schema of every batch.

@@ -1,4 +1,4 @@
-"""Converts raw rows to the tensors that `preprocessing_fn` takes, exactly as TFX does."""
+"""Converts raw rows to the inputs of `preprocessing_fn`, exactly as TFX does."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ _VALUES = {
 
 
 class RawInputs:
-    """Turns batches of raw rows into tensors by the schema.
+    """Converts batches of raw rows to tensors according to the schema.
 
-    A required feature becomes a dense tensor of its shape, an optional one a `tf.SparseTensor`. No
-    value of the label means missing: the empty text is a class.
+    A required feature becomes a dense tensor of its shape, an optional one a `tf.SparseTensor`. The
+    label has no sentinel for missing values: the empty text is a class.
 
     Attributes:
         schema: The schema.
         label: The label.
-        config: What TFX's own readers need to do the same.
+        config: The equivalent configuration for TFX's own readers.
         specs: The type of each tensor.
     """
 
@@ -53,7 +53,7 @@ class RawInputs:
         """Returns the columns to read of examples of an Arrow schema.
 
         Raises:
-            DataError: One is text and the schema says a number, or the other way round.
+            DataError: One is text and the schema says a number, or vice versa.
         """
         types = {feature.name: feature.type for feature in self._features}
         for field in schema:
@@ -71,7 +71,7 @@ class RawInputs:
         return tensors
 
     def lists(self, batch: pa.RecordBatch) -> pa.RecordBatch:
-        """Returns a batch with a list in each cell, as TFX's readers lay it out.
+        """Returns a batch with a list in each cell, in the layout of TFX's readers.
 
         Raises:
             DataError: A column does not agree with the schema.

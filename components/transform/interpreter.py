@@ -1,6 +1,6 @@
 """Interprets TensorFlow Transform's analysis graph over a stream of batches.
 
-What Beam calls a PCollection is here
+A PCollection of Beam corresponds to
 - a `Pass` over the data, or some `Columns` of it: a stream of batches that is read once for all
   accumulators;
 - after accumulation, a `Lazy` list, which is computed when it is first needed.
@@ -33,7 +33,7 @@ class Phase:
     """A state of the TensorFlow graph.
 
     Attributes:
-        learned: What earlier phases learned, by the name of the tensor that it replaces.
+        learned: The results of earlier phases, by the name of the tensor that they replace.
         outputs: The tensors that this phase computes.
     """
 
@@ -53,7 +53,7 @@ class Pass:
     def fold(self, start: Callable[[], Any], add: Callable[[Any, Any], Any]) -> Lazy:
         """Registers an accumulator.
 
-        `start()` makes it, and `add(accumulator, tensors)` folds a batch into it.
+        `start()` creates it, and `add(accumulator, tensors)` folds a batch into it.
         """
         position = len(self._folds)
         self._folds.append((start, add))
@@ -94,7 +94,7 @@ class Interpreter(nodes.Visitor):  # type: ignore[misc]
 
         Args:
             run: Computes a phase's outputs, batch by batch.
-            graph: The trace that the graph of operations was made from.
+            graph: The traced graph behind the operations.
             folder: Where to write the vocabularies.
         """
         self.run = run

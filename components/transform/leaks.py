@@ -1,4 +1,4 @@
-"""Finds columns that give the label away: most often a copy of it that no new row will have.
+"""Finds columns that leak the label: usually a copy of it that new rows will not have.
 
 All rows are read, but a column is dropped at the first rows that contradict it.
 """
@@ -22,11 +22,11 @@ from millrace.ml.features import absent_as_null, cast
 from millrace.ml.moments import Moments
 from millrace.ml.problem import Kind, Problem
 
-_PER_VALUE = 10  # rows, on average: with fewer, each value may have a single class by chance
+_PER_VALUE = 10  # rows per value on average: with fewer, a value may have a single class by chance
 _MOST_VALUES = 10_000
 _FEWEST = 20  # rows of other classes than the most frequent, or rows with both numbers
-_ROUNDING = 1e-9  # of the label's variance, where a column is the label in another unit
-_DROP = 1e-6  # of the labels' distances from their median: a smaller fall is rounding
+_ROUNDING = 1e-9  # of the label's variance, if a column is the label in another unit
+_DROP = 1e-6  # of the labels' distances from their median: smaller decreases are rounding
 
 
 def find(root: Path, splits: Sequence[str], names: Sequence[str], posed: Problem) -> list[str]:
@@ -42,14 +42,14 @@ def find(root: Path, splits: Sequence[str], names: Sequence[str], posed: Problem
         for path in examples.shards(root, split)
         for group in range(pq.read_metadata(path).num_row_groups)
     ]
-    # In random order: in a sorted table, only distant rows contradict a column.
+    # In random order, since in a sorted table only distant rows contradict a column.
     for position in np.random.default_rng(0).permutation(len(groups)):
         if not suspects:
             break
         path, group = groups[position]
         with contextlib.closing(pq.ParquetFile(path)) as file:
             rows = file.read_row_group(group, columns=[*suspects, posed.label])
-        label = rows.column(posed.label).combine_chunks()  # no value of it means missing
+        label = rows.column(posed.label).combine_chunks()  # without a sentinel for missing
         suspects = {
             name: suspect
             for name, suspect in suspects.items()
@@ -112,8 +112,8 @@ class _Classes:
 class _Line:
     """The hypothesis that a column is the label in another unit: all rows lie on one line.
 
-    Beside a few labels of a larger magnitude, all others would seem to lie on it. So the label must
-    be monotonic in the column as well.
+    Next to a few labels of a larger magnitude, all others would seem to be on the line. So the
+    label must also be monotonic in the column.
     """
 
     def __init__(self, most: float) -> None:

@@ -1,4 +1,4 @@
-"""Runs TensorFlow Transform's own analysis on Beam, for what the local engine cannot do."""
+"""Runs TensorFlow Transform's own analysis on Beam, if the local engine cannot."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def analyze(
         inputs: Converts the rows to tensors.
         files: The files.
         folder: Where to write what `tft.TFTransformOutput` loads.
-        runner: Beam's runner; None is its default, which knows two phases of analysis and no more.
+        runner: Beam's runner; None is its default, which supports two phases of analysis at most.
     """
     with (
         tempfile.TemporaryDirectory() as scratch,

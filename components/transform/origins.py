@@ -30,7 +30,7 @@ class Origins:
             for tensor in tf.nest.flatten(value, expand_composites=True)
         }
         self._bits: dict[str, int] = {}
-        for operation in graph.get_operations():  # each after those that it takes its inputs from
+        for operation in graph.get_operations():  # in topological order
             name = operation.name
             self._bits[name] = functools.reduce(
                 operator.or_,

@@ -21,14 +21,14 @@ from millrace.ml.features import absent_as_null, active_features, single_valued
 from millrace.ml.moments import Moments
 from millrace.ml.problem import are_written_numbers
 
-LARGEST = 3.4e38  # about the largest float32 that is finite
-LEVELS = 32  # an integer column with at most so many values is also offered as a category
+LARGEST = 3.4e38  # about the largest finite float32
+LEVELS = 32  # an integer column with at most this many values is also made a category
 _DATE = re.compile(
     r"(\d{4}([-/.])\d{1,2}\2\d{1,2}|\d{1,2}([-/.])\d{1,2}\3(\d{4}|\d{2})"
     r"|\d{1,2}\.?[ -][^\W\d]{3,9}\.?,?[ -]\d{2,4}|[^\W\d]{3,9}\.? \d{1,2},? \d{4})([T ].*)?"
 )
-_FAR = 100  # standard deviations from zero: float32 keeps fewer than 17 bits of the deviation
-_FARTHEST = 2.0**62  # so that the difference of two integers has 64 bits
+_FAR = 100  # standard deviations from zero: float32 then keeps fewer than 17 bits of the deviation
+_FARTHEST = 2.0**62  # so that the difference of two integers fits 64 bits
 _SAMPLE = 100  # distinct texts, all of which must match
 
 
@@ -46,12 +46,12 @@ class Column:
         low: The smallest number.
         high: The largest number.
         deviation: The standard deviation of the numbers.
-        offset: About the mean of numbers that are far from zero for their deviation, else 0.
+        offset: About the mean of numbers far from zero relative to their deviation, else 0.
         characters: The mean length of a text in bytes.
         spaces: The mean number of spaces in a text.
         dates: Whether its texts are dates.
         written_numbers: Whether its texts are numbers with units or thousands separators.
-        levels: The values of an integer column that has few.
+        levels: The values of an integer column with few values.
     """
 
     name: str
@@ -98,7 +98,7 @@ def columns(
 
 
 def unfit(feature: schema_pb2.Feature, known: pa.Schema) -> str:
-    """Returns why a feature cannot be used, whatever its rows hold; an empty text if it can.
+    """Returns why a feature cannot be used, whatever its values; an empty text if it can.
 
     Args:
         feature: The feature.
@@ -119,7 +119,7 @@ def _batches(root: Path, splits: Sequence[str], names: list[str]) -> Iterable[pa
 
 
 class _Distinct:
-    """Estimates how many different values there are, from the smallest hashes of them.
+    """Estimates the number of distinct values from their smallest hashes.
 
     Source: Bar-Yossef et al., Counting Distinct Elements in a Data Stream, 2002.
     """
@@ -128,7 +128,7 @@ class _Distinct:
 
     def __init__(self) -> None:
         self._smallest = np.empty(0, np.uint64)
-        self._values = np.empty(0, object)  # of those hashes
+        self._values = np.empty(0, object)  # hashes that are kept
 
     def add(self, values: Array) -> None:
         hashes, first = np.unique(pd.util.hash_array(values, categorize=False), return_index=True)

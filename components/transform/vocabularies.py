@@ -31,7 +31,7 @@ from millrace.ml.arrays import Array
 
 _Ordering = analyzers._VocabOrderingType
 _INFORMATIVE = (_Ordering.MUTUAL_INFORMATION, _Ordering.WEIGHTED_MUTUAL_INFORMATION)
-# The tokens that mean all tokens together.
+# The sentinels for the total over all tokens.
 _ALL_TOKENS = (tf_utils.GLOBAL_Y_COUNT_SENTINEL_STRING, tf_utils.GLOBAL_Y_COUNT_SENTINEL_INT)
 
 
@@ -99,7 +99,7 @@ def _informativeness(operation: Any, means: dict[Any, Any]) -> list[tuple[Any, A
 
 @implements("VocabularyCount")
 def _size(interpreter: Interpreter, operation: Any, collection: Lazy) -> Lazy:
-    # A vocabulary without tokens is written with one dummy.
+    # An empty vocabulary is written with one dummy token.
     return functools.cache(lambda: [np.int64(max(len(collection()), 1))])
 
 

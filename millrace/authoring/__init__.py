@@ -1,1 +1,1 @@
-"""What pipeline authors use: the compiler, step interfaces, templates."""
+"""Tools for authors of pipelines: the compiler, step interfaces, templates."""

@@ -1,12 +1,12 @@
 """Decides which tasks of a compiled pipeline KFP may cache.
 
-KFP knows a task by the text of its parameters. Where a parameter names something outside the run,
-such as a file, the text stays the same when the file changes, and KFP would reuse the old result.
-So its cache is off for such a task, and the container says that a runner which knows the content
-may still reuse results: see `millrace.ir.declared`.
+KFP's cache compares the text of parameters. If a parameter names external data, such as a file, the
+text stays the same when the file changes, and KFP would reuse the old result. So its cache is off
+for such tasks, and the container tells runners that compare content to still reuse results: see
+`millrace.ir.declared`.
 
-The mark is on the container, and not a `cacheKey`: a client that switches caching on for a whole
-run (`enable_caching=True`) would have KFP reuse whatever has that key, whatever the parameters are.
+The mark is on the container, not a `cacheKey`: if a client enabled caching for a whole run
+(`enable_caching=True`), KFP would reuse any result with that key, whatever the parameters are.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ _DOTTED = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
 
 
 def restrict(spec: _Json, platforms: _Json) -> None:
-    """Switches KFP's cache off for the tasks that read what is outside the run.
+    """Switches KFP's cache off for the tasks that read external data.
 
-    A task with caching switched off, with a cache key, or pinned, stays as its author had it.
+    Tasks with caching switched off, with a cache key, or pinned, are left alone.
 
     Args:
         spec: The PipelineSpec; it is changed.
@@ -37,7 +37,7 @@ def restrict(spec: _Json, platforms: _Json) -> None:
     for _, task in tasks_of(spec):
         if not _is_cached(task):
             off.append(task)
-        elif _reads_outside(spec, task):
+        elif _reads_external(spec, task):
             reading.append(task)
     for task in reading:
         task["cachingOptions"] = {}
@@ -65,35 +65,38 @@ def _is_cached(task: _Json) -> bool:
     return bool(task.get("cachingOptions", {}).get("enableCache"))
 
 
-def _reads_outside(spec: _Json, task: _Json) -> bool:
-    """Tells whether what a task reads may change though its parameters stay the same."""
+def _reads_external(spec: _Json, task: _Json) -> bool:
+    """Returns whether a task's external data may change while its parameters stay the same."""
     component = _component(spec, task)
     executor = spec["deploymentSpec"]["executors"].get(component.get("executorLabel"), {})
     container = executor.get("container", {})
-    told = declared([*container.get("command", []), *container.get("args", [])])
+    declarations = declared([*container.get("command", []), *container.get("args", [])])
     if task["cachingOptions"].get("cacheKey") or _is_pinned(container):
         return False
-    return _names_outside(told, task, component)
+    return _names_external(declarations, task, component)
 
 
 def _is_pinned(container: _Json) -> bool:
     return any(one["name"] == PINNED for one in container.get("env", []))
 
 
-def _names_outside(told: Declared, task: _Json, component: _Json) -> bool:
-    """Tells whether a parameter names something outside, or may: its value comes with the run.
+def _names_external(declarations: Declared, task: _Json, component: _Json) -> bool:
+    """Returns whether a parameter names external data, or may: its value comes with the run.
 
-    The dotted name of a module is in the image, which KFP's cache knows.
+    A module's dotted name refers to the image, which KFP's cache compares.
     """
-    values = {name: _constant(name, task, component) for name in (*told.reads, *told.modules)}
-    return any(values[name] != "" for name in told.reads) or any(
+    values = {
+        name: _constant(name, task, component)
+        for name in (*declarations.reads, *declarations.modules)
+    }
+    return any(values[name] != "" for name in declarations.reads) or any(
         value is None or (value != "" and (value.endswith(".py") or not _DOTTED.fullmatch(value)))
-        for value in (values[name] for name in told.modules)
+        for value in (values[name] for name in declarations.modules)
     )
 
 
 def _constant(name: str, task: _Json, component: _Json) -> str | None:
-    """Returns the value of a text parameter, or None if only a run tells."""
+    """Returns the value of a text parameter; None if it is known only when the pipeline runs."""
     given = task.get("inputs", {}).get("parameters", {}).get(name)
     if given is None:
         defined = component["inputDefinitions"]["parameters"][name]
@@ -103,7 +106,7 @@ def _constant(name: str, task: _Json, component: _Json) -> str | None:
 
 
 def _take_apart(spec: _Json, platforms: _Json, task: _Json) -> None:
-    """Gives a task a component of its own, which says nothing of the cache."""
+    """Gives a task its own copy of its component, without the mark."""
     name = task["componentRef"]["name"]
     component = copy.deepcopy(_component(spec, task))
     label = component["executorLabel"]

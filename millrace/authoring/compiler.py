@@ -1,8 +1,8 @@
 """Compiles pipelines written in Python to KFP's PipelineSpec YAML, which every runner reads.
 
-The file says on top what it was made from: the images, the digests of the source and of the files
-there that it imports, and which other files of Python lie beside it, as it may be one that imports
-what is there. So a look at them tells whether it is still what would be made.
+The file's header names what it was made from: the images, the digests of the source and of the
+neighbours that it imports, and the names of the others, which it may come to import. So a glance
+at them shows whether the file is up to date.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from millrace.version import __version__
 SOURCE, COMPILED = "pipeline.py", "pipeline.yaml"
 _HEADER = "# Compiled from pipeline.py by `millrace compile`. Edit that instead."
 _IMAGES, _FILES, _BESIDE, _FORMAT = "images", "files", "beside", "format"
-_FORMAT_VERSION = 2  # counts the changes in what a source compiles to
-_DIGITS = 16  # of a source's digest
+_FORMAT_VERSION = 2  # the version of the compiler's output
+_DIGITS = 16  # digits of a source's digest
 
 
 def source_of(path: Path) -> Path:
@@ -47,16 +47,16 @@ def source_of(path: Path) -> Path:
 
 
 def is_fresh(source: Path) -> bool:
-    """Tells whether the compiled file beside a source is what the source compiles to here.
+    """Returns whether the compiled file beside a source is what the source compiles to here.
 
-    One that somebody else has made is taken as it is.
+    A file from another compiler is taken as it is.
     """
     try:
         with source.with_name(COMPILED).open(encoding="utf-8") as file:
             header, said = file.readline().rstrip(), file.readline()
     except FileNotFoundError:
         return False
-    except (OSError, ValueError):  # whoever reads it will say why
+    except (OSError, ValueError):  # its reader will report why
         return True
     if header != _HEADER:
         return True
@@ -88,7 +88,7 @@ def compile_file(
 
     Raises:
         ModuleError: The source cannot be imported.
-        PipelineError: It defines no pipeline, or more than one, or KFP refuses it; or the output
+        PipelineError: It defines no pipeline, or more than one, or KFP rejects it; or the output
             cannot be written.
     """
     source = source_of(path)
@@ -143,7 +143,7 @@ def compile_text(source: Path, prefix: str = images.PREFIX, tag: str = __version
 
 
 def refused_by_kfp(compiled: Path) -> list[str]:
-    """Returns what runs here and on other backends, but not on KFP's open-source one."""
+    """Returns warnings about features that KFP's open-source backend does not have."""
     with compiled.open(encoding="utf-8") as file:
         spec = next(iter(yaml.load_all(file, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))))
     return [
@@ -157,7 +157,7 @@ def refused_by_kfp(compiled: Path) -> list[str]:
 def _ingredients(
     source: Path, imported: Mapping[str, Path], prefix: str, tag: str
 ) -> dict[str, Any]:
-    """Returns what a compiled file is made from."""
+    """Returns the sources of a compiled file."""
     files = {source.name: source, **imported}
     beside = {path.name for path in source.parent.glob("*.py") if path.stem.isidentifier()}
     return {
@@ -172,7 +172,7 @@ def _digest(path: Path) -> str:
     """Returns the beginning of a file's digest, or an empty string if it cannot be read."""
     try:
         return digest.of_file(path).hexdigest[:_DIGITS]
-    except (DataError, ValueError):  # no path has a NUL
+    except (DataError, ValueError):  # paths cannot contain NUL
         return ""
 
 
@@ -186,13 +186,13 @@ def _pipeline_in(source: Path, kind: type) -> tuple[Any, dict[str, Path]]:
             module = modules.load(str(source))
     except ModuleError as error:
         where = modules.where(error.__cause__, str(source)) if error.__cause__ else ""
-        message = " ".join(str(error).split())  # some of kfp's have several lines
+        message = " ".join(str(error).split())  # some of kfp's messages have several lines
         raise PipelineError(f"{message.removesuffix('.')}{where}.") from error
     except SystemExit as error:
         where = modules.where(error, str(source))
         raise PipelineError(f"{source} ends Python{where} and defines no pipeline.") from error
     finally:
-        sys.path[:] = places  # whatever the source has made of them
+        sys.path[:] = places  # whatever the source did to them
         imported = _imported(source.parent, known)
     found = {name: value for name, value in vars(module).items() if isinstance(value, kind)}
     found = {name: value for name, value in found.items() if not _is_within(value, found)}
@@ -203,7 +203,7 @@ def _pipeline_in(source: Path, kind: type) -> tuple[Any, dict[str, Path]]:
 
 
 def _is_within(pipeline: Any, pipelines: Mapping[str, Any]) -> bool:
-    """Tells whether a pipeline is a task of another of them."""
+    """Returns whether a pipeline is a task of another of them."""
     name = f"comp-{pipeline.name}"
     return any(
         other is not pipeline and other.pipeline_spec.components[name].HasField("dag")
@@ -215,8 +215,7 @@ def _is_within(pipeline: Any, pipelines: Mapping[str, Any]) -> bool:
 def _imported(folder: Path, known: set[str]) -> dict[str, Path]:
     """Returns the files of the modules that lie in a folder, by their path there.
 
-    Those that were not known before are forgotten: the next pipeline may have others of the same
-    names.
+    Newly imported ones are unloaded, since the next pipeline may have others of the same names.
     """
     files = {}
     for name, module in list(sys.modules.items()):
@@ -240,7 +239,7 @@ def _name_images(spec: dict[str, Any], prefix: str, tag: str) -> None:
 
 
 def _unwrap_descriptions(node: Any) -> None:
-    """Puts every description on one line, as forms show it: KFP keeps a docstring's line breaks."""
+    """Joins the lines of descriptions for KFP's forms, as KFP keeps a docstring's line breaks."""
     if isinstance(node, dict):
         for key, value in node.items():
             if key == "description" and isinstance(value, str):
@@ -250,7 +249,7 @@ def _unwrap_descriptions(node: Any) -> None:
 
 
 class _Dumper(yaml.SafeDumper):
-    """Writes strings of several lines as blocks, so that a query reads as it was written."""
+    """Writes multi-line strings as blocks, which keeps queries readable."""
 
 
 def _block(dumper: _Dumper, text: str) -> yaml.ScalarNode:

@@ -16,11 +16,11 @@ from millrace.images import PREFIX, Image
 
 _TYPES = {"str": "text", "int": "integer", "float": "number", "bool": "true or false"}
 _TYPES |= {"list": "list", "dict": "object"}
-# What a step declares of a parameter, in `@step(…)`, and how that is told.
+# The declarations of parameters in `@step(…)`, and their descriptions.
 _USES = {
-    "reads": "reads data from outside",
-    "modules": "loads code from outside",
-    "writes": "writes outside",
+    "reads": "reads external data",
+    "modules": "loads external code",
+    "writes": "writes external data",
 }
 
 
@@ -35,7 +35,7 @@ class Port:
         description: From the docstring, on one line.
         required: Whether a pipeline must give it.
         default: The default of a parameter that is not required.
-        use: What the step declares of a parameter: `reads`, `modules`, `writes`, or nothing.
+        use: The step's declaration of a parameter: `reads`, `modules`, `writes`, or empty.
     """
 
     name: str
@@ -47,8 +47,8 @@ class Port:
     use: str = ""
 
     @property
-    def told(self) -> str:
-        """The description, and what the step declares of the parameter."""
+    def details(self) -> str:
+        """The description, with the step's declaration of the parameter."""
         return f"{self.description} ({_USES[self.use]})" if self.use else self.description
 
 
@@ -58,7 +58,7 @@ class Interface:
 
     Attributes:
         name: The step's name and folder, such as `example_gen`.
-        image: The image that it runs in: one of ours, such as `core`, or the name of another.
+        image: The image that it runs in: one of Millrace's, such as `core`, or another's name.
         summary: The first sentence of its docstring.
         description: The rest of its docstring before the arguments.
         ports: Its inputs, outputs and parameters in the order of the signature.
@@ -72,7 +72,7 @@ class Interface:
 
     @property
     def title(self) -> str:
-        """The name as TFX writes it, such as `ExampleGen`."""
+        """The name in TFX's style, such as `ExampleGen`."""
         return "".join(part.capitalize() for part in self.name.split("_"))
 
     def of_kind(self, kind: str) -> list[Port]:
@@ -111,10 +111,10 @@ def parse(path: Path, text: str | None = None) -> Interface:
 
     Args:
         path: The file.
-        text: What is in it, if it is not written yet.
+        text: Its text, if it is not written yet.
 
     Raises:
-        ParameterError: It declares no step, or something of a parameter that it does not have.
+        ParameterError: It declares no step, or refers to a parameter that does not exist.
     """
     tree = ast.parse(path.read_text(encoding="utf-8") if text is None else text)
     function, decorator = _step_in(tree, path)
@@ -138,7 +138,7 @@ def parse(path: Path, text: str | None = None) -> Interface:
 
 
 def _step_in(tree: ast.Module, path: Path) -> tuple[ast.FunctionDef, ast.Call]:
-    """Returns the function that a `component.py` makes a step of, and its decorator."""
+    """Returns the function that is a `component.py`'s step, and its decorator."""
     for node in tree.body:
         for decorator in node.decorator_list if isinstance(node, ast.FunctionDef) else ():
             if isinstance(decorator, ast.Call) and ast.unparse(decorator.func).endswith("step"):
@@ -148,7 +148,7 @@ def _step_in(tree: ast.Module, path: Path) -> tuple[ast.FunctionDef, ast.Call]:
 
 
 def _uses(decorator: ast.Call) -> dict[str, str]:
-    """Returns what a step declares of its parameters, by their names."""
+    """Returns the step's declarations of parameters, by name."""
     uses: dict[str, str] = {}
     for keyword in decorator.keywords:
         if keyword.arg in _USES:
@@ -191,7 +191,7 @@ def differences(declared: Interface, run: Callable[..., Any]) -> list[str]:
 
 
 def _hinted(hint: Any) -> tuple[str, str]:
-    """Returns the kind and the type of a port, from what annotates it in `run`."""
+    """Returns the kind and type of a port from its annotation in `run`."""
     if type(None) in typing.get_args(hint):
         hint = typing.get_args(hint)[0]  # Input[X] | None
     kind = "parameter"
@@ -229,7 +229,7 @@ def readme(interface: Interface) -> str:
         "|---|---|---|---|",
     ]
     lines += [
-        f"| `{port.name}` | {_TYPES[port.type]} | {_default(port)} | {_cell(port.told)} |"
+        f"| `{port.name}` | {_TYPES[port.type]} | {_default(port)} | {_cell(port.details)} |"
         for port in interface.of_kind("parameter")
     ]
     return "\n".join(lines) + "\n"

@@ -1,4 +1,4 @@
-"""Finds the compiled file of a pipeline: one of ours by name, or a user's by its path."""
+"""Finds the compiled file of a pipeline, by the name of a packaged one or by path."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _PACKAGE = "millrace.pipelines"
 
 
 def locate(pipeline: str) -> Path:
-    """Returns the compiled file of a pipeline; a user's own is compiled first if that is due.
+    """Returns the compiled file of a pipeline; compiles a user's first if it is out of date.
 
     Args:
-        pipeline: The name of one of ours, a compiled YAML file, `pipeline.py` or its folder.
+        pipeline: The name of a packaged one, a compiled YAML file, `pipeline.py` or its folder.
 
     Raises:
         PipelineError: There is none, or it cannot be compiled.
@@ -43,7 +43,7 @@ def locate(pipeline: str) -> Path:
 
 
 def packaged() -> dict[str, Path]:
-    """Returns the folders of the pipelines that Millrace brings, by name."""
+    """Returns the folders of the packaged pipelines, by name."""
     spec = importlib.util.find_spec(_PACKAGE)
     places = spec.submodule_search_locations if spec and spec.submodule_search_locations else []
     return {
@@ -55,7 +55,7 @@ def packaged() -> dict[str, Path]:
 
 
 def _compiled(source: Path) -> Path:
-    """Returns the compiled file beside a source, made anew if it would be another."""
+    """Returns the compiled file beside a source; compiles it first if it is out of date."""
     compiled = source.with_name(COMPILED)
     if paths.is_file(compiled) and not paths.is_file(source):
         return compiled.resolve()

@@ -1,4 +1,4 @@
-"""Makes what `millrace new` makes: the files of a new pipeline, or of a new step."""
+"""Creates the files of a new pipeline or step for `millrace new`."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ _TEST = "test_executor.py"
 
 
 def pipeline(name: str, folder: Path) -> list[Path]:
-    """Makes a pipeline that runs as created, and returns its files.
+    """Creates a pipeline that runs as it is, and returns its files.
 
     Args:
         name: The pipeline's name: small letters, digits, `-` and `_`.
         folder: Where the pipeline's own folder is made.
 
     Raises:
-        ParameterError: The name cannot be a pipeline's, or there is something of that name.
+        ParameterError: The name is not valid, or is taken.
     """
     if not _PIPELINE_NAME.fullmatch(name):
         raise ParameterError(
@@ -40,16 +40,16 @@ def pipeline(name: str, folder: Path) -> list[Path]:
 
 
 def step(name: str, folder: Path) -> list[Path]:
-    """Makes a step with a test that passes as created, and returns its files.
+    """Creates a step with a passing test, and returns its files.
 
     In Millrace's own components/, the test goes to tests/components/, and the step has a README.
 
     Args:
-        name: The step's name, which is its package's and its function's.
+        name: The name of the step, of its package and of its function.
         folder: Where the step's own folder is made.
 
     Raises:
-        ParameterError: The name cannot be a step's, or there is something of that name.
+        ParameterError: The name is not valid, or is taken.
     """
     if not _STEP_NAME.fullmatch(name):
         raise ParameterError(
@@ -74,10 +74,10 @@ def step(name: str, folder: Path) -> list[Path]:
 
 
 def _rendered(template: str, **values: str) -> dict[str, str]:
-    """Returns the files of a template."""
+    """Returns the files of a template, by name."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-    templates = Environment(  # noqa: S701 - it makes Python, not pages
+    templates = Environment(  # noqa: S701 - it renders Python, not HTML
         loader=FileSystemLoader(_HERE / template),
         undefined=StrictUndefined,
         keep_trailing_newline=True,
@@ -91,8 +91,8 @@ def _rendered(template: str, **values: str) -> dict[str, str]:
 
 
 def _write(target: Path, files: Mapping[str, str]) -> list[Path]:
-    """Makes a folder with files in it, and returns them."""
-    if os.path.lexists(target):  # pathlib raises where a name is too long
+    """Creates a folder with files, and returns them."""
+    if os.path.lexists(target):  # pathlib raises if a name is too long
         raise ParameterError(f"There is a {target} already.")
     try:
         target.mkdir(parents=True)

@@ -1,1 +1,1 @@
-"""Where containers run: warm processes, Docker."""
+"""Backends that run containers: in warm processes or in Docker."""

@@ -1,4 +1,4 @@
-"""Where a container's command runs: what every backend is given, and what it gives back."""
+"""The interface of the backends that run containers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from millrace.ir import spec as ir
 
 
 class Stop:
-    """Asks work to end, and calls the functions that are registered."""
+    """Asks work to stop, and calls the registered functions."""
 
     def __init__(self) -> None:
         self._event = threading.Event()
@@ -23,11 +23,11 @@ class Stop:
 
     @property
     def asked(self) -> bool:
-        """Whether the work is to end."""
+        """Whether the work should stop."""
         return self._event.is_set()
 
     def ask(self) -> None:
-        """Asks the work to end."""
+        """Asks the work to stop."""
         with self._lock:
             self._event.set()
             functions = list(self._functions.values())
@@ -36,10 +36,10 @@ class Stop:
             function()
 
     def register(self, function: Callable[[], None]) -> Callable[[], None]:
-        """Registers a function to call when the work is to end; calls it at once if it is already.
+        """Registers a function to call on a request to stop; calls it at once if there was one.
 
         Returns:
-            Unregisters the function. Call it when the work has ended.
+            A function that unregisters it, to be called when the work has ended.
         """
         key = object()
         with self._lock:
@@ -54,7 +54,7 @@ class Stop:
             self._functions.pop(key, None)
 
     def wait(self, seconds: float) -> bool:
-        """Waits that long; True as soon as the work is to end."""
+        """Waits for some seconds; returns True at once on a request to stop."""
         return self._event.wait(seconds)
 
 
@@ -64,14 +64,14 @@ class Work:
 
     Attributes:
         name: The task's path in the pipeline.
-        container: What runs.
-        command: Its command and arguments, with no placeholder left.
-        env: The environment beyond what the machine or image has.
+        container: The container.
+        command: Its command and arguments, placeholders filled in.
+        env: Environment variables beyond those of the machine or image.
         folder: The task's own folder, which it may write to.
         log: The file that takes its output.
         reads: The files and folders it reads.
         writes: Folders outside its own that it writes to.
-        stop: Asked when the run is stopped.
+        stop: Asks to stop when the run is stopped.
     """
 
     name: str
@@ -90,9 +90,9 @@ class Ended:
     """How an attempt ended.
 
     Attributes:
-        exit_code: What the process returned; negative is the signal that killed it.
-        peak_memory: The most bytes it held at once, 0 if that is not known.
-        reason: Why, where the backend knows more than the exit code says.
+        exit_code: The exit code; the negative number of the signal that killed it, if one did.
+        peak_memory: Its peak memory in bytes; 0 if unknown.
+        reason: Why, if the backend knows more than the exit code.
     """
 
     exit_code: int
@@ -106,25 +106,25 @@ class Backend(Protocol):
     name: str
 
     def check(self, containers: Iterable[ir.Container]) -> None:
-        """Raises a PipelineError if one of these cannot be run here."""
+        """Raises PipelineError if a container cannot be run here."""
 
     def code(self, container: ir.Container) -> dict[str, Any]:
-        """Returns what the cache's fingerprint says about the code in a container."""
+        """Returns the parts of the cache's fingerprint for the code in a container."""
 
     def imports_here(self, container: ir.Container) -> bool:
-        """Tells whether a container imports its modules from this machine, not from an image."""
+        """Returns whether a container imports modules from this machine instead of an image."""
 
     def prepare(self, containers: Iterable[ir.Container]) -> None:
-        """Gets ready for these: some of them will be run soon. Returns at once."""
+        """Prepares to run some of these containers soon; returns at once."""
 
     def run(self, work: Work) -> Ended:
-        """Runs a command to its end, or until it is stopped."""
+        """Runs a command until it ends or is stopped."""
 
     def pids(self) -> list[int]:
-        """Returns the processes whose memory, with their children's, counts as the run's."""
+        """Returns the processes whose memory counts as the run's, with that of their children."""
 
     def cancel(self) -> None:
-        """Gives up what `code` waits for: the run is being stopped."""
+        """Cancels what `code` waits for, because the run is being stopped."""
 
     def close(self) -> None:
         """Stops everything that is still running."""
@@ -134,7 +134,7 @@ GRACE = 5.0  # seconds between asking a process to end and killing it
 
 
 def has_ended(done: threading.Event, stop: Stop, seconds: float = 0) -> str | None:
-    """Waits until work is done, is asked to stop, or has taken too long.
+    """Waits until work is done, is asked to stop, or times out.
 
     Args:
         done: Set when the work is done. It is also set if the work is asked to stop.
@@ -142,7 +142,7 @@ def has_ended(done: threading.Event, stop: Stop, seconds: float = 0) -> str | No
         seconds: How long the work may take; 0 is for ever.
 
     Returns:
-        None if the work is done; otherwise why it must be stopped, "" if it was asked to.
+        None if the work is done, else why it must be stopped: "" if it was asked to.
     """
     unregister = stop.register(done.set)
     try:
@@ -153,11 +153,11 @@ def has_ended(done: threading.Event, stop: Stop, seconds: float = 0) -> str | No
     return "" if stop.asked else None
 
 
-LONGEST_ARGUMENT = (128 << 10) - 1  # bytes; Linux starts no process with a longer one
+LONGEST_ARGUMENT = (128 << 10) - 1  # bytes; Linux starts no process with a longer argument
 
 
 def check_length(command: Sequence[str]) -> None:
-    """Refuses a command that Linux, which KFP's pods run on as well, would not start.
+    """Rejects a command that Linux would not start, here or in KFP's pods.
 
     Raises:
         PipelineError: An argument is too long.

@@ -20,7 +20,7 @@ from millrace.ir import spec as ir
 
 LABEL = "millrace.run"
 _ENGINE_FAILED = 125  # `docker run` itself, not the command in the container
-# Ends the run's containers when the runner dies, and its end of the pipe closes without a word. A
+# Ends the run's containers when the runner dies and its end of the pipe closes silently. A
 # container that `docker run` was just about to start is found the second or third time.
 _WATCH = """
 read -r word && exit
@@ -36,7 +36,7 @@ class Options:
     """How containers are run.
 
     Attributes:
-        network: Docker's name of the network they are in; its own default if empty.
+        network: The Docker network they are in; Docker's default if empty.
     """
 
     network: str = ""
@@ -57,7 +57,7 @@ class DockerBackend:
         self._stop = Stop()
 
     def check(self, containers: Iterable[ir.Container]) -> None:
-        """Checks that an engine answers, and that it has the images of ours."""
+        """Checks that an engine answers, and that it has Millrace's images."""
         containers = list(containers)
         wanted = sorted({container.image for container in containers})
         self._look_up(wanted)
@@ -69,7 +69,7 @@ class DockerBackend:
     def code(self, container: ir.Container) -> dict[str, Any]:
         """Returns the id of the image, which changes whenever anything in it does.
 
-        An image that the engine does not hold is pulled first: its name may stand for another
+        An image that the engine does not have is pulled first, as its name may refer to another
         image than last time.
 
         Raises:
@@ -78,7 +78,7 @@ class DockerBackend:
         return {"image": self._image_id(container.image)}
 
     def imports_here(self, container: ir.Container) -> bool:
-        """Tells that a container imports from its image."""
+        """Returns False: a container imports from its image."""
         return False
 
     def prepare(self, containers: Iterable[ir.Container]) -> None:
@@ -102,7 +102,7 @@ class DockerBackend:
             reason = has_ended(done, work.stop, work.container.timeout)
             if process.poll() is None:
                 _docker("stop", "--time", f"{GRACE:.0f}", name)
-                _docker("rm", "--force", name)  # it may have been about to start
+                _docker("rm", "--force", name)  # it may have been starting
             code = process.wait()
         if code == _ENGINE_FAILED:
             reason = reason or f"Docker could not run it: {_last_line(work.log)}"
@@ -110,7 +110,7 @@ class DockerBackend:
         return Ended(128 - code if code > 128 else code, 0, reason or "")
 
     def pids(self) -> list[int]:
-        """Returns none: the engine's containers are not our children."""
+        """Returns nothing: the engine's containers are not our children."""
         return []
 
     def cancel(self) -> None:
@@ -118,14 +118,14 @@ class DockerBackend:
         self._stop.ask()
 
     def close(self) -> None:
-        """Ends the watch; each container was ended by the work that it ran for."""
+        """Ends the watch; each container has ended with its work."""
         with self._lock:
             watch, self._watch = self._watch, None
         if watch is not None:
             watch.communicate(b"done\n")
 
     def _image_id(self, image: str) -> str:
-        """Returns the id of an image, which it pulls if the engine does not hold it."""
+        """Returns the id of an image; pulls it if the engine does not have it."""
         with self._lock:
             pulling = self._pulling.setdefault(image, threading.Lock())
         with pulling:
@@ -168,7 +168,7 @@ class DockerBackend:
 
     def _arguments(self, work: Work) -> Iterator[str]:
         container = work.container
-        image = self._image_id(container.image)  # the id: what runs is what the cache knows
+        image = self._image_id(container.image)  # as the cache looked it up
         yield from ("--rm", "--init", "--read-only", "--workdir", "/tmp")  # noqa: S108
         yield from ("--tmpfs", "/tmp:rw,exec,mode=1777")  # noqa: S108
         yield from ("--cap-drop", "ALL", "--security-opt", "no-new-privileges")
@@ -180,7 +180,7 @@ class DockerBackend:
         for key, value in {"HOME": "/tmp", **work.env}.items():  # noqa: S108
             yield from ("--env", f"{key}={value}")
         for name in container.env_from_caller:
-            yield from ("--env", name)  # its value, a secret, is in no list of processes
+            yield from ("--env", name)  # a secret's value stays out of `ps`
         yield from _mounts(work)
         entry, *rest = work.command or [""]
         if container.command:
@@ -191,7 +191,7 @@ class DockerBackend:
             yield from work.command
 
     def _look_up(self, images: list[str]) -> None:
-        """Learns the ids of the images that the engine has."""
+        """Looks up the ids of the images that the engine has."""
         try:
             answer = _docker("version", "--format", "{{.Server.Version}}")
         except FileNotFoundError:
@@ -228,7 +228,7 @@ def _limits(resources: ir.Resources) -> Iterator[str]:
 
 
 def _mounts(work: Work) -> Iterator[str]:
-    """Mounts what the step reads and writes where it lies here: every path stays as it is."""
+    """Mounts what the step reads and writes at the same paths as on this machine."""
     for path in work.writes:
         with contextlib.suppress(OSError):
             path.mkdir(parents=True, exist_ok=True)
@@ -256,4 +256,4 @@ def _docker(*arguments: str) -> subprocess.CompletedProcess[str]:
 def _last_line(log: Path) -> str:
     lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
     useful = [line for line in lines if line.strip() and "--help" not in line]
-    return useful[-1].removeprefix("docker: ") if useful else "it says nothing"
+    return useful[-1].removeprefix("docker: ") if useful else "it printed nothing"

@@ -1,13 +1,13 @@
-"""Virtual environments with the packages that components ask for, made once and kept.
+"""Virtual environments with the packages that components require, created once and kept.
 
     <folder>/<key>-<random>/   an environment
-    <folder>/<key>.json        names it, once it is whole
-    <folder>/<key>.log         what pip said
-    <folder>/<key>.lock        held while it is made
+    <folder>/<key>.json        names it, once it is complete
+    <folder>/<key>.log         the output of pip
+    <folder>/<key>.lock        held while it is created
 
 The key follows from the Python version, the platform and the arguments of each `pip install`. An
-environment is made where it stays, since its scripts hold its path. One that was begun and not
-finished is never named, and is removed by whoever makes the next.
+environment is created in its final place, since its scripts hold its path. An unfinished one is
+never named, and is removed when the next is created.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _POLL = 0.1  # seconds between two tries to take the lock of another process
 
 @dataclasses.dataclass(frozen=True)
 class Requirements:
-    """What an environment is made of.
+    """The contents of an environment.
 
     Attributes:
         interpreter: Its Python.
@@ -52,7 +52,7 @@ class Requirements:
 
     @property
     def key(self) -> str:
-        """What names the environment; local packages count with the time of their last change."""
+        """The key of the environment; it includes the last change of local packages."""
         arguments = [argument for install in self.installs for argument in install]
         parts = [
             self.interpreter.version,
@@ -82,11 +82,11 @@ class Environment:
 
     @property
     def packages_folder(self) -> Path:
-        """Where its packages are."""
+        """The folder of its packages."""
         return self.path / "lib" / f"python{self.python}" / "site-packages"
 
     def packages(self) -> str:
-        """Returns the names and versions of what is installed, pip excepted."""
+        """Returns the names and versions of the installed packages, except pip."""
         found = sorted(self.packages_folder.glob("*.dist-info"), key=lambda one: one.name.lower())
         return " ".join(_identity(one) for one in found if not one.name.startswith("pip-"))
 
@@ -95,7 +95,7 @@ class Environments:
     """The environments in a folder."""
 
     def __init__(self, folder: Path, server: Callable[[], WarmServer]) -> None:
-        """Makes nothing yet.
+        """Creates nothing yet.
 
         Args:
             folder: Where the environments are.
@@ -109,14 +109,14 @@ class Environments:
         self._lock = threading.Lock()
 
     def start(self, requirements: Requirements) -> Future[Environment]:
-        """Begins to make an environment, unless it is there or begun already."""
+        """Starts to create an environment, unless it exists or was started already."""
         with self._lock:
             if requirements not in self._futures:
                 self._futures[requirements] = self._threads.submit(self._find, requirements)
             return self._futures[requirements]
 
     def get(self, requirements: Requirements) -> Environment:
-        """Returns an environment as soon as it is there.
+        """Returns an environment as soon as it is ready.
 
         Raises:
             PipelineError: A package cannot be installed, or the run is being stopped.
@@ -129,7 +129,7 @@ class Environments:
             raise PipelineError("The run was stopped.") from error
 
     def cancel(self) -> None:
-        """Stops making environments."""
+        """Stops creating environments."""
         self._stop.ask()
         self._threads.shutdown(wait=True, cancel_futures=True)
 
@@ -143,11 +143,11 @@ class Environments:
                 return self._whole(key) or self._make(key, requirements)
         except OSError as error:
             raise PipelineError(
-                f"Cannot make a virtual environment in {self._folder}: {error.strerror or error}."
+                f"Cannot create a virtual environment in {self._folder}: {error.strerror or error}."
             ) from error
 
     def _whole(self, key: str) -> Environment | None:
-        """Returns the environment of a key if it was finished and is still there."""
+        """Returns the environment of a key if it was completed and still exists."""
         try:
             found = json.loads((self._folder / f"{key}.json").read_text(encoding="utf-8"))
             environment = Environment(self._folder / found["folder"], found["python"])
@@ -183,7 +183,7 @@ class Environments:
         return environment
 
     def _run(self, command: Sequence[str], log: Path) -> int:
-        """Runs a command where the caller is, and returns its exit code."""
+        """Runs a command in the caller's working directory, and returns its exit code."""
         env = callers_environment() | {"PIP_DISABLE_PIP_VERSION_CHECK": "1"}
         request = command_request(command, env, log, Path.cwd())
         ended = self._server().run(request, self._stop)
@@ -193,7 +193,7 @@ class Environments:
 
     @contextlib.contextmanager
     def _locked(self, key: str) -> Iterator[None]:
-        """Keeps other processes from making the same environment; waits while one of them does."""
+        """Keeps other processes from creating the same environment, and waits for one that does."""
         file = os.open(self._folder / f"{key}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
             while True:
@@ -209,7 +209,7 @@ class Environments:
 
 
 def _last_change(argument: str) -> int:
-    """Returns when a local package was last changed; 0 for what is not on this machine."""
+    """Returns when a local package was last changed; 0 for other packages."""
     path = Path(re.split(r"@ *(?=file:)", argument)[-1].removeprefix("file://").partition("[")[0])
     if "/" not in argument or not path.exists():
         return 0
@@ -217,14 +217,14 @@ def _last_change(argument: str) -> int:
         return path.stat().st_mtime_ns
     times = [0]
     for folder, folders, files in os.walk(path):
-        # Not what a build itself leaves there.
+        # A build leaves these there itself.
         folders[:] = [one for one in folders if not one.startswith(".") and not _BUILT.search(one)]
         times += [Path(folder, file).lstat().st_mtime_ns for file in files]
     return max(times)
 
 
 def _identity(folder: Path) -> str:
-    """Returns a package's name and version, with its content if a version does not say it."""
+    """Returns a package's name and version, with its content if the version does not imply it."""
     name = folder.name.removesuffix(".dist-info")
     if not (folder / "direct_url.json").exists():
         return name

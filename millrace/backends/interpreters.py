@@ -25,7 +25,7 @@ class Interpreter:
     Attributes:
         version: Its version, such as "3.11".
         path: Its executable.
-        bundled: The folder with the wheel of pip that comes with it; empty if none does.
+        bundled: The folder with its bundled wheel of pip; empty if there is none.
     """
 
     version: str
@@ -35,10 +35,10 @@ class Interpreter:
 
 @functools.lru_cache(maxsize=64)
 def interpreter(version: str) -> Interpreter | None:
-    """Returns an interpreter of a version such as "3.11"; this process's own if it is empty.
+    """Returns an interpreter of a version such as "3.11"; an empty one means this process's own.
 
-    It takes this process's interpreter if that has the version, or else one on PATH, or one that
-    pyenv or uv has installed.
+    It prefers this process's interpreter, then one on PATH, then one that pyenv or uv has
+    installed.
     """
     own = "{}.{}".format(*sys.version_info)
     if version in ("", own):
@@ -51,7 +51,7 @@ def _candidates(version: str) -> Iterator[str]:
     pyenv = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv")
     data = Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share")
     on_path = shutil.which(f"python{version}")
-    if on_path and Path(on_path).parent.name != "shims":  # pyenv's: slow, and may not run
+    if on_path and Path(on_path).parent.name != "shims":  # pyenv's shims are slow, and may not work
         yield on_path
     yield from _installed(pyenv / "versions", f"{version}.*", version)
     yield from _installed(data / "uv" / "python", f"cpython-{version}.*", version)
@@ -63,7 +63,7 @@ def _installed(folder: Path, pattern: str, version: str) -> Iterator[str]:
 
 
 def _probe(executable: str) -> Interpreter | None:
-    """Returns what an interpreter says of itself; None if it does not run."""
+    """Returns the version and paths of an interpreter; None if it does not run."""
     try:
         answer = subprocess.run(
             [executable, "-I", "-S", "-c", _PROBE],

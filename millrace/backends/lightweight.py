@@ -5,9 +5,9 @@ packages with pip, writes the source to a file, and has kfp's executor run it:
 
     sh -c INSTALL  sh -ec PROGRAM SOURCE  --executor_input {{$}} --function_to_execute NAME
 
-INSTALL is missing if there is nothing to install. Here the packages come from a virtual
-environment that is kept, so only what follows INSTALL is run; and where PROGRAM does no more than
-that, a process is forked that has imported kfp's executor already.
+INSTALL is missing if there is nothing to install. Here the packages come from a persistent virtual
+environment, so only the rest is run. If PROGRAM is the usual one, it is run in a fork of a process
+that has already imported kfp's executor.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ _PROGRAM = re.compile(
     )
 )
 _AT_RUN_TIME = {"_KFP_RUNTIME": "true"}
-# What kfp.dsl.executor_main imports. It is itself not imported, since it is run as a program.
+# The imports of kfp.dsl.executor_main, which is not imported itself as it runs as a program.
 _EXECUTORS_IMPORTS = (
     "argparse",
     "locale",
@@ -80,12 +80,12 @@ _UBI = re.compile(r"(?:.*/)?ubi\d+/python-(?P<major>\d)(?P<minor>\d+)(?:[:@].*)?
 
 @dataclasses.dataclass(frozen=True)
 class Lightweight:
-    """A lightweight component, as its command says it.
+    """A lightweight component, parsed from its command.
 
     Attributes:
         installs: The arguments of each `pip install`.
         python: The Python of its image, such as "3.11"; empty if the image does not say.
-        start: Where in its command PROGRAM's shell stands.
+        start: The index of PROGRAM's shell in its command.
     """
 
     installs: tuple[tuple[str, ...], ...]
@@ -115,7 +115,7 @@ def _recognise(image: str, command: tuple[str, ...]) -> Lightweight | str:
 
 
 def _program(command: tuple[str, ...]) -> int | None:
-    """Returns where `sh -ec PROGRAM SOURCE` begins in a command that ends with it."""
+    """Returns the index of `sh -ec PROGRAM SOURCE` in a command that ends with it."""
     start = len(command) - 4
     if start < 0 or command[start : start + 2] != ("sh", "-ec"):
         return None
@@ -125,7 +125,7 @@ def _program(command: tuple[str, ...]) -> int | None:
 
 
 def _python(image: str) -> str | None:
-    """Returns the Python version of an image that has little else; None for any other image."""
+    """Returns the Python version of a plain Python image; None for any other image."""
     if found := _OFFICIAL.fullmatch(image):
         return found["version"] or ""
     if found := _UBI.fullmatch(image):
@@ -134,7 +134,7 @@ def _python(image: str) -> str | None:
 
 
 def recognise(container: ir.Container) -> Lightweight | None:
-    """Returns what a command says of a lightweight component that can run here."""
+    """Returns the lightweight component of a command if it can run here, else None."""
     found = _recognise(container.image, tuple(container.command))
     return found if isinstance(found, Lightweight) else None
 
@@ -164,7 +164,7 @@ class LightweightBackend:
         self._closed = False
 
     def check(self, containers: Iterable[ir.Container]) -> None:
-        """Says once with whose rights components run, and which of their Pythons is not here."""
+        """Logs once that components run as the caller, and which Python versions are missing."""
         found = [one for one in map(recognise, containers) if one is not None]
         if found:
             logger.warning(
@@ -191,11 +191,11 @@ class LightweightBackend:
         return {"python": environment.python, "packages": environment.packages()}
 
     def imports_here(self, container: ir.Container) -> bool:
-        """Tells that a component imports nothing of the caller's."""
+        """Returns False: a component imports none of the caller's files."""
         return False
 
     def prepare(self, containers: Iterable[ir.Container]) -> None:
-        """Begins to make the environments that are missing."""
+        """Starts to create missing environments."""
         for container in containers:
             if recognise(container) is not None:
                 self._environments.start(_requirements(container))
@@ -239,9 +239,9 @@ class LightweightBackend:
             server.close()
 
     def _warm_server(self, environment: Environment | None = None) -> WarmServer:
-        """Returns the server that forks components in an environment, or that starts commands.
+        """Returns the server that forks components in an environment or starts commands.
 
-        Servers end what they have started when the runner is killed.
+        Servers end their child processes when the runner is killed.
         """
         with self._lock:
             if self._closed:
@@ -275,7 +275,7 @@ def _environment(environment: Environment) -> dict[str, str]:
     return env | {
         "PATH": f"{environment.path / 'bin'}:{env.get('PATH', os.defpath)}",
         "VIRTUAL_ENV": str(environment.path),
-        "PYTHONUNBUFFERED": "1",  # the log shows what is printed when it is printed
+        "PYTHONUNBUFFERED": "1",  # unbuffered, so that the log is up to date
     }
 
 
@@ -284,12 +284,12 @@ def _from_caller(container: ir.Container) -> dict[str, str]:
 
 
 def _can_fork(program: str, environment: Environment, env: Mapping[str, str]) -> bool:
-    """Tells whether a forked process does the same as a command.
+    """Returns whether a forked process is equivalent to a command.
 
     Args:
         program: The script that the command runs.
         environment: Where it runs.
-        env: Its own environment variables; a process may read them only when it starts.
+        env: Its own environment variables; some are only read at start.
     """
     is_known = _PROGRAM.fullmatch(" ".join(program.split()))
     is_new = tuple(map(int, environment.python.split("."))) >= (3, 9)

@@ -5,34 +5,34 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-_TAIL = 1 << 20  # bytes of a log that are looked at
+_TAIL = 1 << 20  # bytes at the end of a log that are searched
 _LONGEST = 2000  # characters of a reason
 # The first line of a traceback, or of one of an exception group.
 _TRACEBACK = re.compile(r"(\s*)(\+ Exception Group )?Traceback \(most recent call last\):")
-# The last: the exception's name, perhaps with its module, and its message.
+# The last line: the exception's name, perhaps with its module, and its message.
 _EXCEPTION = re.compile(r"(?:[^\W\d]\w*\.)*(?:<locals>\.)?[^\W\d]\w*(?:: .*|:)?")
-# A line that ends what another program printed of its exception.
+# A line that ends another program's traceback.
 _INNER = re.compile(r"(?:\w+\.)*\w*(?:Error|Exception|Interrupt): .+")
 _CHAINED = (
     "During handling of the above exception, another exception occurred:",
     "The above exception was the direct cause of the following exception:",
 )
-_IGNORED = ("Exception ignored ", "Exception in thread ")  # before a traceback that ends nothing
+_IGNORED = ("Exception ignored ", "Exception in thread ")  # before one that is not fatal
 _OF_LOGGER = re.compile(r"\[?[\w ]*\d{4}-\d\d-\d\d|(?:DEBUG|INFO|WARNING|ERROR|CRITICAL)[: ]")
 _COLOUR = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 _NO_WORDS = re.compile(r"[\W_]*")
 
 
 def reason_in(log: Path) -> str:
-    """Returns in one line why a program failed, as far as its log tells; empty if it says nothing.
+    """Returns in one line why a program failed, according to its log; empty if it is unknown.
 
-    That is the message of the last Python exception, or else the last line that has words.
+    This is the message of the last Python exception, or else the last line that has words.
     """
     return reason(_tail(log))
 
 
 def reason(text: str) -> str:
-    """Returns in one line why a program failed whose output is a text."""
+    """Returns in one line why a program failed, according to its output."""
     lines = [_COLOUR.sub("", line).rstrip() for line in text.splitlines()]
     found = _exception(lines) or _last_useful(lines)
     return found if len(found) <= _LONGEST else f"{found[: _LONGEST - 1]}…"
@@ -49,7 +49,7 @@ def _tail(log: Path) -> str:
 
 
 def _exception(lines: list[str]) -> str:
-    """Returns the message of the last traceback that ended something; empty if there is none."""
+    """Returns the message of the last fatal traceback; empty if there is none."""
     found = [(number, match) for number, line in enumerate(lines) if (match := _start(line))]
     ending = [one for one in found if not lines[one[0] - 1].startswith(_IGNORED) or not one[0]]
     for number, match in reversed(ending or found):
@@ -66,7 +66,7 @@ def _start(line: str) -> re.Match[str] | None:
 
 
 def _message(first: str, following: list[str]) -> str:
-    """Returns an exception's message with the lines that belong to it."""
+    """Returns an exception's message with its continuation lines."""
     paragraph, rest = [first], [""]
     lines = paragraph
     for line in following:

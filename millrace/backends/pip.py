@@ -1,4 +1,4 @@
-"""Fills a virtual environment with pip, or with uv where it does the same sooner."""
+"""Installs packages in a virtual environment with pip, or with uv where that is equivalent."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from millrace.backends.interpreters import Interpreter
 from millrace.backends.log_reason import reason_in
 from millrace.errors import PipelineError
 
-# pip's settings that change nothing of what is installed.
+# pip's settings that do not affect what is installed.
 _NEUTRAL = (
     *("cache-dir", "cert", "default-timeout", "disable-pip-version-check", "log", "no-cache-dir"),
     *("no-color", "no-input", "no-python-version-warning", "no-warn-script-location"),
     *("progress-bar", "quiet", "require-virtualenv", "retries", "root-user-action", "timeout"),
     "verbose",
 )
-# And those that uv has under the same name.
+# Those that uv has under the same name.
 _SAME_IN_UV = ("extra-index-url", "find-links", "index-url")
 _KFP = Path("kfp") / "dsl" / "executor_main.py"
 _UNREACHABLE = ("NewConnectionError", "name resolution", "Connection refused", "ConnectTimeout")
@@ -38,22 +38,22 @@ def fill(
     run: Run,
     log: Path,
 ) -> None:
-    """Makes a virtual environment with pip, kfp and the packages that are asked for.
+    """Creates a virtual environment with pip, kfp and the required packages.
 
     Args:
-        folder: Where it is to be.
-        packages: Where its packages will be.
+        folder: Its folder.
+        packages: The folder of its packages.
         interpreter: Its Python.
         installs: The arguments of each `pip install`, in order.
         run: Runs a command and returns its exit code.
         log: The file that takes the output of commands.
 
     Raises:
-        PipelineError: A package cannot be installed; says which, and what pip said.
+        PipelineError: A package cannot be installed; the message has pip's reason.
     """
     if run([interpreter.path, "-m", "venv", "--without-pip", str(folder)]):
         raise PipelineError(
-            f"Cannot make a virtual environment with {interpreter.path}: {reason_in(log)}"
+            f"Cannot create a virtual environment with {interpreter.path}: {reason_in(log)}"
         )
     python, uv = str(folder / "bin" / "python"), _uv()
     _install_pip(python, interpreter, uv, run, log)
@@ -62,7 +62,7 @@ def fill(
         if not _copy_kfp(arguments, interpreter, packages):
             _install(python, arguments, uv if options is not None else "", options or [], run, log)
     if not (packages / _KFP).exists():
-        # The image is to have it (install_kfp_package=False); here nobody else brings it.
+        # With install_kfp_package=False the image must have it; here nothing else provides it.
         own = _own_kfp()
         name = f"kfp=={own.version}" if own else "kfp"
         if not _copy_kfp([name, "--no-deps"], interpreter, packages):
@@ -70,13 +70,13 @@ def fill(
 
 
 def _uv() -> str:
-    """Returns where uv is: beside this Python, or on PATH; empty if it is not there."""
+    """Returns the path of uv, beside this Python or on PATH; empty if there is none."""
     beside = Path(sys.executable).with_name("uv")
     return str(beside) if beside.is_file() else shutil.which("uv") or ""
 
 
 def _install_pip(python: str, interpreter: Interpreter, uv: str, run: Run, log: Path) -> None:
-    """Installs the pip that comes with Python, as an image has it: a component may call it."""
+    """Installs Python's bundled pip, since images have it and a component may call it."""
     wheels = Path(interpreter.bundled).glob("*.whl") if interpreter.bundled else ()
     names = sorted(wheel.name.partition("-")[0] for wheel in wheels)
     if uv and names:
@@ -96,12 +96,12 @@ def _install(
     arguments = [one for one in arguments if one not in ("--quiet", "--no-warn-script-location")]
     if uv:
         if any(one.startswith(("--index-url", "-i")) for one in arguments):
-            options = []  # they take the place of the user's settings
+            options = []  # they replace the user's settings
         command = [uv, "pip", "install", "--python", python, "--compile-bytecode"]
         command += ["--index-strategy", "unsafe-best-match", *options]
         if not run([*command, *arguments]):
             return
-        # What pip says counts: it may know of settings, and of a way, that uv does not.
+        # pip has the last word: it may have settings and sources that uv does not.
     size = log.stat().st_size if log.exists() else 0
     if run([python, "-m", "pip", "install", "--no-warn-script-location", *arguments]):
         with log.open("rb") as file:
@@ -129,16 +129,16 @@ def _reason(said: str) -> str:
     telling = [one for one in errors if not one.startswith(("ResolutionImpossible", "Could not f"))]
     if telling:
         return telling[-1].rstrip(".")
-    # A package that is built here: pip names it when it begins with it.
+    # A package that is built here: pip names it when the build starts.
     begun = [line.split()[1] for line in lines if re.match(r"Collecting \S", line)]
     where = f"{begun[-1]} cannot be built: " if begun else ""
     raised = [line for line in lines if re.match(r"(?:\w+\.)*\w*(?:Error|Exception)\b", line)]
     last = (raised or errors or [line for line in lines if line.startswith("error: ")] or [""])[-1]
-    return where + (last or "pip does not say why").rstrip(".")
+    return where + (last or "pip gives no reason").rstrip(".")
 
 
 def _uv_options() -> list[str] | None:
-    """Returns the user's settings of pip as options of uv; None if uv cannot do the same."""
+    """Returns the user's pip settings as options of uv; None if there is no equivalent."""
     settings = {name: value for name, value in _settings().items() if name not in _NEUTRAL}
     if not settings.keys() <= set(_SAME_IN_UV):
         return None
@@ -153,7 +153,7 @@ def _uv_options() -> list[str] | None:
 def _settings() -> dict[str, str]:
     """Returns the user's settings of `pip install`, from pip's files and environment variables.
 
-    `pip config list` would say the same after half a second, and four in a new environment.
+    `pip config list` would take half a second, and four in a new environment.
     """
     config = Path(os.environ.get("XDG_CONFIG_HOME") or "~/.config").expanduser()
     files = [
@@ -168,7 +168,7 @@ def _settings() -> dict[str, str]:
     try:
         parser.read(files, encoding="utf-8")
     except (configparser.Error, UnicodeDecodeError):
-        return {"unreadable": ""}  # pip will say so
+        return {"unreadable": ""}  # pip will report it
     settings: dict[str, str] = {}
     for section in ("global", "install"):
         if parser.has_section(section):

@@ -1,4 +1,4 @@
-"""Runs each container where it can run: our steps and Python components here, others in Docker."""
+"""Runs our steps and Python components in processes, and other containers in Docker."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _PRELOAD = {
         "ai_edge_quantizer",
     ),
 }
-# Read when a library is imported or a process starts, so a forked step would not see them.
+# Read on import or at start, so a forked step would not see them.
 _EARLY = ("TF_", "CUDA_", "XLA_", "OMP_", "OPENBLAS_", "MKL_", "PYTHON", "LD_", "MALLOC_", "ARROW_")
 
 
@@ -55,7 +55,7 @@ def step_of(container: ir.Container) -> str | None:
 
 
 def group_of(container: ir.Container) -> str:
-    """Returns which warm server has imported what an image has installed."""
+    """Returns the warm server whose imports match an image."""
     name = container.image.rpartition("/")[2].partition(":")[0].partition("@")[0]
     return HEAVY if name.endswith((f"-{Image.DATA.value}", f"-{Image.TRAIN.value}")) else CORE
 
@@ -99,7 +99,7 @@ class ProcessBackend:
         """Checks that a Docker Engine answers if one is needed.
 
         Raises:
-            PipelineError: None does, or it cannot run these; says why each image needs it.
+            PipelineError: None does, or it cannot run these; the message says why it is needed.
         """
         foreign = [one for one in containers if step_of(one) is None]
         self._lightweight.check(one for one in foreign if lightweight.recognise(one) is not None)
@@ -121,11 +121,11 @@ class ProcessBackend:
         return {"sources": self._sources.of_step(step), "libraries": self._sources.environment()}
 
     def imports_here(self, container: ir.Container) -> bool:
-        """Tells whether a container holds a step of ours, which is forked here."""
+        """Returns whether a container runs a step of ours, which is forked here."""
         return step_of(container) is not None
 
     def prepare(self, containers: Iterable[ir.Container]) -> None:
-        """Starts the warm servers that these will be forked from, and makes environments."""
+        """Starts the warm servers for these containers, and creates environments."""
         containers = list(containers)
         self._lightweight.prepare(one for one in containers if step_of(one) is None)
         ours = [(step, one) for one in containers if (step := step_of(one)) is not None]
@@ -184,7 +184,7 @@ class ProcessBackend:
     def _connection(self, group: str, early: Mapping[str, str], steps: Sequence[str]) -> Connection:
         modules = [*_PRELOAD[group], *_executors(steps)] if not early else []
         if not early and self._is_shared:
-            ours = [name for name in modules if name not in steps]  # what is a user's may change
+            ours = [name for name in modules if name not in steps]  # a user's code may change
             found = shared.connect(group, ours, self._sources.version(), _EARLY, self._steps)
             if found is not None:
                 return found
@@ -193,7 +193,7 @@ class ProcessBackend:
 
 
 def _executors(steps: Iterable[str]) -> list[str]:
-    """Returns the modules of steps, as far as they have a module's name and not a file's."""
+    """Returns the modules of steps that are given by module name, not by file."""
     return [
         step if "." in step else f"millrace.components.{step}.executor"
         for step in steps

@@ -1,4 +1,4 @@
-"""Warm servers as the runner sees them: start one, have it run steps and commands, end it."""
+"""The runner's side of warm servers: starts them, sends requests, and ends them."""
 
 from __future__ import annotations
 
@@ -25,18 +25,17 @@ _NOT_FOR_COMMANDS = ("PYTHON", "MILLRACE_", "TMPDIR")
 
 
 def environment(early: Mapping[str, str], steps: Path | None = None) -> dict[str, str]:
-    """Returns the environment of a warm server: TensorFlow quiet, and on Keras 2.
+    """Returns the environment of a warm server, with TensorFlow's logs off and Keras 2.
 
     Args:
-        early: What is read when modules are imported.
-        steps: The folder that the pipeline's own steps are imported from, if they are not found
-            where the caller is.
+        early: The variables that are read on import.
+        steps: The folder that the pipeline's own steps are imported from.
     """
     env = dict(os.environ)
     env.pop("PYTHONDONTWRITEBYTECODE", None)  # with bytecode TensorFlow takes 3 s to import, not 10
-    env["PYTHONSAFEPATH"] = "1"  # a random.py where the caller is must not replace Python's own
+    env["PYTHONSAFEPATH"] = "1"  # a random.py here must not replace Python's own
     env.setdefault("TF_USE_LEGACY_KERAS", "1")
-    env.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # what fails raises as well
+    env.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # failures raise as well
     if not any(Path("/dev").glob("nvidia*")):
         env.setdefault("CUDA_VISIBLE_DEVICES", "-1")
     if steps:
@@ -58,7 +57,7 @@ def component_request(
 
     Args:
         source: Its source.
-        arguments: What kfp's executor is given beside the source.
+        arguments: The arguments of kfp's executor.
         env: Its whole environment, TMPDIR excepted.
         log: The file that takes its output.
     """
@@ -103,7 +102,7 @@ def start(
     Args:
         connection: Its end of the connection to this run.
         log: The file for its own messages.
-        modules: What it imports.
+        modules: The modules that it imports.
         env: Its environment.
         python: The interpreter of another environment.
         listen: Where it listens for other runs, and the descriptor of the lock that it releases
@@ -117,7 +116,7 @@ def start(
         stdin=subprocess.DEVNULL,
         env=dict(env),
         cwd=listen[0].parent if listen else None,
-        start_new_session=True,  # Ctrl-C is the runner's to handle
+        start_new_session=True,  # the runner handles Ctrl-C
     )
 
 
@@ -132,7 +131,7 @@ class Connection:
 
     Attributes:
         pid: The server's process.
-        ended: Whether it can run nothing any more.
+        ended: Whether it has ended.
     """
 
     def __init__(
@@ -144,7 +143,7 @@ class Connection:
             connection: The runner's end.
             pid: The server's process.
             log: The server's own messages.
-            hello: What it must know of this run, beside where to keep temporary files.
+            hello: The first message, apart from the folder for temporary files.
         """
         self.pid = pid
         self.ended = False
@@ -159,7 +158,7 @@ class Connection:
         self._listener.start()
 
     def run(self, request: Mapping[str, Any], stop: Stop, timeout: float = 0) -> Ended:
-        """Runs a step or a command until it has ended or is to be stopped.
+        """Runs a step or a command until it ends or is asked to stop.
 
         Args:
             request: What to run; see `millrace.backends.warm`.
@@ -233,7 +232,7 @@ class Connection:
 
 
 class WarmServer(Connection):
-    """A warm server of one run, which starts it and ends it."""
+    """A warm server that belongs to one run."""
 
     def __init__(
         self,

@@ -1,8 +1,8 @@
-"""Warm servers that outlive a run: found, started and ended in a folder of the user's alone.
+"""Warm servers that outlive a run, registered in a folder that is private to the user.
 
-A server serves the runs that could have started it. What a process inherits and what is read when
-libraries are imported cannot be changed after a fork; so it is part of the server's name, as are
-Python and the versions of Millrace and of the libraries. Everything else is sent by the run.
+A server serves the runs that could have started it. Inherited state, and state that is read when
+libraries are imported, cannot be changed after a fork, so it is part of the server's name, as are
+the versions of Python, Millrace and the libraries. Runs send everything else.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from millrace.backends import servers, warm
 from millrace.backends.base import GRACE
 from millrace.errors import ParameterError
 
-MINUTES = "MILLRACE_WARM"  # how long a server waits for the next run; none is shared if not set
+MINUTES = "MILLRACE_WARM"  # how long a server waits for the next run; unset: not shared
 _NAMESPACES = ("mnt", "net", "pid", "user")
 _FOR_LIBRARIES = ("HOME", "KERAS_", "KMP_", "LANG", "LC_", "NUMEXPR_", "TZ")
 
@@ -40,7 +40,7 @@ def minutes() -> float:
     """Returns how long shared servers wait for the next run; 0 if the user wants none.
 
     Raises:
-        ParameterError: The variable is no such number.
+        ParameterError: The variable is not such a number.
     """
     text = os.environ.get(MINUTES) or "0"
     try:
@@ -59,13 +59,13 @@ def connect(
     early: tuple[str, ...],
     steps: Path | None = None,
 ) -> servers.Connection | None:
-    """Connects to the server that fits this run, and starts it if there is none.
+    """Connects to the server that matches this run, and starts one if there is none.
 
     Args:
-        group: Which modules it has imported.
-        modules: What it imports if it is started.
+        group: The group of modules that it has imported.
+        modules: The modules it imports when it starts.
         version: The version of the code.
-        early: What the names of variables begin with that are read when modules are imported.
+        early: Prefixes of the environment variables that are read on import.
         steps: The folder that the pipeline's own steps are imported from.
 
     Returns:
@@ -103,12 +103,12 @@ def connect(
 
 @dataclasses.dataclass(frozen=True)
 class Running:
-    """A shared server that is up.
+    """A running shared server.
 
     Attributes:
         pid: Its process.
-        group: Which modules it has imported.
-        used: When a run last connected to it, or left it.
+        group: The group of modules that it has imported.
+        used: When a run last connected or disconnected.
         busy: Whether steps run in it.
     """
 
@@ -119,7 +119,7 @@ class Running:
 
 
 def running() -> list[Running]:
-    """Returns the shared servers of this user that are up."""
+    """Returns this user's running shared servers."""
     try:
         folder = _folder(create=False)
     except OSError:
@@ -153,7 +153,7 @@ def stop() -> list[int]:
 
 
 def _hello(env: dict[str, str]) -> dict[str, object]:
-    """Returns what a server must know of this run."""
+    """Returns the first message to a server."""
     caller = {
         "env": {key: value for key, value in env.items() if key != "PYTHONSAFEPATH"},
         "folder": str(Path.cwd()),
@@ -181,7 +181,7 @@ def _folder(create: bool) -> Path:
 
 @contextlib.contextmanager
 def _locked(path: Path) -> Iterator[int]:
-    """Holds a lock; a process that inherits its descriptor goes on holding it."""
+    """Holds a lock; a process that inherits its descriptor keeps holding it."""
     lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -203,7 +203,7 @@ def _connected(path: Path) -> socket.socket | None:
 
 
 def _retire(paths: Iterable[Path]) -> None:
-    """Has servers of other versions of the code end with the runs that are connected to them."""
+    """Makes servers of other versions of the code end after the runs connected to them."""
     for path in paths:
         connection = _connected(path)
         if connection is not None:
@@ -222,7 +222,7 @@ def _end(pid: int) -> None:
 
 
 def _inherited() -> Iterator[object]:
-    """Yields what a process inherits and a step cannot be given later."""
+    """Yields the inherited state that cannot be changed for a step later."""
     yield sorted(os.getgroups())
     yield os.getpriority(os.PRIO_PROCESS, 0)
     yield sorted(os.sched_getaffinity(0))
@@ -233,7 +233,7 @@ def _inherited() -> Iterator[object]:
 
 
 def _umask() -> int:
-    """Returns the umask; `os.umask` would change it for a moment, for all threads."""
+    """Returns the umask without changing it for a moment, as `os.umask` would."""
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith("Umask:"):
             return int(line.split()[1], 8)

@@ -1,9 +1,8 @@
-"""The code of a step or a user's module: its file, and what it imports of ours and of the user's.
+"""Finds the code of steps and of users' modules: a file and the source files it imports.
 
-The user's is what lies beside a module, then what lies beside the pipeline, then where the caller
-is: a step looks there in the same order. Libraries are not followed: the versions of those that
-steps compute with are part of the environment's digest; when a user's module imports another,
-everything installed counts.
+A user's imports are looked up beside the module, beside the pipeline, then in the working
+directory, as when a step runs. Libraries are not followed: the versions of those that steps use are
+part of the environment's digest; if a user's module imports others, all installed ones count.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from pathlib import Path
 from millrace.storage.digest_cache import DigestCache
 
 _OURS = ("millrace.components", "millrace.pipelines", "millrace")
-# What a step computes may change with these.
+# The result of a step may depend on these.
 _LIBRARIES = (
     "ai_edge_litert",
     "ai_edge_quantizer",
@@ -40,14 +39,14 @@ Roots = Sequence[tuple[str, Path]]  # packages and their folders; "" is a folder
 class Sources:
     """Finds source files and digests them."""
 
-    def __init__(self, memo: DigestCache, steps: Path | None = None) -> None:
+    def __init__(self, digests: DigestCache, steps: Path | None = None) -> None:
         """Looks nothing up yet.
 
         Args:
-            memo: Remembers the digests of files.
+            digests: The cache of files' digests.
             steps: The folder that the pipeline's own steps are imported from.
         """
-        self._memo = memo
+        self._digests = digests
         self._own = tuple(filter(None, [steps, Path.cwd()]))
         self._ours = [(name, folder) for name in _OURS if (folder := _folder(name)) is not None]
         self._environment = ""
@@ -56,7 +55,7 @@ class Sources:
     def of_step(self, step: str) -> str:
         """Returns the digest of a step's code: ours by its name, a user's by its module or file.
 
-        It is looked at once: what a server has imported does not change with its file.
+        It is computed once, since a server's imports do not change with the files.
         """
         if step not in self._steps:
             if "." in step or "/" in step:
@@ -68,12 +67,12 @@ class Sources:
         return self._steps[step]
 
     def of_module(self, module_file: str) -> str | None:
-        """Returns the digest of a module, by its file or dotted name; None if it is not there."""
+        """Returns the digest of a module, by its file or dotted name; None if there is none."""
         found = self._files_of_module(module_file)
         return self._digest(found) if found else None
 
     def environment(self) -> str:
-        """Returns the versions of Python and of the libraries that steps compute with."""
+        """Returns the versions of Python and of the libraries that steps use."""
         if not self._environment:
             names = [name for name in self._installed() if _distribution(name) in _LIBRARIES]
             version = ".".join(map(str, sys.version_info[:3]))
@@ -81,12 +80,12 @@ class Sources:
         return self._environment
 
     def version(self) -> str:
-        """Returns the digest of all that is ours, and of the names of everything installed."""
+        """Returns the digest of Millrace's code and of the installed libraries."""
         sha = hashlib.sha256(" ".join([sys.version, *self._installed()]).encode())
         for name, folder in self._ours:
             for path in sorted(folder.rglob("*.py")):
                 sha.update(
-                    f"{self._memo.sha256(path)}  {name}/{path.relative_to(folder)}\n".encode()
+                    f"{self._digests.sha256(path)}  {name}/{path.relative_to(folder)}\n".encode()
                 )
         return sha.hexdigest()
 
@@ -100,28 +99,28 @@ class Sources:
         )
 
     def _imports_others(self, found: Mapping[str, Path]) -> bool:
-        """Tells whether a user's file imports a library that the environment does not tell of."""
+        """Returns whether a user's file imports a library that `environment` does not cover."""
         known = {*sys.stdlib_module_names, *_LIBRARIES, *_OURS}
         known |= {name.partition(".")[0] for name in found}
         return any(
             not level and module.partition(".")[0] not in known
             for path in found.values()
             if path.suffix == ".py" and not any(path.is_relative_to(ours) for _, ours in self._ours)
-            for level, module, _ in self._memo.imports(path)
+            for level, module, _ in self._digests.imports(path)
         )
 
     def _files_of_module(self, module_file: str) -> dict[str, Path]:
         if module_file.endswith(".py"):
             path = Path(module_file)
-            around = [("", folder) for folder in (path.parent, *self._own)]
-            return self._follow({path.stem: path}, around) if path.is_file() else {}
+            user_roots = [("", folder) for folder in (path.parent, *self._own)]
+            return self._follow({path.stem: path}, user_roots) if path.is_file() else {}
         found = self._find(module_file)
         if found is None:
             return {}
         is_ours = module_file.partition(".")[0] == "millrace"
         own = [("", folder) for folder in self._own]
-        around = [] if is_ours else [*_around(module_file, found), *own]
-        return self._follow({module_file: found}, around)
+        user_roots = [] if is_ours else [*_user_roots(module_file, found), *own]
+        return self._follow({module_file: found}, user_roots)
 
     def _find(self, dotted: str) -> Path | None:
         if (ours := _resolve(dotted, self._ours)) is not None:
@@ -141,9 +140,9 @@ class Sources:
         starts = {name: _resolve(name, self._ours) for name in modules}
         return self._follow({name: path for name, path in starts.items() if path}, [])
 
-    def _follow(self, starts: Mapping[str, Path], around: Roots) -> dict[str, Path]:
-        """Returns the files that modules import, of ours and of the user's around them."""
-        roots = [*self._ours, *around]
+    def _follow(self, starts: Mapping[str, Path], user_roots: Roots) -> dict[str, Path]:
+        """Returns the source files that modules import, ours and the user's."""
+        roots = [*self._ours, *user_roots]
         found: dict[str, Path] = {}
         waiting = dict(starts)
         while waiting:
@@ -153,8 +152,8 @@ class Sources:
             found[name] = path
             parent = name.rpartition(".")[0]
             package = name if path.name == "__init__.py" else parent
-            imported = [parent]  # Python runs a package before what is in it
-            for level, module, names in self._memo.imports(path):
+            imported = [parent]  # Python imports a package before its modules
+            for level, module, names in self._digests.imports(path):
                 base = _absolute(package, level, module)
                 imported += (base, *(f"{base}.{one}" if base else one for one in names))
             for dotted in filter(None, imported):
@@ -165,7 +164,7 @@ class Sources:
     def _digest(self, found: Mapping[str, Path]) -> str:
         sha = hashlib.sha256()
         for name, path in sorted(found.items()):
-            sha.update(f"{self._memo.sha256(path)}  {name}\n".encode())
+            sha.update(f"{self._digests.sha256(path)}  {name}\n".encode())
         if self._imports_others(found):
             sha.update(" ".join(self._installed()).encode())
         return sha.hexdigest()
@@ -191,8 +190,8 @@ def _templates(modules: Mapping[str, Path]) -> dict[str, Path]:
     }
 
 
-def _around(dotted: str, path: Path) -> Roots:
-    """Returns what of a user's own is followed: what lies where Python found a module's package."""
+def _user_roots(dotted: str, path: Path) -> Roots:
+    """Returns the folder in which Python found a user's module or its package."""
     base = path.parents[dotted.count(".") + (path.name == "__init__.py")]
     if base.name not in ("site-packages", "dist-packages"):
         return [("", base)]

@@ -1,17 +1,16 @@
-"""A warm server: imports what steps need once, and forks a process for each step.
+"""A warm server: imports the libraries of steps once, and forks a process for each step.
 
     python -m millrace.backends.warm CONNECTION LOG SOCKET LOCK MODULE…
 
-It reads requests and writes replies, one JSON object a line, on the connection it inherits. The
-first line says where the runner's steps keep temporary files (`hello`). A request is for one of
-three:
+It reads requests and writes replies on an inherited connection, one JSON object per line. The first
+line names the folder for temporary files of the runner's steps (`hello`). A request is one of:
 - a step of ours (`argv`), which runs in the forked process;
 - a Python component (`source`), which kfp's executor runs in the forked process;
 - a command (`command`), which replaces the forked process.
 
-Requests are served between two imports already: such a step imports by itself what is still
-missing. The server has one thread, and starts nothing of TensorFlow's that would not survive a
-fork. When a connection closes, everything that was forked for it is killed.
+Requests are already served between two imports; such a step imports the rest by itself. The server
+has one thread, and starts nothing of TensorFlow's that would not survive a fork. When a connection
+closes, everything that was forked for it is killed.
 
 A server of one run ends with its connection: its SOCKET and LOCK are empty. A shared server
 listens on SOCKET for other runs of the same user. It ends when it has been idle for as long as the
@@ -22,8 +21,8 @@ environment, working directory and umask from the run that asked (`caller`), not
 A server for Python components runs in the environment of these, which has no Millrace in it, as a
 file and in Python 3.9 or later. So this module imports the standard library only.
 
-What a step or command leaves running is killed when it ends, even in a session of its own: the
-server is the subreaper of its descendants, so that it becomes the parent of those it must kill.
+Processes that a step or command leaves behind are killed when it ends, even those in a session of
+their own: the server is the subreaper of its descendants, and so becomes their parent.
 """
 
 from __future__ import annotations
@@ -71,19 +70,19 @@ class _Client:
     def __init__(self, connection: socket.socket) -> None:
         self.connection = connection
         self.received = b""
-        self.scratch = Path()  # of its steps; it is known once the runner has said hello
+        self.scratch = Path()  # of its steps; set by the runner's `hello`
         self.caller: dict[str, Any] | None = None
 
     def scratch_of(self, pid: int) -> Path:
         """Returns a step's folder for temporary files.
 
-        A forked process skips what libraries have the interpreter clean up when it ends.
+        A forked process skips the interpreter's cleanup, so the server removes the folder.
         """
         return self.scratch / str(pid)
 
 
 class _Listener:
-    """Where the runners that share a server connect to it."""
+    """The socket to which runners connect that share a server."""
 
     def __init__(self, path: Path, lock: int) -> None:
         self.path = path
@@ -93,7 +92,7 @@ class _Listener:
         self._inode = 0
 
     def open(self) -> None:
-        """Lets runners connect from now on."""
+        """Accepts connections from now on."""
         self.path.unlink(missing_ok=True)  # of a server that was killed
         self.socket.bind(str(self.path))
         self._inode = self.path.stat().st_ino
@@ -101,7 +100,7 @@ class _Listener:
         fcntl.flock(self.lock, fcntl.LOCK_UN)
 
     def accept(self) -> socket.socket | None:
-        """Returns a connection of the same user's."""
+        """Returns a new connection, if it is the same user's."""
         connection, _ = self.socket.accept()
         if peer(connection)[1] == os.getuid():
             return connection
@@ -109,7 +108,7 @@ class _Listener:
         return None
 
     def try_lock(self) -> bool:
-        """Tells whether nobody can connect from now on."""
+        """Takes the lock, so that nobody can connect; returns whether it could."""
         try:
             fcntl.flock(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -120,7 +119,7 @@ class _Listener:
         return True
 
     def touch(self) -> None:
-        """Records on the socket's file when the server was last used."""
+        """Updates the socket file's time, which says when the server was last used."""
         with contextlib.suppress(OSError):
             os.utime(self.path)
 
@@ -130,7 +129,7 @@ class _Listener:
         os.close(self.lock)
 
     def remove(self) -> None:
-        """Removes the socket's file, if it is not another server's by now."""
+        """Removes the socket file, unless it belongs to another server by now."""
         with contextlib.suppress(OSError):
             if self.path.stat().st_ino == self._inode:
                 self.path.unlink()
@@ -144,7 +143,7 @@ def peer(connection: socket.socket) -> tuple[int, int]:
 
 
 class Server:
-    """Forks steps, and tells how they ended."""
+    """Forks steps, and reports how they ended."""
 
     def __init__(self, connection: socket.socket, listener: _Listener | None) -> None:
         self._clients = {connection: _Client(connection)}
@@ -168,7 +167,7 @@ class Server:
             listener.open()  # whoever connects may send signals
 
     def serve(self, wait: bool) -> None:
-        """Handles what has come, or what comes until the server is to end."""
+        """Handles pending requests, or all requests until the server ends."""
         listening = [self._listener.socket] if self._listener else []
         while True:
             sources: list[socket.socket | int] = [*self._clients, *listening, self._wakeup]
@@ -192,7 +191,7 @@ class Server:
         return max(0.05, self._used + self._idle - time.monotonic())
 
     def _retire(self) -> None:
-        self._is_retired, self._idle = True, 0.0  # it ends with the last run that is connected
+        self._is_retired, self._idle = True, 0.0  # it ends after the last connected run
 
     def _end_if_idle(self) -> None:
         is_idle = not self._clients and time.monotonic() >= self._used + self._idle
@@ -231,20 +230,20 @@ class Server:
             self._listener.touch()
 
     def _drop(self, client: _Client) -> None:
-        """Kills what was forked for a runner that is gone."""
+        """Kills the processes of a runner that is gone."""
         if not self._listener:
             self.stop()
         if self._clients.pop(client.connection, None) is None:
             return
         self._kill_all(client)
         client.connection.close()
-        if client.scratch != Path():  # others only ask whether the server is there
+        if client.scratch != Path():  # others only check whether the server is alive
             self._used = time.monotonic()
             self._listener.touch()
 
     def _fork(self, client: _Client, request: dict[str, Any]) -> None:
         parent = os.getpid()
-        pid = os.fork()  # the threads that libraries have made are all asleep
+        pid = os.fork()  # the threads of the libraries are all asleep
         if pid:
             self._children[pid] = client, request["id"]
             return
@@ -318,7 +317,7 @@ class Server:
                 )
 
     def _clean_up(self, client: _Client, pid: int) -> None:
-        """Removes what a process that has ended leaves behind."""
+        """Cleans up after a process that has ended."""
         _signal(os.killpg, pid, signal.SIGKILL)
         self._kill_orphans(client.scratch_of(pid))
         shutil.rmtree(client.scratch_of(pid), ignore_errors=True)
@@ -333,10 +332,10 @@ class Server:
         for pid, child in self._children.items():
             if child == (client, request):
                 _signal(os.killpg, pid, number)
-                _signal(os.kill, pid, number)  # it may not lead its group yet
+                _signal(os.kill, pid, number)  # it may not be the leader of its group yet
 
     def _kill_all(self, client: _Client) -> None:
-        """Kills everything that was forked for a runner, and removes its temporary files."""
+        """Kills all processes of a runner, and removes its temporary files."""
         pids = [pid for pid, (one, _) in self._children.items() if one is client]
         for pid in pids:
             _signal(os.killpg, pid, signal.SIGKILL)
@@ -350,7 +349,7 @@ class Server:
             shutil.rmtree(client.scratch, ignore_errors=True)
 
     def _kill_orphans(self, scratch: Path) -> None:
-        """Kills what a step has left running outside its process group.
+        """Kills processes of a step that are outside its process group.
 
         Args:
             scratch: The step's folder for temporary files; the environment of a command's
@@ -381,7 +380,7 @@ class Server:
 
 
 def _signal(send: Callable[[int, int], None], pid: int, number: int) -> bool:
-    """Sends a signal; tells whether there was a process to take it."""
+    """Sends a signal, and returns whether the process existed."""
     try:
         send(pid, number)
     except (ProcessLookupError, PermissionError):
@@ -391,7 +390,7 @@ def _signal(send: Callable[[int, int], None], pid: int, number: int) -> bool:
 
 def _execute(command: list[str], folder: str | Path, env: dict[str, str], scratch: Path) -> None:
     """Replaces this process by a command."""
-    for number in (signal.SIGPIPE, signal.SIGXFSZ):  # Python ignores them
+    for number in (signal.SIGPIPE, signal.SIGXFSZ):  # Python ignores these
         signal.signal(number, signal.SIG_DFL)
     os.chdir(folder)
     env = {"TMPDIR": str(scratch)} | env
@@ -404,7 +403,7 @@ def _execute(command: list[str], folder: str | Path, env: dict[str, str], scratc
 
 
 def _run_component(component: _Component) -> None:
-    """Does as the command that `@dsl.component` compiles to, in a process that is its own."""
+    """Runs a Python component in this process, as the command of `@dsl.component` would."""
     folder = Path(tempfile.mkdtemp(dir=component.folder))
     program = folder / "ephemeral_component.py"
     program.write_text(component.source, encoding="utf-8")
@@ -415,16 +414,16 @@ def _run_component(component: _Component) -> None:
 
 
 def _children() -> list[int]:
-    """Returns the children of this process, orphans that it inherited included."""
+    """Returns the children of this process, including adopted orphans."""
     try:
         pids = Path(f"/proc/self/task/{os.getpid()}/children").read_text()
-    except OSError:  # the kernel was built without it
+    except OSError:  # the kernel was built without this file
         return []
     return [int(pid) for pid in pids.split()]
 
 
 def _mentions(pid: int, scratch: Path) -> bool:
-    """Tells whether the environment that a process was started with names a folder."""
+    """Returns whether the initial environment of a process mentions a folder."""
     try:
         return f"={scratch}\0".encode() in Path(f"/proc/{pid}/environ").read_bytes() + b"\0"
     except OSError:
@@ -432,7 +431,7 @@ def _mentions(pid: int, scratch: Path) -> bool:
 
 
 def _redirect(log: str) -> None:
-    """Makes a file take the output, and nothing give the input."""
+    """Redirects the output to a file, and the input from nothing."""
     nothing = os.open(os.devnull, os.O_RDONLY)
     output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     for source, target in ((nothing, 0), (output, 1), (output, 2)):
@@ -442,7 +441,7 @@ def _redirect(log: str) -> None:
 
 
 def _take_over(caller: dict[str, Any]) -> None:
-    """Makes a step of a shared server run as if its runner had started it."""
+    """Gives a step of a shared server the state of its runner's process."""
     os.environ.clear()
     os.environ.update(caller["env"])
     os.umask(caller["umask"])
@@ -451,10 +450,7 @@ def _take_over(caller: dict[str, Any]) -> None:
 
 
 def _look_last(here: str) -> None:
-    """Lets steps be imported from beside the pipeline and from where the caller is.
-
-    Neither has a module that takes the place of a library's.
-    """
+    """Appends the pipeline's folder and the working directory to the import path."""
     last = [*filter(None, [os.environ.get(STEPS_FOLDER)]), here]
     sys.path[:] = [*(path for path in sys.path if path and path not in last), *last]
 
@@ -516,7 +512,7 @@ def _serve(server: Server, modules: list[str]) -> None:
         server.serve(wait=False)
         try:
             importlib.import_module(name)
-        except Exception as error:  # a step that needs it will say so
+        except Exception as error:  # a step that needs it will report this
             sys.stderr.write(f"{name}: {type(error).__name__}: {error}\n")
     gc.freeze()
     server.serve(wait=True)

@@ -1,4 +1,4 @@
-"""`millrace cache explain RUN TASK`: why a task ran, or where its result was taken from."""
+"""`millrace cache explain RUN TASK`: why a task ran, or where its result came from."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from millrace.lineage.nodes import Task
 
 
 def explain(run: str, task: str, root: Path, store: str | None, as_json: bool) -> None:
-    """Print why a task of a run ran, or which run its result was taken from.
+    """Prints why a task of a run ran, or which run its result was taken from.
 
     Raises:
         StoreError: There is no such run or task, or the lineage store cannot be read.
@@ -27,7 +27,7 @@ def explain(run: str, task: str, root: Path, store: str | None, as_json: bool) -
         parts = parts if isinstance(parts, Mapping) else {}
         if one.cached_from is not None:
             maker = query.run_of(opened, one.cached_from)
-            why = f"its result was taken from run {maker}" if maker else "its result was there"
+            why = f"its result was taken from run {maker}" if maker else "its result was cached"
         else:
             before = explained.latest(opened, found.pipeline, one.name, one.id)
             why = explained.reason({str(key): str(value) for key, value in parts.items()}, before)
@@ -40,7 +40,7 @@ def explain(run: str, task: str, root: Path, store: str | None, as_json: bool) -
 
 
 def _named(text: str, tasks: list[Task], run_id: str) -> Task:
-    """Return the last execution of the task that people mean by its path or display name."""
+    """Returns the last execution of the task with a path or display name."""
     for task in reversed(tasks):
         if text in (task.name, task.display_name):
             return task

@@ -1,4 +1,4 @@
-"""`millrace lineage`: where artifacts came from, and whether they are still what was recorded."""
+"""`millrace lineage`: the provenance of artifacts, and their verification."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _MODELS = ("system.Model", "system.PushedModel")
 
 
 def show(artifact: str, root: Path, store: str | None, downstream: bool, as_json: bool) -> None:
-    """Prints everything that an artifact was made from, or that was made from it, as a tree.
+    """Prints everything an artifact was made from, or everything made from it, as a tree.
 
     Raises:
         StoreError: There is no such artifact, or the lineage store cannot be read.
@@ -39,9 +39,7 @@ def show(artifact: str, root: Path, store: str | None, downstream: bool, as_json
     with output.store_of(root, store) as opened:
         found = find.find(opened, artifact)
         graph = provenance.upstream(opened, _ids(found)[:1])
-        if (
-            downstream := downstream or not graph.tasks
-        ):  # nothing is upstream of what came from outside
+        if downstream := downstream or not graph.tasks:  # nothing is upstream of external data
             graph = provenance.downstream(opened, _ids(found), found.readers)
     if as_json:
         output.as_json(_document(found, graph, downstream))
@@ -59,10 +57,10 @@ def show(artifact: str, root: Path, store: str | None, downstream: bool, as_json
 
 
 def verify(what: str | None, root: Path, store: str | None, as_json: bool) -> int:
-    """Recomputes digests, prints what is not as it was recorded, and returns the exit code.
+    """Recomputes digests, prints differences from the record, and returns the exit code.
 
-    It is 1 if anything was altered, is missing or cannot be read, and 2 if nothing of what is
-    recorded could be checked.
+    It is 1 if anything was altered, is missing or cannot be read, and 2 if nothing could be
+    checked.
 
     Raises:
         StoreError: There is no such run or artifact, or the lineage store cannot be read.
@@ -71,7 +69,7 @@ def verify(what: str | None, root: Path, store: str | None, as_json: bool) -> in
 
     with output.store_of(root, store) as opened:
         artifacts = _chosen(opened, what)
-        sources = auditor.from_outside(opened, artifacts)
+        sources = auditor.external(opened, artifacts)
     with _progress(artifacts, not as_json) as on_finding:
         findings = auditor.verify(artifacts, sources, on_finding, paths.absolute(root))
     if as_json:
@@ -92,7 +90,7 @@ def verify(what: str | None, root: Path, store: str | None, as_json: bool) -> in
 
 
 def _ids(found: Found) -> list[int]:
-    """Returns the artifact that was meant, and those of the same content or place."""
+    """Returns the ids of an artifact and of those with the same content or place."""
     artifacts = (found.artifact, *found.others) if found.artifact else ()
     return [artifact.id or 0 for artifact in artifacts]
 
@@ -124,9 +122,7 @@ def _print_descendants(console: Console, found: Found, graph: Graph) -> None:
         tasks = [graph.tasks[number] for number in found.readers if number in graph.tasks]
         given = " or ".join(["it", *found.patterns])
         given += ", which it matches" if found.patterns else ""
-        title = Text(found.uri, "bold").append(
-            f"\ndata from outside: tasks were given {given}", "dim"
-        )
+        title = Text(found.uri, "bold").append(f"\nexternal data: tasks got {given}", "dim")
     if not tasks:
         console.print(title)
         console.print("No task has read it.", style="yellow")
@@ -140,7 +136,7 @@ def _print_descendants(console: Console, found: Found, graph: Graph) -> None:
 
 
 def _chosen(store: Store, what: str | None) -> list[ArtifactRecord]:
-    """Returns the artifacts of a run, or one artifact, or all that are to be there."""
+    """Returns the artifacts of a run, one artifact, or all live ones."""
     from millrace.lineage import find, query
     from millrace.lineage import verify as auditor
 
@@ -154,7 +150,7 @@ def _chosen(store: Store, what: str | None) -> list[ArtifactRecord]:
     found = find.find(store, what)
     if found.artifact is None:
         raise StoreError(
-            f"{found.uri} is data from outside, of which lineage has no digest: tasks were given "
+            f"{found.uri} is external data whose digest is not recorded: tasks got "
             "it as a parameter."
         )
     return [found.artifact]
@@ -164,7 +160,7 @@ def _chosen(store: Store, what: str | None) -> list[ArtifactRecord]:
 def _progress(
     artifacts: Iterable[ArtifactRecord], is_shown: bool
 ) -> Iterator[Callable[[Finding], None]]:
-    """Shows on a terminal how far the audit is, in bytes."""
+    """Shows the progress of the audit on a terminal, in bytes."""
     if not is_shown or not sys.stderr.isatty():
         yield lambda _: None
         return

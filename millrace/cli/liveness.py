@@ -1,4 +1,4 @@
-"""Tells which runs that are recorded as running have been interrupted: their process is gone."""
+"""Detects interrupted runs: they are recorded as running, but their process is gone."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from collections.abc import Iterable
 from millrace.lineage.nodes import Run, State, Task
 
 INTERRUPTED = "INTERRUPTED"
-_TOLERANCE = 2.0  # seconds that the clocks of a process's start and of a run's may differ
+_TOLERANCE = 2.0  # tolerated difference of the clocks, in seconds
 
 
 def run(recorded: Run) -> Run:
-    """Returns a run as it is: INTERRUPTED if it was running and its process is gone.
+    """Returns a run with its true state: INTERRUPTED if it was running and its process is gone.
 
-    Only processes of this machine can be looked up. One that began after the run has the number of
-    the run's own process by chance.
+    Only processes of this machine can be checked. A process that started after the run has merely
+    reused the pid.
     """
     if recorded.state != State.RUNNING or not _is_gone(recorded):
         return recorded
@@ -25,7 +25,7 @@ def run(recorded: Run) -> Run:
 
 
 def tasks(of: Run, recorded: Iterable[Task]) -> list[Task]:
-    """Returns the tasks of a run as they are."""
+    """Returns the tasks of a run with their true states."""
     if of.state != INTERRUPTED:
         return list(recorded)
     return [dataclasses.replace(task, state=_state(task.state)) for task in recorded]

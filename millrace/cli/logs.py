@@ -1,4 +1,4 @@
-"""`millrace logs RUN TASK`: what a task has printed, and what it goes on to print."""
+"""`millrace logs RUN TASK`: prints a task's log, and follows it."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from millrace.runner.attempt import LOG
 from millrace.runner.run import home_of
 from millrace.runner.task import folder_of, path_of
 
-_PAUSE = 0.2  # seconds between two looks at a file that grows
+_PAUSE = 0.2  # seconds between two reads of a growing file
 
 
 def show(run: str, task: str, root: Path, follow: bool) -> None:
-    """Print the log of a task; with `follow`, go on until the run has ended.
+    """Prints the log of a task; with `follow`, goes on until the run has ended.
 
     Raises:
         PipelineError: There is no such run, or the task has no log.
@@ -25,7 +25,7 @@ def show(run: str, task: str, root: Path, follow: bool) -> None:
     path = _find(folder, task, follow)
     with path.open("rb") as file:
         while True:
-            is_live = follow and kept.is_running(folder)  # before the last look at the file
+            is_live = follow and kept.is_running(folder)  # before the last read of the file
             while part := file.read(1 << 16):
                 sys.stdout.buffer.write(part)
             sys.stdout.buffer.flush()

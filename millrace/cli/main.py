@@ -1,4 +1,4 @@
-"""The command `millrace`: what it accepts. Each command's work is imported when it runs."""
+"""The command `millrace` and its options. Each command's work is imported when it runs."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class _RunGroup(TyperGroup):
 
     def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
         name, command, rest = super().resolve_command(ctx, args)
-        return "" if name == "start" else name, command, rest  # help shows what people type
+        return "" if name == "start" else name, command, rest  # so that help shows what users type
 
 
 class _StartContext(typer.Context):
@@ -68,13 +68,13 @@ class _StartContext(typer.Context):
 
 
 class _Start(TyperCommand):
-    """The command that needs no name of its own."""
+    """The subcommand whose name may be omitted."""
 
     context_class = _StartContext
 
 
 run_app = typer.Typer(cls=_RunGroup, help="Runs a pipeline, or shows a run.")
-cache_app = typer.Typer(help="Explains what the cache has taken, and what it has not.")
+cache_app = typer.Typer(help="Explains cache hits and misses.")
 warm_app = typer.Typer(help="Ends the servers that outlive runs; see `millrace run --warm`.")
 lineage_app = typer.Typer(help="Shows where an artifact came from, and checks what is recorded.")
 app.add_typer(run_app, name="run")
@@ -98,11 +98,11 @@ def root_command(
         ),
     ] = False,
 ) -> None:
-    """Handles the options that stand before a command."""
+    """Handles the options before a command."""
     try:
         Path.cwd()
     except FileNotFoundError:
-        raise ParameterError("The folder that this runs in is gone: change to another.") from None
+        raise ParameterError("The current folder no longer exists: change to another.") from None
 
 
 @run_app.command("start", cls=_Start, no_args_is_help=True, context_settings=_SETTINGS)
@@ -133,16 +133,14 @@ def start(
     no_cache: Annotated[bool, typer.Option("--no-cache", help="Run every task anew.")] = False,
     cache_from: Annotated[
         list[Path] | None,
-        typer.Option(metavar="ROOT", help="Take results of another root too; may be repeated."),
+        typer.Option(metavar="ROOT", help="Reuse results of another root too; may be repeated."),
     ] = None,
     resume: Annotated[
         str,
-        typer.Option(
-            metavar="RUN", help="Go on with a run that failed or was killed, or `latest`."
-        ),
+        typer.Option(metavar="RUN", help="Resume a run that failed or was killed, or `latest`."),
     ] = "",
     from_task: Annotated[
-        str, typer.Option("--from", metavar="TASK", help="Run this task and all after it anew.")
+        str, typer.Option("--from", metavar="TASK", help="Run this task and all that follow anew.")
     ] = "",
     to_task: Annotated[
         str, typer.Option("--to", metavar="TASK", help="Run nothing that this task does not need.")
@@ -151,7 +149,7 @@ def start(
         str, typer.Option("--only", metavar="TASK", help="Run this task anew, and none after it.")
     ] = "",
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Tell what would run and why, and run nothing.")
+        bool, typer.Option("--dry-run", help="Print what would run and why, and run nothing.")
     ] = False,
     junit: Annotated[
         Path | None, typer.Option(help="Write the result as JUnit XML to this file.")
@@ -168,7 +166,7 @@ def start(
             min=0,
             envvar="MILLRACE_WARM",
             metavar="MINUTES",
-            help="Keep imported libraries that long for the next run.",
+            help="Keep libraries imported for this long for the next run.",
         ),
     ] = 0,
     parameters: Annotated[
@@ -176,16 +174,16 @@ def start(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Runs a pipeline on this machine; `millrace run show RUN` shows a run that was made."""
+    """Runs a pipeline on this machine; `millrace run show RUN` shows a past run."""
     from millrace.cli import run
 
     if bool(pipeline) == bool(resume):
-        raise ParameterError("Name a PIPELINE to run, or a run to go on with: --resume RUN.")
+        raise ParameterError("Name a PIPELINE to run, or a run to resume: --resume RUN.")
     if parameters:
         run.list_parameters(pipeline, as_json)
         return
     if resume and (from_task or to_task or only_task or no_cache):
-        raise ParameterError("A resumed run goes on as it was started: give --resume RUN alone.")
+        raise ParameterError("A resumed run keeps its options: give --resume RUN alone.")
     os.environ["MILLRACE_WARM"] = str(warm)
     code = run.start(
         pipeline,
@@ -215,7 +213,7 @@ def show_run(
     store: Store = None,
     as_json: Json = False,
 ) -> None:
-    """Shows the tasks of a run, what they made and where it lies."""
+    """Shows the tasks of a run and their outputs."""
     from millrace.cli import runs
 
     runs.show_run(run, root, store, as_json)
@@ -232,7 +230,7 @@ def report_run(
     store: Store = None,
     as_json: Json = False,
 ) -> None:
-    """Writes the page of a run: its DAG, its timeline and its tasks."""
+    """Writes the report of a run: its DAG, its timeline and its tasks."""
     from millrace.cli import report
 
     report.write(run, file, root, store, as_json)
@@ -247,7 +245,7 @@ def show_logs(
     ] = False,
     root: Root = DEFAULT_ROOT,
 ) -> None:
-    """Prints what a task has printed."""
+    """Prints the log of a task."""
     from millrace.cli import logs
 
     logs.show(run, task, root, follow)
@@ -262,7 +260,7 @@ def list_runs(
     ] = 20,
     as_json: Json = False,
 ) -> None:
-    """Lists the runs that were made."""
+    """Lists the runs."""
     from millrace.cli import runs
 
     runs.list_runs(root, store, limit, as_json)
@@ -276,7 +274,7 @@ def explain_cache(
     store: Store = None,
     as_json: Json = False,
 ) -> None:
-    """Tells why a task ran, or which run its result was taken from."""
+    """Explains why a task ran, or which run its result came from."""
     from millrace.cli import cache
 
     cache.explain(run, task, root, store, as_json)
@@ -284,7 +282,7 @@ def explain_cache(
 
 @warm_app.command("stop", context_settings=_SETTINGS)
 def stop_warm(as_json: Json = False) -> None:
-    """Ends the warm servers of all your runs, and the steps that run in them."""
+    """Stops your warm servers, and the steps that run in them."""
     from millrace.cli import warm
 
     warm.stop(as_json)
@@ -301,11 +299,11 @@ def show_lineage(
     root: Root = DEFAULT_ROOT,
     store: Store = None,
     downstream: Annotated[
-        bool, typer.Option("--downstream", help="What was made from it, not what it was made from.")
+        bool, typer.Option("--downstream", help="Show what was made from it instead.")
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Shows everything that an artifact was made from, as a tree."""
+    """Shows everything an artifact was made from, as a tree."""
     from millrace.cli import lineage
 
     lineage.show(artifact, root, store, downstream, as_json)
@@ -315,13 +313,13 @@ def show_lineage(
 def verify_lineage(
     what: Annotated[
         str | None,
-        typer.Argument(metavar="WHAT", help="A run or an artifact; everything if left out."),
+        typer.Argument(metavar="WHAT", help="A run or an artifact; by default everything."),
     ] = None,
     root: Root = DEFAULT_ROOT,
     store: Store = None,
     as_json: Json = False,
 ) -> None:
-    """Recomputes digests, and tells what was altered or is missing since it was recorded."""
+    """Recomputes digests, and reports what was altered or is missing."""
     from millrace.cli import lineage
 
     raise typer.Exit(lineage.verify(what, root, store, as_json))
@@ -339,7 +337,7 @@ def compile_pipeline(
         ),
     ] = None,
     image_prefix: Annotated[
-        str, typer.Option(help="What the names of the images begin with, such as a registry.")
+        str, typer.Option(help="The prefix of the image names, such as a registry.")
     ] = images.PREFIX,
     image_tag: Annotated[str, typer.Option(help="The tag of the images.")] = __version__,
     as_json: Json = False,
@@ -372,18 +370,19 @@ def new(
         bool, typer.Option("--step", help="Make a step with its test instead of a pipeline.")
     ] = False,
     folder: Annotated[
-        Path | None, typer.Option("--in", help="The folder to make it in; this one if left out.")
+        Path | None,
+        typer.Option("--in", help="The folder to create it in; default: this one."),
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Makes a pipeline of your own from a template; it runs as created."""
+    """Creates a pipeline from a template; it runs as it is."""
     from millrace.cli import make
 
     make.new(name, folder or Path(), step, as_json)
 
 
 def main() -> None:
-    """Runs the command line: 1 with one line is a user's mistake, 130 is Ctrl-C."""
+    """Runs the command line; the exit code is 1 for a user's mistake, 130 for Ctrl-C."""
     try:
         app()
     except MillraceError as error:
@@ -394,7 +393,7 @@ def main() -> None:
     except OSError as error:
         if error.errno != errno.ENOSPC:
             raise
-        sys.stdout = None  # nor can Python flush it when it ends
+        sys.stdout = None  # nor can Python flush it at exit
         what = error.filename or "the output"
         typer.secho(f"error: Cannot write {what}: {error.strerror}.", fg="red", err=True)
         sys.exit(1)

@@ -1,4 +1,4 @@
-"""`millrace new` and `millrace compile`: a pipeline's own files, and the YAML made of them."""
+"""`millrace new` and `millrace compile`: create a pipeline's files, and compile them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def compiled(
     """Compiles a pipeline, and prints where its YAML lies.
 
     Raises:
-        PipelineError: It cannot be compiled, or images of the user's own have no file named.
+        PipelineError: It cannot be compiled, or other images are given without a target file.
     """
     from millrace.authoring import compiler
 
@@ -30,16 +30,16 @@ def compiled(
 
 
 def new(name: str, folder: Path, is_step: bool, as_json: bool) -> None:
-    """Makes a new pipeline or step, and prints what is in it and what to do next.
+    """Creates a pipeline or step, and prints its files and what to do next.
 
     Args:
         name: The name of the pipeline or step, and of its folder.
         folder: Where that folder is made.
-        is_step: Whether to make a step.
+        is_step: Whether to create a step.
         as_json: Whether to print JSON.
 
     Raises:
-        ParameterError: It cannot have that name, or there is something of that name.
+        ParameterError: The name is not valid, or is taken.
     """
     from millrace.authoring import scaffold
 
@@ -57,7 +57,7 @@ def new(name: str, folder: Path, is_step: bool, as_json: bool) -> None:
 
 
 def _next_for_step(name: str, files: list[Path]) -> list[str]:
-    """Returns what to do with a new step."""
+    """Returns hints about what to do with a new step."""
     test = files[-1]
     if test.parent == files[0].parent:
         return [

@@ -1,4 +1,4 @@
-"""How the commands that only look print: in colours on a terminal, as plain text elsewhere."""
+"""Output of the commands that show things: colours on a terminal, plain text elsewhere."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from millrace.lineage.nodes import ArtifactRecord
     from millrace.lineage.store import Store
 
-_PIPED = 200  # columns where nobody watches: nothing is folded that a program may read
-DIGITS = 12  # of a digest that is shown
+_PIPED = 200  # columns if it is not a terminal: nothing is wrapped that a program may read
+DIGITS = 12  # digits of a digest that are shown
 _LONGEST = 160  # characters of a parameter's value
 
 
@@ -39,7 +39,7 @@ def store_of(root: Path, store: str | None) -> Store:
 
 
 def console() -> Console:
-    """Returns what prints to standard output."""
+    """Returns the console for standard output."""
     from rich.console import Console
 
     width = None if sys.stdout.isatty() else _PIPED
@@ -47,7 +47,7 @@ def console() -> Console:
 
 
 def table(content: Table) -> Text:
-    """Returns a table without the spaces that rich puts behind its last column."""
+    """Returns a table without rich's padding after the last column."""
     from rich.text import Text
 
     shown = console()
@@ -76,7 +76,7 @@ def seconds(value: float | None) -> str:
 
 
 def when(value: datetime | None, short: bool = False) -> str:
-    """Returns a time in this machine's zone; short without seconds, and the year if it is this."""
+    """Returns a time in the local zone; short: without seconds, and without this year."""
     if value is None:
         return ""
     local = value.astimezone()
@@ -92,19 +92,19 @@ def digest(artifact: ArtifactRecord) -> str:
 
 
 def size(artifact: ArtifactRecord) -> str:
-    """Returns the bytes of an artifact that has a digest: a metric may have that name too."""
+    """Returns the bytes of an artifact with a digest, as a metric may be called `bytes` too."""
     value = artifact.metadata.get("bytes") if artifact.metadata.get("digest") else None
     return numbers.size(value) if isinstance(value, (int, float)) else ""
 
 
 def rows(artifact: ArtifactRecord) -> str:
-    """Returns the rows of an artifact that has some."""
+    """Returns the rows of an artifact, if recorded."""
     value = artifact.metadata.get("rows")
     return f"{value:,.0f}" if isinstance(value, (int, float)) else ""
 
 
 def parameters(values: Mapping[str, Any], longest: int = _LONGEST) -> list[str]:
-    """Returns parameters as `name=value`, cut if they are long, without those that are empty."""
+    """Returns the parameters with values as `name=value`, cut if they are long."""
     return [
         f"{name}={_value(value, longest)}"
         for name, value in sorted(values.items())

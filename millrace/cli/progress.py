@@ -49,12 +49,12 @@ class Lines:
         self._told: dict[str, int] = {}
 
     def started(self, run: RunResult) -> None:
-        """Print what is run, and where."""
+        """Prints what is run, and where."""
         self._run = run
         self._print(f"{run.pipeline}: run {run.run_id} in {run.folder}")
 
     def changed(self, task: TaskResult) -> None:
-        """Print what a task has come to."""
+        """Prints what a task has come to."""
         assert self._run is not None
         loop = self._large_loop(task)
         if loop is not None:
@@ -70,15 +70,15 @@ class Lines:
         self._print(f"{self._run.name(task)}: {'  '.join(word for word in words if word)}")
 
     def retrying(self, task: TaskResult, error: str, seconds: float) -> None:
-        """Print why a task is tried again."""
+        """Prints why a task is tried again."""
         assert self._run is not None
         self._print(f"{self._run.name(task)}: failed, again in {seconds:g} s: {error}")
 
     def ended(self, run: RunResult) -> None:
-        """Print nothing: the summary follows."""
+        """Prints nothing: the summary follows."""
 
     def _large_loop(self, task: TaskResult) -> TaskResult | None:
-        """Return the loop that a task is in, if its iterations are too many to print."""
+        """Returns the loop that a task is in, if its iterations are too many to print."""
         assert self._run is not None
         if not task.is_in_loop:
             return None
@@ -86,7 +86,7 @@ class Lines:
         return loop if loop is not None and (loop.iterations or 0) > _MANY else None
 
     def _tell_progress(self, loop: TaskResult) -> None:
-        """Print how far a loop is, at every tenth of it."""
+        """Prints how far a loop is, at every tenth of it."""
         assert loop.iterations is not None
         tenth = 10 * loop.iterations_ended // loop.iterations
         if tenth > self._told.get(loop.path, 0) and tenth < 10:
@@ -100,7 +100,7 @@ class Lines:
 
 
 def summary_of(task: TaskResult) -> str:
-    """Return on one line what a task came to, or how far a loop is."""
+    """Returns on one line what a task came to, or how far a loop is."""
     if task.iterations is not None:
         return f"{task.iterations_ended:,} of {task.iterations:,} iterations"
     return task_summary.of(task)
@@ -179,7 +179,7 @@ def table(
 
 
 def _label(run: RunResult, task: TaskResult) -> str:
-    """Return a task's name, indented below the loop or the DAG it is in."""
+    """Returns a task's name, indented below the loop or the DAG it is in."""
     around, bracket, within = task.path.partition("[")
     depth = around.count("/")
     return "  " * (depth + 1) + bracket + within if bracket else "  " * depth + run.name(task)

@@ -20,7 +20,7 @@ _PAGES = ("system.HTML", "system.Markdown")
 
 
 def write(run: str, target: Path | None, root: Path, store: str | None, as_json: bool) -> None:
-    """Write the page of a run and print where it lies.
+    """Writes the page of a run, and prints where it lies.
 
     Args:
         run: The run's id, the beginning of one, or `latest`.
@@ -84,7 +84,7 @@ def _rows(run: Run, tasks: list[Task], target: Path) -> list[run_page.TaskRow]:
 
 
 def _dependencies(run: Run, tasks: list[Task]) -> dict[str, set[str]]:
-    """Return what each task waited for: what made its inputs, and what the pipeline says."""
+    """Returns what each task waited for: what made its inputs, and what the pipeline says."""
     makers = {
         record.id: task.name
         for task in tasks
@@ -128,7 +128,7 @@ def _summary(task: Task) -> str:
 
 
 def _pages(task: Task, target: Path) -> dict[str, str]:
-    """Return links to the pages that a task wrote, relative to the page of the run."""
+    """Returns links to the pages that a task wrote, relative to the page of the run."""
     return {
         port: os.path.relpath(record.uri, target.resolve().parent)
         for port, records in task.outputs.items()

@@ -1,4 +1,4 @@
-"""`millrace run PIPELINE`: runs a pipeline and shows how it goes on and what came out of it."""
+"""`millrace run PIPELINE`: runs a pipeline, and shows its progress and its results."""
 
 from __future__ import annotations
 
@@ -43,23 +43,23 @@ def start(
     measure_memory: bool = False,
     as_json: bool = False,
 ) -> int:
-    """Run a pipeline and return the exit code: 0, 1 if it failed, 130 if it was stopped.
+    """Runs a pipeline, and returns the exit code: 0, 1 if it failed, 130 if it was stopped.
 
     Args:
         pipeline: One of ours by name, its folder, its `pipeline.py` or a compiled YAML file.
-        params: Parameters as `name=value`; they win over those of the file.
-        resume: A run to go on with, in place of a pipeline.
-        selection: The tasks that are asked for: `start`, `end` and `only`.
+        params: Parameters as `name=value`; they override those of the file.
+        resume: A run to resume, in place of a pipeline.
+        selection: The selected tasks: `start`, `end` and `only`.
         fail_fast: Whether nothing new is started after a task has failed.
-        cache_from: Other roots whose results may be taken.
-        dry: Whether to tell what would be run, and to run nothing.
-        junit_file: Takes the result as JUnit XML.
+        cache_from: Other roots whose results may be reused.
+        dry: Whether to only print what would run.
+        junit_file: The file for the result as JUnit XML.
         params_file: A JSON or YAML file of parameters.
         root: The folder that keeps runs, artifacts and lineage.
         store: The lineage store, if it is not SQLite within the root.
         runner: `process` or `docker`.
         docker_network: The network of containers; Docker's own if empty.
-        use_cache: Whether results of earlier runs may be taken.
+        use_cache: Whether results of earlier runs may be reused.
         measure_memory: Whether to measure the memory of all processes together.
         as_json: Whether to print one JSON document, and nothing else.
     """
@@ -104,7 +104,7 @@ def _write_junit(result: RunResult, path: Path) -> None:
 
 
 def _print_plan(result: RunResult) -> None:
-    """Print which tasks would be run and why, and which the cache has."""
+    """Prints which tasks would run and why, and which are cached."""
     from rich.table import Table
 
     table = Table("task", "would be", "why", box=None, pad_edge=False, header_style="dim")
@@ -140,12 +140,12 @@ def list_parameters(pipeline: str, as_json: bool) -> None:
 
 
 def summarise(result: RunResult, stream: TextIO, options: str = "") -> None:
-    """Prints a table of the tasks, where their pages lie, and why the run failed if it did.
+    """Prints a table of the tasks, links to their pages, and why the run failed if it did.
 
     Args:
         result: The run.
-        stream: Where to.
-        options: What a command needs to find the run again.
+        stream: The stream to print to.
+        options: The options with which a command finds the run.
     """
     found = [(result.name(task), page) for task in result.shown() for page in _pages(task)]
     width = max((len(name) for name, _ in found), default=0)
@@ -159,7 +159,7 @@ def summarise(result: RunResult, stream: TextIO, options: str = "") -> None:
 
 
 def _left_behind(task: TaskResult) -> Iterator[str]:
-    """Yields where a task that failed says more: its log, and a page that it wrote before."""
+    """Yields the log of a failed task, and its page if it wrote one."""
     if task.log is not None:
         yield f"Its log: {task.log}"
         for page in sorted(task.log.parent.glob("*.html")):
@@ -173,7 +173,7 @@ def _pages(task: TaskResult) -> Iterator[Path]:
 
 
 def _asked(root: Path | None, store: str | None) -> str:
-    """Returns the options that name a root or store of the user's own."""
+    """Returns the options for a root or store other than the default."""
     given = {
         "--root": str(root) if root not in (None, Path(run.ROOT)) else "",
         "--store": redact.text(store or ""),

@@ -1,4 +1,4 @@
-"""`millrace runs` and `millrace run show RUN`: the runs that were made, and what came out."""
+"""`millrace runs` and `millrace run show RUN`: past runs and their results."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
     from millrace.lineage.nodes import ArtifactRecord, Run, Task
 
-_NARROW = 100  # columns; below, a run's id must say its pipeline
-_TINY = 76  # columns; below, its state what became of its tasks
-_LISTED = 10  # artifacts of a list; --json has all
+_NARROW = 100  # columns; below that, the pipeline is only visible in a run's id
+_TINY = 76  # columns; below that, the tasks' states are not shown
+_LISTED = 10  # artifacts shown of a list; --json has all
 _COUNTED = ("COMPLETE", "CACHED", "FAILED", "CANCELED", "RUNNING", liveness.INTERRUPTED)
 _LABELS = {"COMPLETE": "done"}
 
@@ -38,7 +38,7 @@ def list_runs(root: Path, store: str | None, limit: int, as_json: bool) -> None:
         return
     console = output.console()
     if not found:
-        console.print("There are no runs yet. `millrace run PIPELINE` makes one.")
+        console.print("There are no runs yet. `millrace run PIPELINE` starts one.")
         return
     console.print(output.table(_runs_table(found, console.width)))
     if servers := warm.described():
@@ -46,7 +46,7 @@ def list_runs(root: Path, store: str | None, limit: int, as_json: bool) -> None:
 
 
 def show_run(run: str, root: Path, store: str | None, as_json: bool) -> None:
-    """Prints the tasks of a run, what they made and where it lies.
+    """Prints the tasks of a run and their outputs.
 
     Raises:
         StoreError: There is no such run, or the lineage store cannot be read.
@@ -132,7 +132,7 @@ def _parts(run: Run, tasks: list[Task], width: int) -> Iterator[RenderableType]:
 
 
 def _lines(run: Run, tasks: list[Task], console_width: int) -> Iterator[Text]:
-    """Yields a line for each task and each artifact that it made."""
+    """Yields a line for each task and each of its artifacts."""
     from rich.text import Text
 
     shown = [task for task in tasks if not _is_dag(task)]
@@ -175,7 +175,7 @@ def _output(port: str, artifact: ArtifactRecord, folder: str, width: int) -> Tex
 
 
 def _folder(task: Task) -> str:
-    """Returns the folder that holds everything that a task made, empty if there is none."""
+    """Returns the folder that holds all outputs of a task; empty if there is none."""
     found = {
         record.uri.rstrip("/").rpartition("/")[0]
         for records in task.outputs.values()

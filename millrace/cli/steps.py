@@ -48,6 +48,6 @@ def _print_one(step: Interface) -> None:
         table = Table(heading, "type", "default", "", box=None, pad_edge=False)
         for port in ports:
             default = "" if kind == "output" or port.required else json.dumps(port.default)
-            table.add_row(port.name, port.type, Text(default), Text(port.told))
+            table.add_row(port.name, port.type, Text(default), Text(port.details))
         console.print()
         console.print(table)

@@ -1,4 +1,4 @@
-"""The few numbers that say what a task came to, picked from the metadata of what it made."""
+"""The key numbers of a task, picked from the metadata of its outputs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from millrace.report import numbers
 from millrace.runner.result import TaskResult
 
 _MOST = 4
-# What people look at first. Steps of others say what they like: of them every number is shown.
+# The most important metadata. For other people's steps, every number is shown.
 _FIRST = (
     "blessed",
     "chosen",
@@ -34,7 +34,7 @@ _NEVER = frozenset({"digest", "bytes", "seed"})
 
 
 def of(task: TaskResult) -> str:
-    """Returns the facts of a task on one line, such as `rows 327,346 · columns 12`."""
+    """Returns a task's key numbers on one line, such as `rows 327,346 · columns 12`."""
     found: dict[str, Any] = {}
     for records in task.artifacts.values():
         for record in records[:1]:
@@ -44,10 +44,10 @@ def of(task: TaskResult) -> str:
     names = [name for name in _FIRST if _is_short(found.get(name))] or sorted(
         name for name, value in found.items() if _is_number(value) and name not in _NEVER
     )
-    return " · ".join(_fact(name, found[name]) for name in names[:_MOST])
+    return " · ".join(_entry(name, found[name]) for name in names[:_MOST])
 
 
-def _fact(name: str, value: Any) -> str:
+def _entry(name: str, value: Any) -> str:
     if name.endswith("_bytes"):
         return f"{name.removesuffix('_bytes').replace('_', ' ')} {numbers.size(value)}"
     return f"{_SHORT.get(name, name).replace('_', ' ')} {_shown(value)}"

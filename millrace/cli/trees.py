@@ -1,4 +1,4 @@
-"""Lineage as trees: what an artifact was made of, and what was made from it."""
+"""Renders lineage as trees: upstream and downstream of an artifact."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ _DIGEST = "_digest"
 
 
 def made_of(graph: Graph, artifact_id: int) -> Tree:
-    """Returns an artifact with what made it and what that read, up to what came from outside.
+    """Returns an artifact with its maker and that one's inputs, up to external data.
 
-    What several tasks read is drawn once, and named after that.
+    Inputs of several tasks are drawn once, and then only named.
     """
     return _Ancestors(graph).tree(artifact_id)
 
 
 def made_from(graph: Graph, title: Text, tasks: Iterable[Task]) -> Tree:
-    """Returns the tasks that read something with what they made, and so on to the last."""
+    """Returns the readers of artifacts with their outputs, and so on downstream."""
     tree = Tree(title, guide_style=_GUIDES)
     descendants = _Descendants(graph)
     descendants.add(tree, {task.id: descendants.ports(task) for task in tasks})
@@ -36,7 +36,7 @@ def made_from(graph: Graph, title: Text, tasks: Iterable[Task]) -> Tree:
 
 
 def title(artifact: ArtifactRecord, port: str = "") -> Text:
-    """Returns what an artifact is, on one line."""
+    """Returns the title line of an artifact."""
     text = Text(overflow="fold")
     text.append(port or artifact.name, "bold")
     text.append(f"  {artifact.schema_title} #{artifact.id}")
@@ -82,7 +82,7 @@ class _Ancestors:
         text.append(f"\n{artifact.uri}", "dim")
         task = self._graph.maker(artifact.id or 0)
         if task is None:
-            return text.append("\nread from outside", "yellow")
+            return text.append("\nexternal data", "yellow")
         text.append("\nmade by ").append(task.name, "bold green")
         if task.id in self._tasks:
             return text.append(f", {_ABOVE}", "dim")
@@ -111,7 +111,7 @@ class _Descendants:
         self._tasks: set[int] = set()
 
     def add(self, tree: Tree, tasks: dict[int, str], run_id: str = "") -> None:
-        """Adds tasks, with the ports by which they read what stands above them."""
+        """Adds tasks, with the ports by which they read the artifact above them."""
         for number, ports in sorted(tasks.items()):
             task = self._graph.tasks[number]
             text = Text(overflow="fold")
@@ -128,7 +128,7 @@ class _Descendants:
             self.add(tree.add(text), self._readers(task), task.run_id)
 
     def _readers(self, task: Task) -> dict[int, str]:
-        """Returns the tasks that read what a task made, with all that they read of the graph."""
+        """Returns the readers of a task's outputs, with all they read of the graph."""
         made = [record.id or 0 for records in task.outputs.values() for record in records]
         readers = {reader.id: reader for number in made for reader in self._graph.readers(number)}
         return {number: self.ports(reader) for number, reader in readers.items()}
@@ -143,7 +143,7 @@ class _Descendants:
 
 
 def _how(task: Task, run_id: str) -> str:
-    """Returns how long a task took and in which run, if that is not the one beside it."""
+    """Returns how long a task took, and its run unless that is the one already shown."""
     words = [task.state.lower() if task.state != "COMPLETE" else "", output.seconds(task.seconds)]
     words.append(f"in {task.run_id}" if task.run_id != run_id else "")
     return "".join(f"  {word}" for word in words if word)

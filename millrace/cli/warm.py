@@ -1,4 +1,4 @@
-"""`millrace warm stop`, and what `millrace runs` says of the servers that outlive runs."""
+"""`millrace warm stop`, and the line of `millrace runs` about warm servers."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from millrace.cli import output
 
 
 def stop(as_json: bool) -> None:
-    """Ends the warm servers that runs share."""
+    """Stops the shared warm servers."""
     from millrace.backends import shared
 
     pids = shared.stop()
@@ -21,7 +21,7 @@ def stop(as_json: bool) -> None:
 
 
 def described() -> str:
-    """Returns a line on the warm servers that are up; empty if there are none."""
+    """Returns a line about the running warm servers; empty if there are none."""
     servers = list(_servers())
     return f"warm servers: {'; '.join(servers)}" if servers else ""
 

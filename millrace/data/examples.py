@@ -2,8 +2,8 @@
 
     <uri>/Split-train/data-00000-of-00002.parquet
 
-Both directions stream: memory depends on the batch, not on the data. The bytes of a shard depend on
-its rows alone, not on the batches in which they came.
+Both directions stream: memory depends on the batch, not on the data. The bytes of a shard depend
+only on its rows, not on the batches they came in. docs/data.md describes the format.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _SPLIT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
 
 def check_name(split: str) -> None:
-    """Raises DataError if a split cannot have the name."""
+    """Raises DataError for an invalid name of a split."""
     if not _SPLIT_NAME.fullmatch(split):
         raise DataError(f'"{split}" cannot name a split: use letters, digits, "_", "-" and ".".')
 
@@ -46,10 +46,10 @@ def splits(root: Path) -> list[str]:
 
 
 def chosen_splits(root: Path, exclude: Sequence[str]) -> list[str]:
-    """Returns the splits below an artifact, without those to leave out.
+    """Returns the splits below an artifact, except the excluded ones.
 
     Raises:
-        ParameterError: A split to leave out is not there, or none remains.
+        ParameterError: An excluded split does not exist, or none remains.
     """
     known = splits(root)
     for name in exclude:
@@ -81,8 +81,8 @@ def shards(root: Path, split: str) -> list[Path]:
     expected = int(found[0].stem.rsplit("-", 1)[1]) if found else 1
     if len(found) != expected:
         raise DataError(
-            f"{folder} holds {len(found)} of {expected} shards: the step that wrote it did not end "
-            "well, or files were lost. Run it again."
+            f"{folder} holds {len(found)} of {expected} shards: the step that wrote it failed, "
+            "or files are missing. Run it again."
         )
     return found
 
@@ -107,12 +107,12 @@ def read(
 
 
 def group_rows(schema: pa.Schema) -> int:
-    """Returns how many rows a writer keeps in memory: fewer for wide tables."""
+    """Returns how many rows a writer buffers: fewer for wide tables."""
     return min(BATCH_ROWS, max(_MIN_GROUP_ROWS, _GROUP_CELLS // max(1, len(schema.names))))
 
 
 class SplitWriter:
-    """Writes one split in a stream; its shards get their final names on a clean exit only."""
+    """Writes one split in a stream; shards get their final names only on a clean exit."""
 
     def __init__(
         self, root: Path, split: str, schema: pa.Schema, shard_rows: int = SHARD_ROWS

@@ -1,6 +1,6 @@
-"""Turns columns of values into columns of lists, the Arrow layout that TFX's libraries share.
+"""Converts columns of values to columns of lists, the Arrow layout of TFX's libraries.
 
-A value becomes a list of one, a missing value a missing list; a column of lists stays as it is.
+A value becomes a list of one, a missing value a missing list; columns of lists stay as they are.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from millrace.errors import DataError
 
 
 def to_lists(batch: pa.RecordBatch) -> pa.RecordBatch:
-    """Returns a batch as TFX's libraries read it; only columns with missing values are copied."""
+    """Returns a batch in the layout of TFX's libraries; copies only columns with missing values."""
     return pa.RecordBatch.from_arrays(
         [to_list(column) for column in batch.columns], names=batch.schema.names
     )
@@ -27,10 +27,10 @@ def are_lists(kind: pa.DataType) -> bool:
 
 
 def to_value(column: pa.Array, name: str) -> pa.Array:
-    """Returns a column with the value of each list; an empty one is a missing value.
+    """Returns a column with the value of each list; an empty list is a missing value.
 
     Raises:
-        DataError: A list has more than one.
+        DataError: A list has more than one value.
     """
     if not are_lists(column.type):
         return column
@@ -55,7 +55,7 @@ def to_list(column: pa.Array) -> pa.Array:
     missing = column.is_null().to_numpy(zero_copy_only=False)
     offsets = np.zeros(len(column) + 1, np.int32)
     np.cumsum(~missing, out=offsets[1:])
-    # A missing offset stands for a missing list.
+    # A missing offset means a missing list.
     return pa.ListArray.from_arrays(
         pa.array(offsets, mask=np.append(missing, False)), column.drop_null()
     )

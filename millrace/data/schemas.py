@@ -10,7 +10,7 @@ from tensorflow_metadata.proto.v0 import schema_pb2
 from millrace.errors import DataError
 
 FILE = "schema.pbtxt"
-# tfx-bsl, and so TFT, makes no tensors of features in these stages.
+# tfx-bsl, and so TFT, makes no tensors for features in these stages.
 _IGNORED_STAGES = frozenset(
     {
         schema_pb2.ALPHA,
@@ -49,7 +49,7 @@ def load(root: Path) -> schema_pb2.Schema:
 
 
 def read(path: Path) -> schema_pb2.Schema:
-    """Reads a schema from a file of protobuf's text format.
+    """Reads a schema from a file in protobuf's text format.
 
     Raises:
         DataError: There is no such file, or it does not hold a schema.

@@ -18,7 +18,7 @@ FILE = "FeatureStats.pb"
 
 
 def save(root: Path, split: str, statistics: statistics_pb2.DatasetFeatureStatisticsList) -> None:
-    """Writes the statistics of a split; the same statistics give the same bytes."""
+    """Writes the statistics of a split, deterministically."""
     folder = examples.split_folder(root, split)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / FILE).write_bytes(statistics.SerializeToString(deterministic=True))
@@ -41,12 +41,12 @@ def load(root: Path, split: str) -> statistics_pb2.DatasetFeatureStatisticsList:
 
 
 def common(feature: statistics_pb2.FeatureNameStatistics) -> statistics_pb2.CommonStatistics:
-    """Returns how often a feature is present, whatever its type."""
+    """Returns the common statistics of a feature of any type."""
     return getattr(feature, feature.WhichOneof("stats")).common_stats
 
 
 def non_finite(feature: statistics_pb2.FeatureNameStatistics) -> tuple[int, int]:
-    """Returns how many values of a feature are NaN, and how many infinite."""
+    """Returns how many values of a feature are NaN and how many are infinite."""
     for histogram in feature.num_stats.histograms:
         if histogram.type == statistics_pb2.Histogram.STANDARD:
             infinite = sum(

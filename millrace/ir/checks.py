@@ -28,7 +28,7 @@ def check(pipeline: ir.Pipeline) -> None:
 
 
 def _dag(component: ir.Component, prefix: str, items: frozenset[str] = frozenset()) -> None:
-    """Check the tasks of a DAG, which know the items of the loops around it."""
+    """Checks the tasks of a DAG, which see the items of the enclosing loops."""
     dag = component.body
     assert isinstance(dag, ir.Dag)
     for name, task in dag.tasks.items():

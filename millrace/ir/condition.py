@@ -1,9 +1,9 @@
-"""The conditions of `dsl.If`, `Elif` and `Else`, in the part of CEL that KFP's compiler writes.
+"""The conditions of `dsl.If`, `Elif` and `Else`, in the subset of CEL that KFP's compiler writes.
 
     !(inputs.parameter_values['kind'] == 'big') && int(inputs.parameter_values['n']) >= 3
 
-That is comparisons of inputs and literals, `!`, `&&`, `||`, parentheses and the conversions int,
-double, string and bool. See https://github.com/google/cel-spec/blob/master/doc/langdef.md.
+The subset is comparisons of inputs and literals, `!`, `&&`, `||`, parentheses and the conversions
+int, double, string and bool. See https://github.com/google/cel-spec/blob/master/doc/langdef.md.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _BOOLEANS = {"true": True, "false": False}
 
 
 def _int(value: Any) -> int:
-    """Converts as CEL does: text must be a whole number, and the result fits 64 bits."""
+    """Converts to int as CEL does: text must be an integer, and the result must fit 64 bits."""
     if isinstance(value, bool):
         raise TypeError("int(bool)")
     number = int(value) if not isinstance(value, str) else _whole_number(value)
@@ -65,7 +65,7 @@ def _bool(value: Any) -> bool:
 
 
 def _truth(value: Any) -> bool:
-    """Returns a truth value; CEL takes nothing else for one."""
+    """Returns a boolean; CEL accepts no other type as one."""
     if not isinstance(value, bool):
         raise TypeError(f"{value!r} is not a bool")
     return value
@@ -81,11 +81,11 @@ _CONVERSIONS: dict[str, Callable[[Any], Any]] = {
 
 @dataclasses.dataclass(frozen=True)
 class Condition:
-    """A condition that has been read.
+    """A parsed condition.
 
     Attributes:
-        text: As it stands in the pipeline.
-        inputs: The inputs it looks at.
+        text: Its text in the pipeline.
+        inputs: The inputs it refers to.
     """
 
     text: str
@@ -94,26 +94,26 @@ class Condition:
 
     @classmethod
     def parse(cls, text: str) -> Condition:
-        """Reads a condition.
+        """Parses a condition.
 
         Raises:
-            PipelineError: It uses more of CEL than KFP's compiler writes.
+            PipelineError: It uses CEL beyond what KFP's compiler writes.
         """
         parser = _Parser(text)
         return cls(text, frozenset(parser.inputs), parser.expression)
 
     def __str__(self) -> str:
-        """The condition as people write it: inputs by their names."""
+        """The condition for people, with inputs by their names."""
         names = re.sub(
             r"inputs\.parameter_values\[['\"](?:pipelinechannel--)?(.*?)['\"]\]", r"\1", self.text
         )
         return re.sub(r"\b(?:int|double)\(([\w.-]+)\)", r"\1", names)
 
     def holds(self, inputs: _Inputs) -> bool:
-        """Tells whether the condition is true of a task's input parameters.
+        """Returns whether the condition holds for a task's input parameters.
 
         Raises:
-            ParameterError: An input it looks at is missing, or cannot be compared.
+            ParameterError: An input it refers to is missing, or cannot be compared.
         """
         for name in sorted(self.inputs - inputs.keys()):
             raise ParameterError(f'The condition {self} needs "{name}", which has no value.')
@@ -127,7 +127,7 @@ class Condition:
 
 
 class _Parser:
-    """Turns tokens into nested functions, from the loosest operator to the tightest."""
+    """Parses tokens into nested functions, by operator precedence."""
 
     def __init__(self, text: str) -> None:
         self._text = text
@@ -223,7 +223,7 @@ class _Parser:
 
 
 def _alike(left: Any, right: Any) -> tuple[Any, Any]:
-    """Keeps Python from taking True for 1, which CEL does not."""
+    """Returns values for comparison: in Python True equals 1, in CEL it does not."""
     if isinstance(left, bool) != isinstance(right, bool):
         return (left, None) if isinstance(left, bool) else (None, right)
     return left, right

@@ -1,11 +1,11 @@
-"""What a step reads and writes outside the run, as its container declares it.
+"""Declarations of external data that a step reads and writes.
 
 `millrace.dsl.step` writes the declaration after the container's other arguments, so a compiled
-pipeline tells it without its source:
+pipeline has it without the source:
 
     --executor_input {{$}} --reads data_uri --modules module_file --writes push_destination
 
-The work itself passes over these arguments.
+The entrypoint ignores these arguments.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ CONTENT = "content"
 
 @dataclasses.dataclass(frozen=True)
 class Declared:
-    """What a container declares; empty for one that does not run our entrypoint.
+    """The declarations of a container; empty if it does not run our entrypoint.
 
     Attributes:
         reads: Parameters that name data to read: a file, a folder, a pattern or an address.
@@ -39,14 +39,14 @@ class Declared:
     cache_by_content: bool = False
 
     def arguments(self) -> list[str]:
-        """Returns the container's arguments that declare this."""
+        """Returns the container arguments for these declarations."""
         named = ((READS, self.reads), (MODULES, self.modules), (WRITES, self.writes))
         found = [item for flag, names in named if names for item in (flag, *names)]
         return [*found, CACHE, CONTENT] if self.cache_by_content else found
 
 
 def declared(command_and_args: Sequence[str]) -> Declared:
-    """Returns what a container's command and arguments declare.
+    """Returns the declarations in a container's command and arguments.
 
     Args:
         command_and_args: The container's `command`, then its `args`.

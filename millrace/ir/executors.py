@@ -1,4 +1,4 @@
-"""Reads what a task of a compiled pipeline runs: a container, or the import of an artifact."""
+"""Reads the executors of a compiled pipeline: containers, and imports of artifacts."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from millrace.ir.platform import PlatformSettings
 from millrace.ir.quantity import cpus, duration, memory
 
 Message = Mapping[str, Any]
-_RUNTIME = ("image", "resources")  # what may hold a placeholder that is filled in when a task runs
+_RUNTIME = ("image", "resources")  # fields that may hold a placeholder, filled in when a task runs
 
 
 def only(spec: Message, known: Collection[str], what: str) -> None:
-    """Refuse a message with fields that this version does not know."""
+    """Rejects a message with unknown fields."""
     for key in spec:
         if key not in known:
             raise PipelineError(f'{what} has "{key}", which this version of Millrace cannot run')
 
 
 def retry(spec: Message) -> ir.Retry:
-    """Return when a failed task is tried again."""
+    """Returns the retry policy of a task."""
     return ir.Retry(
         int(spec.get("maxRetryCount", 0)),
         duration(spec.get("backoffDuration", "0s")),
@@ -34,7 +34,7 @@ def retry(spec: Message) -> ir.Retry:
 
 
 def container(label: str, spec: Message, settings: PlatformSettings | None) -> ir.Container:
-    """Return a container with its resources, and with what the platform sets for it."""
+    """Returns a container with its resources and its platform settings."""
     only(
         spec,
         ("image", "command", "args", "env", "resources"),
@@ -53,14 +53,14 @@ def container(label: str, spec: Message, settings: PlatformSettings | None) -> i
 
 
 def filled(container: ir.Container, fill: Callable[[Any], Any]) -> ir.Container:
-    """Return a container whose image and resources have their placeholders filled in.
+    """Returns a container whose image and resources have their placeholders filled in.
 
     Args:
         container: The container.
-        fill: Puts values in place of the placeholders of a JSON value.
+        fill: Fills in the placeholders of a JSON value.
 
     Raises:
-        PipelineError: What a placeholder stands for is no image or quantity.
+        PipelineError: The value of a placeholder is not an image or a quantity.
     """
     if container.template is None:
         return container
@@ -71,7 +71,7 @@ def filled(container: ir.Container, fill: Callable[[Any], Any]) -> ir.Container:
 
 
 def importer(spec: Message) -> ir.Importer:
-    """Return the import of an artifact that exists already."""
+    """Returns the importer of an existing artifact."""
     uri, kind = spec["artifactUri"], spec["typeSchema"]
     parameter = uri.get("runtimeParameter")
     return ir.Importer(

@@ -1,4 +1,4 @@
-"""Puts the tasks of a DAG in an order in which each comes after what it needs."""
+"""Sorts the tasks of a DAG so that each comes after its dependencies."""
 
 from __future__ import annotations
 

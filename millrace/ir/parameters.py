@@ -1,4 +1,4 @@
-"""The parameters of a run: what the user gave, checked by what the pipeline declares."""
+"""Checks the parameters of a run against the pipeline's declarations."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _KINDS = {
     "LIST": 'a list as JSON, such as ["a", "b"]',
     "STRUCT": 'an object as JSON, such as {"key": 1}',
 }
-_DEEPEST = 30  # a protobuf, as which lineage and KFP keep a value, nests no deeper than a hundred
+_DEEPEST = 30  # lineage and KFP store values as protobuf, whose nesting is limited to 100
 _BOOLEANS = {"true": True, "false": False, "yes": True, "no": False, "1": True, "0": False}
 
 
@@ -48,7 +48,7 @@ def of_file(path: Path) -> dict[str, Any]:
     """Returns the parameters in a JSON or YAML file: an object of names and values.
 
     Raises:
-        ParameterError: It cannot be read, or is none.
+        ParameterError: It cannot be read, or is not such an object.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -100,11 +100,11 @@ def check(parameter: ir.Parameter, value: Any) -> Any:
     """Returns a value as the type that its parameter declares.
 
     Raises:
-        ParameterError: It is of another type, or holds what JSON does not have.
+        ParameterError: It is of another type, or holds values that JSON does not have.
     """
     value = _typed(parameter, value)
-    if trouble := _trouble(value):
-        raise ParameterError(f'The parameter "{parameter.name}" {trouble}.')
+    if problem := _problem(value):
+        raise ParameterError(f'The parameter "{parameter.name}" {problem}.')
     return value
 
 
@@ -133,14 +133,14 @@ def listed(parameters: Iterable[ir.Parameter]) -> str:
 
 
 def shown(parameter: ir.Parameter) -> Any:
-    """Returns the default of a parameter as people may see it; None if it has none."""
+    """Returns the default of a parameter, with secrets hidden; None if it has none."""
     if parameter.default is ir.MISSING:
         return None
     return redact.parameters({parameter.name: parameter.default})[parameter.name]
 
 
 def _parse(parameter: ir.Parameter, text: str) -> Any:
-    """Reads a value as the command line gives it."""
+    """Parses a value from the command line."""
     if parameter.type == "STRING":
         return text
     try:
@@ -150,25 +150,25 @@ def _parse(parameter: ir.Parameter, text: str) -> Any:
             return _typed(parameter, json.loads(text))
         if _digits(text):
             return _typed(parameter, int(text))
-        return _typed(parameter, float(text))  # 1e6 is a whole number too
+        return _typed(parameter, float(text))  # 1e6 is an integer too
     except (ValueError, KeyError, RecursionError, ParameterError):
         raise _wrong(parameter, text) from None
 
 
-def _trouble(value: Any, depth: int = 0) -> str:
-    """Returns what keeps a value from being JSON, empty if nothing does."""
+def _problem(value: Any, depth: int = 0) -> str:
+    """Returns why a value is not JSON; empty if it is."""
     if isinstance(value, (list, dict)):
         if depth == _DEEPEST:
-            return f"has more than {_DEEPEST} lists and objects within each other"
+            return f"has more than {_DEEPEST} nested lists and objects"
         for key in value if isinstance(value, dict) else ():
             if not isinstance(key, str):
-                return f"has a key that is no text: write {key!r} in quotes"
+                return f"has a key that is not text: write {key!r} in quotes"
         items = value.values() if isinstance(value, dict) else value
-        return next(filter(None, (_trouble(item, depth + 1) for item in items)), "")
+        return next(filter(None, (_problem(item, depth + 1) for item in items)), "")
     if value is None or isinstance(value, (str, bool)) or _is_number(value):
         return ""
     kind = type(value).__name__
-    return f"holds {_short(str(value))}, a {kind} that JSON does not have: as text it needs quotes"
+    return f"holds {_short(str(value))}, a {kind}, which is not JSON: quote it to make it text"
 
 
 def _digits(text: str) -> bool:
@@ -176,7 +176,7 @@ def _digits(text: str) -> bool:
 
 
 def _is_number(value: Any) -> bool:
-    """Tells whether a value is a number that JSON and protobuf can carry, which is a double."""
+    """Returns whether a value is a number that JSON and protobuf can represent: a double."""
     if not isinstance(value, (int, float)) or isinstance(value, bool):
         return False
     return abs(value) <= sys.float_info.max

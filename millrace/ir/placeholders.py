@@ -1,4 +1,4 @@
-"""Puts values in place of KFP's placeholders: `{{$}}`, `{{$.…}}`, Concat and IfPresent.
+"""Fills in KFP's placeholders: `{{$}}`, `{{$.…}}`, Concat and IfPresent.
 
 The names are those of kfp.dsl and of
 https://github.com/kubeflow/pipelines/blob/master/backend/src/v2/component/launcher_v2.go.
@@ -24,13 +24,13 @@ def command(
     context: Mapping[str, str],
     given: Collection[str],
 ) -> list[str]:
-    """Return a command with its placeholders filled in; a part may become none or several.
+    """Returns a command with its placeholders filled in; a part may become any number of parts.
 
     Args:
         parts: The command and its arguments.
         executor_input: The task's ExecutorInput message.
-        context: What placeholders say about run and task, such as `pipeline_job_name`.
-        given: The inputs that the task was given, which are present for IfPresent: a default of the
+        context: The values of placeholders such as `pipeline_job_name`.
+        given: The inputs that the task was given. Only these count for IfPresent: a default of the
             component does not count, as in KFP.
     """
     result: list[str] = []
@@ -43,14 +43,14 @@ def command(
 
 
 def fill(text: str, executor_input: Mapping[str, Any], context: Mapping[str, str]) -> str:
-    """Return a text with every known placeholder in it filled in; others stay."""
+    """Returns a text with every known placeholder in it filled in; others stay."""
     if "{{$" not in text:
         return text
     return _PLACEHOLDER.sub(lambda match: _value(match, executor_input, context), text)
 
 
 def fill_value(value: Any, executor_input: Mapping[str, Any], context: Mapping[str, str]) -> Any:
-    """Return a JSON value with every known placeholder in its texts filled in."""
+    """Returns a JSON value with every known placeholder in its texts filled in."""
     if isinstance(value, str):
         return fill(value, executor_input, context)
     if isinstance(value, list):
@@ -94,7 +94,7 @@ def _value(
     try:
         return text_of(_look_up(parts, executor_input))
     except (LookupError, TypeError):
-        return match[0]  # as KFP's launcher leaves it
+        return match[0]  # left as KFP's launcher leaves it
 
 
 def _look_up(parts: list[str], executor_input: Mapping[str, Any]) -> Any:

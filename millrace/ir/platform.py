@@ -79,7 +79,7 @@ class PlatformSettings:
 
 
 def settings(documents: list[dict[str, Any]]) -> dict[str, PlatformSettings]:
-    """Return the settings of each executor.
+    """Returns the settings of each executor.
 
     Raises:
         PipelineError: A task mounts a kind of volume that this machine cannot stand in for.
@@ -95,7 +95,7 @@ def settings(documents: list[dict[str, Any]]) -> dict[str, PlatformSettings]:
 
 
 def uses_workspace(documents: list[dict[str, Any]]) -> bool:
-    """Tell whether the pipeline is configured with a workspace that its tasks share."""
+    """Returns whether the pipeline is configured with a workspace that its tasks share."""
     return any(
         "workspace" in _kubernetes(document).get("pipelineConfig", {}) for document in documents
     )
@@ -145,7 +145,7 @@ def _mounts(spec: Mapping[str, Any]) -> Iterator[Mount]:
 
 
 def _name(source: Mapping[str, Any], kind: str) -> Reference:
-    """Return the name of a Secret or ConfigMap; a parameter in newer files, text in older ones."""
+    """Returns the name of a Secret or ConfigMap; a parameter in newer files, text in older ones."""
     prefix = "secret" if kind == SECRET else "configMap"
     parameter = source.get(f"{prefix}NameParameter")
     if isinstance(parameter, Mapping):

@@ -1,4 +1,4 @@
-"""Kubernetes' quantities and protobuf's durations, as they stand in a pipeline."""
+"""Parses Kubernetes quantities and protobuf durations."""
 
 from __future__ import annotations
 

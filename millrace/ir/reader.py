@@ -1,4 +1,4 @@
-"""Reads compiled pipelines: YAML in, `ir.Pipeline` out, or one error that says what is wrong."""
+"""Reads compiled pipelines from YAML."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from millrace.values import whole
 
 NEWEST_SCHEMA = (2, 1)
 TYPES = ("STRING", "NUMBER_INTEGER", "NUMBER_DOUBLE", "BOOLEAN", "LIST", "STRUCT")
-_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,199}")  # a folder's, and neither . nor ..
+_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,199}")  # valid as a folder, and neither . nor ..
 
 _Json = Mapping[str, Any]
 
@@ -70,7 +70,7 @@ def _one_line(error: Exception) -> str:
 
 
 class _Reader:
-    """Reads one PipelineSpec; each component is read where a task first refers to it."""
+    """Reads one PipelineSpec; a component is read when a task first refers to it."""
 
     def __init__(self, spec: _Json, platforms: list[dict[str, Any]]) -> None:
         self._spec = spec
@@ -190,7 +190,7 @@ class _Reader:
         for other in depends:
             if other not in siblings:
                 raise PipelineError(
-                    f'it depends on "{other}", which is not there{nearest(other, siblings)}'
+                    f'it depends on "{other}", which does not exist{nearest(other, siblings)}'
                 )
         component = self._component(spec["componentRef"]["name"])
         return ir.Task(
@@ -210,7 +210,7 @@ class _Reader:
 
 
 def check_version(version: Any) -> None:
-    """Refuses pipelines written for a later schema than this runner knows."""
+    """Rejects pipelines of a later schema version."""
     match = re.match(r"(\d+)\.(\d+)", str(version))
     if not match:
         raise PipelineError(f"its schemaVersion is {version!r}, and should be like 2.1.0")

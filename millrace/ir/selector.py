@@ -1,4 +1,4 @@
-"""KFP's parameter selectors, such as `parseJson(string_value)["key"]`: a part of a JSON value."""
+"""KFP's parameter selectors, such as `parseJson(string_value)["key"]`."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ class Selector:
 
     @classmethod
     def parse(cls, text: str) -> Selector:
-        """Reads a selector.
+        """Parses a selector.
 
         Raises:
-            PipelineError: It is none that KFP's compiler writes.
+            PipelineError: It is not one that KFP's compiler writes.
         """
         match = _SELECTOR.fullmatch(text.strip())
         if not match:
@@ -37,7 +37,7 @@ class Selector:
         return cls(text, tuple(keys))
 
     def select(self, value: Any) -> Any:
-        """Returns the part of a value, which may be JSON text.
+        """Returns the selected part of a value, which may be JSON text.
 
         Raises:
             ParameterError: The value is not JSON or has no such part.

@@ -1,4 +1,4 @@
-"""Checks that a YAML file has the shape of a compiled pipeline before anything is read from it."""
+"""Checks the structure and field types of a compiled pipeline before it is read."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import yaml
 
 from millrace.errors import PipelineError
 
-_DEEPEST = 100  # of what is nested; Python's own limit is near 1,000
-_MOST = 1_000_000  # nodes, after every alias stands for a copy of what it names
+_DEEPEST = 100  # levels of nesting; Python's own limit is near 1,000
+_MOST = 1_000_000  # nodes, with every alias expanded
 
-# The fields of PipelineSpec by what they hold; the rest are objects, or nothing that is read.
+# The fields of PipelineSpec by type; the others are objects, or are not read.
 _MAPS = ("components", "executors", "tasks", "parameters", "artifacts")  # of objects, by name
 _FREE = ("defaultValue", "constant", "metadata")
 _TEXT = {
@@ -28,20 +28,20 @@ _BOOLEANS = ("isOptional", "isArtifactList", "enableCache", "reimport")
 
 
 def check_yaml(content: bytes, loader: Any) -> None:
-    """Refuses YAML that would take more memory or depth than any pipeline does.
+    """Rejects YAML that is far larger or deeper than any pipeline.
 
     Raises:
-        PipelineError: It is nested too deeply, contains itself, or grows without measure.
-        yaml.YAMLError: It is no YAML.
+        PipelineError: It is nested too deeply, contains itself, or is too large.
+        yaml.YAMLError: It is not YAML.
     """
     sizes: dict[str, int] = {}
     path: list[tuple[str | None, int]] = []
-    size = 0  # of what is open
+    size = 0  # of the nodes that are open
     for event in yaml.parse(content, Loader=loader):
         anchor = getattr(event, "anchor", None)
         if isinstance(event, yaml.AliasEvent):
             if anchor not in sizes:
-                raise PipelineError(f"the YAML's *{anchor} stands within what it names")
+                raise PipelineError(f"the YAML alias *{anchor} is inside its own node")
             size += sizes[anchor]
         elif isinstance(event, yaml.ScalarEvent):
             size += 1
@@ -50,9 +50,9 @@ def check_yaml(content: bytes, loader: Any) -> None:
             path.append((anchor, size))
             size = 1
         elif isinstance(event, yaml.CollectionEndEvent):
-            anchor, around = path.pop()
+            anchor, outer = path.pop()
             sizes |= {anchor: size} if anchor else {}
-            size += around
+            size += outer
         if len(path) > _DEEPEST:
             raise PipelineError(f"it is nested more than {_DEEPEST} levels deep")
         if size > _MOST:
@@ -60,7 +60,7 @@ def check_yaml(content: bytes, loader: Any) -> None:
 
 
 def check_message(spec: Any, where: str = "the pipeline") -> None:
-    """Refuses a message of PipelineSpec with a field of another type than it has there.
+    """Rejects a PipelineSpec message with a field of the wrong type.
 
     Raises:
         PipelineError: The message names the field and its value.

@@ -1,4 +1,4 @@
-"""A compiled pipeline as the runner sees it: KFP's PipelineSpec, with every reference looked up.
+"""A compiled pipeline for the runner: KFP's PipelineSpec with all references resolved.
 
 The message is described in
 https://github.com/kubeflow/pipelines/blob/master/api/v2alpha1/pipeline_spec.proto.
@@ -18,7 +18,7 @@ from millrace.ir.selector import Selector
 
 
 class _Missing:
-    """The default of a parameter that has none: null is a value."""
+    """The default of a parameter without one; null is a value."""
 
     def __repr__(self) -> str:
         return "no default"
@@ -29,14 +29,14 @@ MISSING = _Missing()
 
 @dataclasses.dataclass(frozen=True)
 class Parameter:
-    """A parameter that a component takes or gives.
+    """An input or output parameter of a component.
 
     Attributes:
         name: Its name.
         type: STRING, NUMBER_INTEGER, NUMBER_DOUBLE, BOOLEAN, LIST, STRUCT or TASK_FINAL_STATUS.
         default: Its default, or MISSING.
-        optional: Whether it may be left out.
-        description: What it is for.
+        optional: Whether it may be omitted.
+        description: Its description.
     """
 
     name: str
@@ -53,7 +53,7 @@ class Parameter:
 
 @dataclasses.dataclass(frozen=True)
 class ArtifactPort:
-    """An artifact that a component takes or gives."""
+    """An input or output artifact of a component."""
 
     name: str
     schema_title: str
@@ -64,14 +64,14 @@ class ArtifactPort:
 
 @dataclasses.dataclass(frozen=True)
 class Constant:
-    """A value that stands in the pipeline itself; it may hold placeholders."""
+    """A constant in the pipeline; it may hold placeholders."""
 
     value: Any
 
 
 @dataclasses.dataclass(frozen=True)
 class FromInput:
-    """An input of the DAG around the task."""
+    """An input of the enclosing DAG."""
 
     name: str
     selector: Selector | None = None
@@ -88,7 +88,7 @@ class FromTask:
 
 @dataclasses.dataclass(frozen=True)
 class FinalStatus:
-    """How another task of the same DAG ended."""
+    """The final status of another task of the same DAG."""
 
     task: str
 
@@ -99,7 +99,7 @@ ArtifactSource = FromInput | FromTask
 
 @dataclasses.dataclass(frozen=True)
 class Resources:
-    """What a container asks for and may use; 0 says nothing. Memory is in bytes."""
+    """The requests and limits of a container; 0 means unset. Memory is in bytes."""
 
     cpu_request: float = 0
     cpu_limit: float = 0
@@ -117,8 +117,8 @@ class Container:
         command: The command, with placeholders.
         args: Its arguments, with placeholders.
         env: Environment variables with constant values.
-        resources: What it asks for.
-        settings: What the platform configuration adds, such as mounts and secrets.
+        resources: Its requests and limits.
+        settings: The settings of the platform, such as mounts and secrets.
         template: The message that image and resources are read from once the task's inputs are
             known; None if neither holds a placeholder.
     """
@@ -144,14 +144,14 @@ class Container:
 
 @dataclasses.dataclass(frozen=True)
 class Importer:
-    """An artifact that exists already.
+    """An import of an existing artifact.
 
     Attributes:
-        uri: Where it lies, or the name of the parameter that says so.
+        uri: Its URI, or the name of the parameter that holds it.
         schema_title: Its type.
         schema_version: The version of that type.
-        metadata: What to record with it; may hold placeholders.
-        reimport: Whether to record it anew although it is known.
+        metadata: Metadata to record with it; may hold placeholders.
+        reimport: Whether to record it anew even if the store has it.
     """
 
     uri: Constant | FromInput
@@ -163,9 +163,9 @@ class Importer:
 
 @dataclasses.dataclass(frozen=True)
 class Dag:
-    """Tasks, each after what it needs, and where the outputs of the whole come from.
+    """Tasks in order of their dependencies, and the sources of the DAG's outputs.
 
-    An output with several sources takes the first whose task was run (`dsl.OneOf`).
+    An output with several sources takes the first whose task ran (`dsl.OneOf`).
     """
 
     tasks: Mapping[str, Task]
@@ -183,7 +183,7 @@ class Dag:
 
     @functools.cached_property
     def inputs_used(self) -> frozenset[str]:
-        """The inputs of the DAG that its tasks take; KFP's compiler writes others as well."""
+        """The inputs of the DAG that its tasks use; KFP's compiler also writes others."""
         return frozenset(
             source.name
             for task in self.tasks.values()
@@ -194,7 +194,7 @@ class Dag:
 
 @dataclasses.dataclass(frozen=True)
 class Component:
-    """What a task runs, with its interface."""
+    """The implementation of a task, with its interface."""
 
     name: str
     parameters: Mapping[str, Parameter]
@@ -206,13 +206,13 @@ class Component:
 
 @dataclasses.dataclass(frozen=True)
 class Retry:
-    """When a failed task is tried again.
+    """How a failed task is retried.
 
     Attributes:
-        count: How often at most.
+        count: The maximum number of retries.
         backoff: Seconds before the first retry.
-        factor: What the wait is multiplied by each time.
-        longest: Seconds from the first failure after which there are no more retries, as in Argo.
+        factor: The multiplier of the wait after each retry.
+        longest: Seconds after the first failure within which to retry, as in Argo.
     """
 
     count: int
@@ -221,13 +221,13 @@ class Retry:
     longest: float
 
     def wait(self, attempt: int) -> float:
-        """Return the seconds to wait after the attempt of that number; the first is 0."""
+        """Returns the seconds to wait after an attempt; the first is number 0."""
         return float(min(self.backoff * self.factor**attempt, self.longest))
 
 
 @dataclasses.dataclass(frozen=True)
 class Loop:
-    """How a task is run once for each item of a list (`dsl.ParallelFor`).
+    """A loop of a task over the items of a list (`dsl.ParallelFor`).
 
     Attributes:
         items: The list itself, or the input that holds it.
@@ -248,17 +248,17 @@ class Task:
 
     Attributes:
         name: Its key in the DAG.
-        display_name: What people call it.
-        component: What it runs.
+        display_name: Its name for people.
+        component: Its component.
         parameters: Where its parameters come from.
         artifacts: Where its artifacts come from.
         depends: The tasks that must have ended before it starts.
-        condition: Whether it runs at all.
-        after_failure: Whether it runs although a task it depends on has failed.
-        cache: Whether an earlier result may be taken.
+        condition: The condition under which it runs, if any.
+        after_failure: Whether it runs even if a task it depends on has failed.
+        cache: Whether an earlier result may be reused.
         cache_key: The pipeline author's own key of that result, in place of the fingerprint.
-        retry: When a failure is tried again.
-        loop: The list that it is run for the items of, if it is a loop.
+        retry: How a failure is retried.
+        loop: The loop over it, if there is one.
     """
 
     name: str
@@ -275,7 +275,7 @@ class Task:
     loop: Loop | None
 
     def needs(self, name: str) -> bool:
-        """Tell whether anything looks at an input of that name."""
+        """Returns whether anything uses an input of that name."""
         if not isinstance(self.component.body, Dag):
             return True
         looked_at = self.condition.inputs if self.condition is not None else frozenset()
@@ -310,17 +310,17 @@ class Pipeline:
         return self.root.body
 
     def walk(self) -> Iterator[tuple[str, Task]]:
-        """Yield every task with its path, such as `condition-1/trainer`; a DAG before its tasks."""
+        """Yields each task with its path, such as `condition-1/trainer`; a DAG before its tasks."""
         yield from walk(self.dag)
 
 
 def walk(dag: Dag, prefix: str = "", loops: bool = True) -> Iterator[tuple[str, Task]]:
-    """Yield every task of a DAG with its path.
+    """Yields every task of a DAG with its path.
 
     Args:
         dag: The DAG.
-        prefix: What the paths begin with.
-        loops: Whether to go into loops, whose tasks are not known before they run.
+        prefix: The prefix of the paths.
+        loops: Whether to include tasks in loops, whose number is not known before they run.
     """
     for name, task in dag.tasks.items():
         yield prefix + name, task

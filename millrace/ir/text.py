@@ -1,4 +1,4 @@
-"""JSON values as text, in the way KFP's backend writes them.
+"""Formats JSON values as text, as KFP's backend does.
 
 See PbValueToText in
 https://github.com/kubeflow/pipelines/blob/master/backend/src/v2/metadata/converter.go.
@@ -19,7 +19,7 @@ _ESCAPED = str.maketrans(
 
 
 def text_of(value: Any) -> str:
-    """Return a value as text, as it stands in a command or a parameter of type STRING.
+    """Returns a value as text, for commands and parameters of type STRING.
 
     Numbers are written as the shortest decimal, without an exponent or `.0`; null is empty text;
     lists and objects are compact JSON with sorted keys.
@@ -45,13 +45,13 @@ def _decimal(value: float) -> str:
 
 
 def _json(value: Any) -> str:
-    """Return JSON as Go's encoding/json writes it."""
+    """Returns JSON as Go's encoding/json writes it."""
     text = json.dumps(whole(value), ensure_ascii=False, sort_keys=True, separators=(",", ":"))
     return text.translate(_ESCAPED)
 
 
 def printable(text: str) -> str:
-    """Return a text without the control characters that XML and terminals do not take."""
+    """Returns a text without the control characters that XML and terminals reject."""
     return "".join(
         sign if sign.isprintable() or sign in "\n\t" else "\N{REPLACEMENT CHARACTER}"
         for sign in text

@@ -1,4 +1,4 @@
-"""Values of the types that parameters declare, converted as KFP's backend does.
+"""Converts values to the types that parameters declare, as KFP's backend does.
 
 See resolveInputParameter and TextToPbValue in
 https://github.com/kubeflow/pipelines/blob/master/backend/src/v2/metadata/converter.go.
@@ -21,7 +21,7 @@ _BOOLEANS |= dict.fromkeys(("0", "f", "F", "FALSE", "false", "False"), False)
 
 
 def typed(parameter: ir.Parameter, value: Any) -> Any:
-    """Return a value as the type that an input declares; loops and selectors hand on text.
+    """Returns a value as the type that an input declares; loops and selectors pass text.
 
     Raises:
         ParameterError: It is not of that type.
@@ -36,7 +36,7 @@ def typed(parameter: ir.Parameter, value: Any) -> Any:
 
 
 def parsed(parameter: ir.Parameter, text: str) -> Any:
-    """Return the value of a parameter that a component has written as text.
+    """Returns the value of an output parameter that a component wrote as text.
 
     Raises:
         ParameterError: It is not of the declared type.
@@ -52,7 +52,7 @@ def parsed(parameter: ir.Parameter, text: str) -> Any:
 
 
 def whole_within(value: Any) -> Any:
-    """Return a value with whole floats in its lists and objects as integers."""
+    """Returns a value with whole floats in its lists and objects as integers."""
     return whole(value) if isinstance(value, (list, dict)) else value
 
 
@@ -67,7 +67,7 @@ def _read(kind: str, text: str) -> Any:
 
 
 def shown(value: Any) -> str:
-    """Return a value as an error shows it: JSON, cut if it is long."""
+    """Returns a value for an error message: JSON, cut if it is long."""
     try:
         text = json.dumps(value, ensure_ascii=False)
     except (TypeError, ValueError):

@@ -1,3 +1,3 @@
-"""Lineage in ML Metadata: what is recorded, looked up and verified."""
+"""Lineage in ML Metadata: records, queries and verification."""
 
 STORE = "metadata.sqlite"  # within a root

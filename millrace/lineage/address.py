@@ -1,4 +1,4 @@
-"""Where a lineage store is: what `--store` takes, as a connection of MLMD."""
+"""Parses the addresses of lineage stores that `--store` takes."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ from millrace.storage import paths
 DEADLINE = 10.0  # seconds a call over gRPC may take
 
 _RETRIES = (
-    20  # SQLite has one writer at a time; with MLMD's 5 a crowd of processes waits for seconds
+    20  # SQLite has one writer at a time; with MLMD's default of 5, many processes wait for seconds
 )
-_MESSAGE = 100 << 20  # bytes; gRPC's own 4 MB is less than a long list of artifacts
+_MESSAGE = 100 << 20  # bytes; a long list of artifacts exceeds gRPC's default of 4 MB
 _PORTS = {"mysql": 3306, "postgresql": 5432, "grpc": 8080}
 _SCHEMES = ("sqlite", *_PORTS)
 
 
 @dataclasses.dataclass(frozen=True)
 class Address:
-    """Where a store is.
+    """The address of a lineage store.
 
     Attributes:
         scheme: sqlite, mysql, postgresql or grpc.
-        shown: The address without its password.
-        config: MLMD's connection.
+        shown: The address, with the password hidden.
+        config: MLMD's connection configuration.
         path: The file of an SQLite store.
-        host: The server, and
-        port: its port.
+        host: Server host name.
+        port: Server port.
     """
 
     scheme: str
@@ -46,15 +46,15 @@ class Address:
 
 
 def of_root(root: Path, store: str | None = None) -> str:
-    """Returns the address of the store of a root: the one that was asked for, or SQLite within."""
+    """Returns the address of a root's store: the one given, or SQLite within the root."""
     return store or str(paths.absolute(root) / STORE)
 
 
 def parse(uri: str) -> Address:
-    """Reads an address.
+    """Parses an address.
 
     Raises:
-        StoreError: It is not one.
+        StoreError: It is not a valid address.
     """
     scheme, colon, _ = uri.partition("://")
     if not colon:
@@ -63,7 +63,7 @@ def parse(uri: str) -> Address:
     try:
         parts = urlsplit(uri)
         port = parts.port or _PORTS.get(scheme, 0)
-    except ValueError:  # its text may hold a part of the password
+    except ValueError:  # without its text, which may hold a part of the password
         raise StoreError(
             f"The address of the lineage store, {scheme}://…, cannot be read: the port must be a "
             "number, and /, ?, #, @ and : within a password are written %2F, %3F, %23, %40 and %3A."
@@ -132,7 +132,7 @@ def _database(parts: SplitResult) -> str:
 
 
 def _options(parts: SplitResult, target: Any, prefix: str, read: bool = False) -> None:
-    """Sets how TLS is used: `?ssl_ca=FILE` and so on, named as MLMD's own options."""
+    """Sets the TLS options, such as `?ssl_ca=FILE`, which are named as in MLMD."""
     fields = {prefix + field.name: field for field in target.DESCRIPTOR.fields}
     for name, value in parse_qsl(parts.query):
         if name not in fields:

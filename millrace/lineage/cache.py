@@ -1,7 +1,7 @@
-"""Finds what a task with the same fingerprint made before.
+"""Finds earlier results of tasks with the same fingerprint.
 
-MLMD has no index of properties, and its newer versions no queries by them: every fingerprint has a
-context, as in TFX, in which the executions are that ended well.
+MLMD has no index of properties, and its newer versions no queries by them. So every fingerprint has
+a context, as in TFX, with the successful executions in it.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from millrace.lineage.store import Store
 
 
 def find(store: Store, pipeline_name: str, fingerprint: str) -> CachedTask | None:
-    """Returns the newest task of a pipeline that ended well with that fingerprint.
+    """Returns the newest successful task of a pipeline with a fingerprint.
 
-    A task does not count if one of its artifacts is no longer LIVE, or if its result holds a
+    A task does not count if one of its artifacts is no longer LIVE, or if its result contains a
     secret, which lineage does not keep.
 
     Raises:
@@ -36,7 +36,7 @@ def find(store: Store, pipeline_name: str, fingerprint: str) -> CachedTask | Non
 
 
 def foreign(found: CachedTask, where: str) -> CachedTask:
-    """Return a result of another store as one of this: its artifacts are not recorded here yet."""
+    """Returns a result of another store without its ids, since they are not of this store."""
     outputs = {
         port: [dataclasses.replace(record, id=None) for record in records]
         for port, records in found.outputs.items()

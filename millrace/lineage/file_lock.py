@@ -1,6 +1,6 @@
-"""A lock with which processes use an SQLite store in the order in which they ask for it.
+"""A lock that gives processes access to an SQLite store in order of arrival.
 
-SQLite has no queue: a process that finds the database busy sleeps and tries again, so some wait for
+SQLite has no queue: a process that finds the database busy sleeps and retries, so some wait for
 seconds while others write hundreds of records. The system grants a lock on the folder in order, and
 releases it when a process is killed.
 """
@@ -21,7 +21,7 @@ class FileLock:
         """Takes the file of an SQLite store; a store of another kind needs no lock."""
         self._folder = -1
         if path is not None:
-            with contextlib.suppress(OSError):  # then SQLite's own locks must do
+            with contextlib.suppress(OSError):  # SQLite's own locks must suffice then
                 self._folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
 
     def __enter__(self) -> None:
@@ -43,5 +43,5 @@ class FileLock:
 
     def _flock(self, operation: int) -> None:
         if self._folder >= 0:
-            with contextlib.suppress(OSError):  # some file systems have no locks
+            with contextlib.suppress(OSError):  # some file systems do not support locks
                 fcntl.flock(self._folder, operation)

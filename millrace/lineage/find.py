@@ -1,4 +1,4 @@
-"""Finds the artifact that a person means: by id, path, address, digest, or RUN/TASK/OUTPUT."""
+"""Finds an artifact by id, path, address, digest, or RUN/TASK/OUTPUT."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ _SOME = 5
 
 @dataclass(frozen=True)
 class Found:
-    """What a person means.
+    """The artifact or external data that was found.
 
     Attributes:
-        artifact: The artifact; None for data from outside, which no task made.
-        others: Artifacts of the same content, or at the same place before.
-        uri: The data from outside.
-        readers: The executions of the tasks that were given it as a parameter.
-        patterns: What was read instead of it, and names it now; lineage does not say of what.
+        artifact: The artifact; None for external data that is not recorded as one.
+        others: Other artifacts of the same content, or formerly at the same place.
+        uri: The external data.
+        readers: The executions of the tasks that got it as a parameter.
+        patterns: Recorded patterns that match it now; whether they did then is not recorded.
     """
 
     artifact: ArtifactRecord | None = None
@@ -43,12 +43,12 @@ class Found:
 
 
 def find(store: Store, text: str) -> Found:
-    """Finds an artifact, or data from outside that a task was given by its path or address.
+    """Finds an artifact, or external data that a task got as a parameter.
 
     Raises:
         StoreError: There is none, or there are several.
     """
-    for search in (_by_id, _by_place, _by_port, _by_digest, _by_pattern, _from_outside):
+    for search in (_by_id, _by_place, _by_port, _by_digest, _by_pattern, _external):
         if (found := search(store, text)) is not None:
             return found
     raise StoreError(
@@ -121,13 +121,13 @@ def _by_digest(store: Store, text: str) -> Found | None:
     if len(contents) > 1:
         some = ", ".join(f"{content[:16]}…" for content in sorted(contents)[:_SOME])
         raise StoreError(
-            f'"{text}" begins the digests of {len(contents)} artifacts: {some}. Write more of it.'
+            f'"{text}" matches the digests of {len(contents)} artifacts: {some}. Give more of it.'
         )
     return Found(found[0], tuple(found[1:])) if found else None
 
 
 def _by_pattern(store: Store, text: str) -> Found | None:
-    """Finds what was read by a pattern that names a file, unless the file was not there then."""
+    """Finds the data of patterns that match a file, unless the file was not there then."""
     messages = [
         message
         for message in store.call("get_artifacts")
@@ -145,10 +145,10 @@ def _newest(messages: Iterable[pb.Artifact]) -> Found | None:
     return Found(found[0], tuple(found[1:])) if found else None
 
 
-def _from_outside(store: Store, text: str) -> Found | None:
-    """Finds the tasks that were given a file, folder or address as a parameter."""
+def _external(store: Store, text: str) -> Found | None:
+    """Finds the tasks that got a file, folder or address as a parameter."""
     names = set(_places(text)[:1]) | {text}
-    recorded = {message.uri for message in store.call("get_artifacts")}  # `_by_pattern` knows these
+    recorded = {message.uri for message in store.call("get_artifacts")}  # see `_by_pattern`
     readers: list[int] = []
     patterns: set[str] = set()
     for message in store.call("get_executions_by_type", Kind.CONTAINER):
@@ -166,7 +166,7 @@ def _from_outside(store: Store, text: str) -> Found | None:
 
 
 def _places(text: str) -> list[str]:
-    """Returns a place and the folders around it, as artifacts' URIs may be written."""
+    """Returns a place and its parent folders, in the forms that artifacts' URIs may have."""
     text = paths.local(text)
     if "://" in text:
         scheme, _, rest = redact.text(text).partition("://")
@@ -180,12 +180,12 @@ def _places(text: str) -> list[str]:
 
 
 def _holds(place: str, name: str) -> bool:
-    """Tells whether a place is another, or the folder that it is in."""
+    """Returns whether a place is another, or the folder that it is in."""
     return name == place or name.startswith(place.rstrip("/") + "/")
 
 
 def _matches(name: str, pattern: str) -> bool:
-    """Tells whether a pattern names a place, or a folder that it is in."""
+    """Returns whether a pattern names a place, or a folder that it is in."""
     return not SIGNS.isdisjoint(pattern) and _fit(_parts(name), _parts(pattern))
 
 
@@ -200,7 +200,7 @@ def _fit(parts: list[str], patterns: list[str]) -> bool:
 
 
 def _may_hold(message: pb.Artifact, place: str) -> bool:
-    """Tells whether a place was among the files that a pattern named, if they are listed."""
+    """Returns whether a place was among a pattern's files; True if they are not listed."""
     fixed = itertools.takewhile(SIGNS.isdisjoint, _parts(message.uri))
     name = "/".join(_parts(place)[len(list(fixed)) :])
     files = _files(message)

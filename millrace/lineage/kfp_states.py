@@ -1,7 +1,7 @@
-"""Derives what KFP's backend does not record: how its DAGs ended, when, and because of which task.
+"""Derives what KFP's backend does not record: the state, end and error of its DAGs.
 
-KFP (to 2.17) leaves the root DAG of a run RUNNING for ever, and most nested DAGs too. It records
-neither times nor errors. The executions of the tasks tell.
+KFP (up to 2.17) leaves a run's root DAG RUNNING for ever, and most nested DAGs too. It records
+neither times nor errors, so they are derived from the tasks' executions.
 
 See https://github.com/kubeflow/pipelines/blob/2.4.0/backend/src/v2/metadata/client.go.
 """
@@ -15,19 +15,19 @@ from datetime import datetime, timezone
 from millrace.lineage import read, values
 from millrace.lineage.mlmd import pb
 
-LOG_PORT = "executor-logs"  # the output as which KFP's launcher records a task's log
+LOG_PORT = "executor-logs"  # the output under which KFP's launcher records a task's log
 
 _ACTIVE = {pb.Execution.NEW, pb.Execution.RUNNING}
-_NAMED = 3  # failed tasks that a run's error names
+_NAMED = 3  # failed tasks named in a run's error
 
 
 def complete(messages: Mapping[int, pb.Execution], root: pb.Execution) -> None:
-    """Sets state, end and error of the executions of one run, if KFP has recorded it.
+    """Sets state, end and error of a run's executions, if KFP recorded it.
 
-    A DAG is running if a task in it is or is still to come, has failed if a task in it has, and is
-    complete otherwise. If the run has failed, a DAG with tasks that never started is canceled. Of
-    several executions of one task, which a retried run has, the newest counts. A task that KFP has
-    not started yet has no execution: a run between two tasks looks complete.
+    A DAG is running if a task in it is running or pending, failed if a task in it failed, and
+    complete otherwise. If the run has failed, a DAG with tasks that never started is canceled. If
+    a task has several executions, because the run was retried, the newest counts. A task that KFP
+    has not started yet has no execution: a run between two tasks looks complete.
     """
     if "started_at" in root.custom_properties:
         return
@@ -36,7 +36,7 @@ def complete(messages: Mapping[int, pb.Execution], root: pb.Execution) -> None:
         one.last_known_state for inner in children.values() for one in inner if not read.is_dag(one)
     }
     has_failed = pb.Execution.FAILED in leaves and not leaves & _ACTIVE
-    # Whatever is in a DAG has a greater id than the DAG itself.
+    # The executions in a DAG have greater ids than the DAG itself.
     for number, message in sorted(messages.items(), reverse=True):
         if read.is_dag(message):
             _end(message, children[number], has_failed)
@@ -51,7 +51,7 @@ def complete(messages: Mapping[int, pb.Execution], root: pb.Execution) -> None:
 
 
 def _children(messages: Mapping[int, pb.Execution]) -> dict[int, list[pb.Execution]]:
-    """Returns what is directly in each DAG."""
+    """Returns the direct children of each DAG."""
     newest = {
         (read.parent(message), read.path(message, messages)): number
         for number, message in sorted(messages.items())
@@ -64,7 +64,7 @@ def _children(messages: Mapping[int, pb.Execution]) -> dict[int, list[pb.Executi
 
 
 def _end(dag: pb.Execution, inner: list[pb.Execution], has_failed: bool) -> None:
-    """Sets the state and the end of a DAG from what is directly in it."""
+    """Sets the state and end of a DAG from its direct children."""
     states = {message.last_known_state for message in inner}
     if dag.last_known_state == pb.Execution.RUNNING:
         if states & _ACTIVE:
@@ -83,7 +83,7 @@ def _end(dag: pb.Execution, inner: list[pb.Execution], has_failed: bool) -> None
 
 
 def _expected(dag: pb.Execution) -> int:
-    """Returns how many executions are in a DAG in the end, as far as KFP says."""
+    """Returns how many executions a DAG will have, as far as KFP records it."""
     for name in ("iteration_count", "total_dag_tasks"):
         if name in dag.custom_properties:
             return int(dag.custom_properties[name].int_value)
@@ -97,7 +97,7 @@ def _finished(message: pb.Execution) -> datetime:
 
 
 def _failed(dag: int, children: Mapping[int, list[pb.Execution]]) -> Iterator[pb.Execution]:
-    """Yields the tasks in a DAG, and in those within it, that have failed."""
+    """Yields the failed tasks in a DAG and in nested ones."""
     for message in children.get(dag, ()):
         if read.is_dag(message):
             yield from _failed(int(message.id), children)

@@ -1,4 +1,4 @@
-"""Executions, contexts, artifacts and events in the types and names of KFP v2's own records.
+"""Builds MLMD nodes in the layout of KFP v2's own records.
 
 See https://github.com/kubeflow/pipelines/blob/2.4.0/backend/src/v2/metadata/client.go.
 """
@@ -19,7 +19,7 @@ from millrace.lineage.store import Store
 
 PIPELINE, PIPELINE_RUN = "system.Pipeline", "system.PipelineRun"
 CACHE = "millrace.Cache"
-ROOT_NAME = "run/"  # and the run's id: the name of its root DAG's execution
+ROOT_NAME = "run/"  # with the run's id, the name of its root DAG's execution
 
 _LONGEST_ERROR = 10_000
 
@@ -46,13 +46,13 @@ def run_context(store: Store, run_id: str, root: str, display_name: str) -> pb.C
 
 
 def cache_context(store: Store, pipeline: str, fingerprint: str) -> pb.Context:
-    """Returns the context of the good results of one fingerprint, which KFP does not have."""
+    """Returns the context of the results with a fingerprint, which is not part of KFP's layout."""
     name = cache_name(pipeline, fingerprint)
     return pb.Context(type_id=store.context_type(CACHE), name=name)
 
 
 def cache_name(pipeline: str, fingerprint: str) -> str:
-    """Returns the name by which the cache is looked up."""
+    """Returns the name of the context of a fingerprint."""
     return hashlib.sha256(f"{pipeline}\0{fingerprint}".encode(errors="replace")).hexdigest()
 
 
@@ -125,8 +125,8 @@ def new_artifacts(
 def events(ports: Ports, kind: int) -> list[Pair]:
     """Returns an event for every artifact that is recorded already.
 
-    MLMD keeps one event of a kind between an execution and an artifact: one at several places has
-    steps of the event's path for each.
+    MLMD keeps one event of a type between an execution and an artifact, so an artifact at several
+    ports has steps in the event's path for each.
     """
     places: dict[int, list[tuple[str, int | None]]] = {}
     for port, index, record in _places(ports):
@@ -136,7 +136,7 @@ def events(ports: Ports, kind: int) -> list[Pair]:
 
 
 def _places(ports: Ports) -> Iterator[tuple[str, int | None, ArtifactRecord]]:
-    """Yields every artifact with its port and its place in the list there, if it is a list."""
+    """Yields every artifact with its port and, if that holds a list, its index."""
     for port, records in ports.items():
         for index, record in enumerate(records):
             yield port, index if len(records) > 1 else None, record
@@ -188,7 +188,7 @@ def _start(
 
 
 def _own_name() -> str:
-    """Returns a name that no other node has, by which a write is known that may not be repeated."""
+    """Returns a unique name, by which a write that was already done is recognised."""
     return uuid.uuid4().hex
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 
-_LEVEL = "GLOG_minloglevel"  # what the C++ library reads once, when it is loaded
+_LEVEL = "GLOG_minloglevel"  # read by the C++ library once, when it is loaded
 _before = os.environ.get(_LEVEL)
 os.environ[_LEVEL] = _before or "4"
 try:

@@ -1,4 +1,4 @@
-"""The plain values that lineage hands out; importing them does not load ml_metadata."""
+"""The plain data classes of lineage; importing them does not load ml_metadata."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 
 class State(str, enum.Enum):
-    """How far a run or task is; the names are those of MLMD's `Execution.State`."""
+    """The state of a run or task; the names are those of MLMD's `Execution.State`."""
 
     RUNNING = "RUNNING"
     COMPLETE = "COMPLETE"
@@ -28,15 +28,15 @@ class Kind:
 
 @dataclass
 class ArtifactRecord:
-    """An artifact as lineage knows it.
+    """An artifact in the lineage.
 
     Attributes:
-        name: What people call it: the name of the output, or of the file that was read.
-        uri: Where it lies.
+        name: Its name for people: that of the output, or of the file that was read.
+        uri: Its URI.
         schema_title: Its type, such as `system.Examples`.
         schema_version: The version of that type.
-        metadata: JSON values: `digest`, `bytes`, `rows` and what else the step said about it.
-        id: Its number in the store; None until it is recorded.
+        metadata: JSON values: `digest`, `bytes`, `rows` and whatever else the step set.
+        id: Its id in the store; None until it is recorded.
     """
 
     name: str
@@ -59,18 +59,18 @@ class ArtifactRecord:
 
 @dataclass
 class Execution:
-    """What a run and a task have in common.
+    """The common fields of runs and tasks.
 
     Attributes:
-        id: The number of its execution in the store.
+        id: The id of its execution in the store.
         run_id: The run that it is, or is in.
-        display_name: What people call it.
-        state: How far it is, as MLMD says.
+        display_name: Its name for people.
+        state: Its state in MLMD.
         started: When it started.
         finished: When it ended; None until then.
         parameters: Its input parameters.
         error: Why it failed.
-        properties: What else is recorded of it.
+        properties: Its other recorded properties.
     """
 
     id: int
@@ -91,7 +91,7 @@ class Execution:
         return (self.finished - self.started).total_seconds()
 
     def to_json(self) -> dict[str, Any]:
-        """Returns what there is of it as `--json` prints it."""
+        """Returns the fields that are set, as `--json` prints them."""
         return {
             "id": self.id,
             "run_id": self.run_id,
@@ -112,9 +112,9 @@ class Run(Execution):
 
     Attributes:
         pipeline: The pipeline's name.
-        root: The folder or address that holds what it made.
-        counts: How many of its tasks are in which state; DAGs are not counted.
-        pinned: Whether everything that it has read and made is to be kept.
+        root: The folder or address that holds its outputs.
+        counts: The number of its tasks in each state, without DAGs.
+        pinned: Whether everything that it read and made is to be kept.
     """
 
     pipeline: str = ""
@@ -137,15 +137,15 @@ class Task(Execution):
     """A task of a run.
 
     Attributes:
-        name: Its name in the pipeline, with those of the DAGs around it: `condition-1/trainer`.
+        name: Its name in the pipeline, with those of the enclosing DAGs: `condition-1/trainer`.
         kind: One of `Kind`.
         parent: The execution of the DAG that it is in.
         image: The image it ran in.
-        fingerprint: What the cache knows its result by.
-        cached_from: The execution that made its result, if that was there already.
+        fingerprint: The cache's key of its result.
+        cached_from: The execution that made its result, if it was cached.
         results: Its output parameters.
-        inputs: The artifacts it read, by port.
-        outputs: The artifacts it made, by port.
+        inputs: Its input artifacts, by port.
+        outputs: Its output artifacts, by port.
     """
 
     name: str = ""
@@ -179,14 +179,14 @@ def _ports(ports: dict[str, list[ArtifactRecord]]) -> dict[str, list[dict[str, A
 
 @dataclass(frozen=True)
 class Event:
-    """That an execution read or made an artifact.
+    """An execution's reading or making of an artifact.
 
     Attributes:
         execution_id: The execution.
         artifact_id: The artifact.
         is_output: Whether it made it.
-        places: What the execution calls it: the names of its inputs or outputs, each with the
-            place in the list there; 0 for what is no list.
+        places: The execution's ports that hold it, each with its index in the list there; 0 if
+            it is not a list.
     """
 
     execution_id: int
@@ -202,13 +202,13 @@ class Event:
 
 @dataclass(frozen=True)
 class CachedTask:
-    """What a task with the same fingerprint made before.
+    """An earlier result of a task with the same fingerprint.
 
     Attributes:
         execution_id: The execution that made it.
         parameters: Its output parameters.
         outputs: Its output artifacts by port.
-        store: The store that it was found in; empty if that is the run's own.
+        store: The store that it was found in; empty for the run's own.
     """
 
     execution_id: int

@@ -1,10 +1,10 @@
-"""Makes what is sent to MLMD fit PostgreSQL, which it serves less well than SQLite and MySQL.
+"""Works around MLMD's limits on PostgreSQL.
 
-- It writes a text with a backslash as SQL that is not valid, and that would let the text speak SQL.
-- It indexes text, and an index takes no more than 2,704 bytes of it; structs are text to it.
+- MLMD writes text with a backslash as invalid SQL, which allows SQL injection.
+- It indexes text, of which an index takes at most 2,704 bytes; structs are stored as text.
 
-The value of a property that does not fit goes into `proto_value`, which is neither: as
-google.protobuf.StringValue or Struct. Elsewhere, in names and addresses, a backslash becomes %5C.
+A property's value that does not fit goes into `proto_value`, which has neither problem, as
+google.protobuf.StringValue or Struct. In names and addresses, a backslash becomes %5C.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _TEXTS = {"name", "type", "uri", "external_id", "version", "description"}  # of 
 
 
 def fit(argument: Any) -> Any:
-    """Returns an argument of MLMD's client such that it can be sent; messages change in place."""
+    """Returns an argument of MLMD's client in a form to send; changes messages in place."""
     if isinstance(argument, str):
         return argument.replace("\\", "%5C")
     if isinstance(argument, (list, tuple)):

@@ -1,4 +1,4 @@
-"""Looks at a store before MLMD does, which would hang, or write into a file of something else."""
+"""Checks a store before MLMD opens it: MLMD would hang, or write into an unrelated file."""
 
 from __future__ import annotations
 
@@ -15,45 +15,45 @@ from millrace.storage import paths
 
 _SECONDS = 5.0
 _SSL_REQUEST = (
-    b"\x00\x00\x00\x08\x04\xd2\x16\x2f"  # PostgreSQL's first message; one byte answers it
+    b"\x00\x00\x00\x08\x04\xd2\x16\x2f"  # PostgreSQL's first message, which is answered by one byte
 )
-_MLMD = {"MLMDEnv", "Type"}  # `Type` is the first table that MLMD makes
+_MLMD = {"MLMDEnv", "Type"}  # `Type` is the first table that MLMD creates
 
 _seen: set[Path] = set()
 _lock = threading.Lock()
 
 
 def file(path: Path, create: bool) -> None:
-    """Checks the file of an SQLite store, and makes its folder if it may be created.
+    """Checks the file of an SQLite store, and creates its folder if the store may be created.
 
     Raises:
-        StoreError: It is not there, or something else.
+        StoreError: It does not exist, or is not a lineage store.
     """
     if paths.is_folder(path):
         raise StoreError(f"{path} is a folder, and a lineage store is a file.")
     if not paths.exists(path):
         if not create:
             raise StoreError(
-                f"There is no lineage store at {path}. `millrace run` makes it; "
+                f"There is no lineage store at {path}. `millrace run` creates it; "
                 "--root or --store names another."
             )
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise StoreError(
-                f"The folder {path.parent} of the lineage store cannot be made: "
+                f"The folder {path.parent} of the lineage store cannot be created: "
                 f"{(error.strerror or str(error)).lower()}."
             ) from None
         return
     with _lock:
-        # Closing a file drops this process's locks on it: once, before it opens the store.
+        # Once, before the store is open: closing a file drops this process's locks on it.
         if path not in _seen:
             _look_inside(path)
             _seen.add(path)
 
 
 def server(address: Address) -> None:
-    """Checks that a server answers: MLMD waits for MySQL and PostgreSQL without end.
+    """Checks that a server answers, since MLMD would wait for MySQL and PostgreSQL for ever.
 
     Raises:
         StoreError: It cannot be reached, or it is a server of another kind.
@@ -78,7 +78,7 @@ def server(address: Address) -> None:
         ) from None
     known = answer[:1] in (b"S", b"N") if address.scheme == "postgresql" else len(answer) == 5
     if not known:
-        raise StoreError(f"{where}: what answers there is no {address.scheme} server.")
+        raise StoreError(f"{where}: the server there is not {address.scheme}.")
 
 
 def _look_inside(path: Path) -> None:
@@ -91,7 +91,7 @@ def _look_inside(path: Path) -> None:
             rows = database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
             tables = {str(name) for (name,) in rows}
     except (sqlite3.Error, OSError):
-        return  # MLMD meets the same trouble, and says which
+        return  # MLMD will report the same error
     if tables and not tables & _MLMD:
         some = ", ".join(sorted(tables)[:3])
         raise StoreError(

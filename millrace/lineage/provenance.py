@@ -1,4 +1,4 @@
-"""Follows artifacts to what they were made from, and to what was made from them."""
+"""Follows artifacts upstream and downstream."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from millrace.lineage.store import Store
 
 @dataclass
 class Graph:
-    """A part of the lineage.
+    """A part of the lineage graph.
 
     Attributes:
         artifacts: Its artifacts by id.
-        tasks: Its tasks by id of their execution, with everything that they read and made.
-        runs: The code version, libraries and person of the runs that the tasks are in, by run id.
-        events: Which of its tasks read and made which of its artifacts.
+        tasks: Its tasks by execution id, with everything that they read and made.
+        runs: The code version, libraries and user of the tasks' runs, by run id.
+        events: The events between its tasks and artifacts.
     """
 
     artifacts: dict[int, ArtifactRecord] = field(default_factory=dict)
@@ -32,7 +32,7 @@ class Graph:
     events: list[Event] = field(default_factory=list)
 
     def maker(self, artifact_id: int) -> Task | None:
-        """Returns the task that made an artifact; not one that took it from the cache."""
+        """Returns the task that made an artifact, not one that took it from the cache."""
         made = [
             self.tasks[event.execution_id]
             for event in self._events_of.get(artifact_id, ())
@@ -59,7 +59,7 @@ class Graph:
 
     @cached_property
     def _events_of(self) -> Mapping[int, list[Event]]:
-        """The events of each artifact, once the graph is whole."""
+        """The events of each artifact, once the graph is complete."""
         found: dict[int, list[Event]] = defaultdict(list)
         for event in self.events:
             found[event.artifact_id].append(event)
@@ -84,7 +84,7 @@ class Graph:
 
 
 def upstream(store: Store, artifact_ids: Iterable[int]) -> Graph:
-    """Returns everything that artifacts were made from, as far as the store knows.
+    """Returns everything that artifacts were made from, as far as the store has it.
 
     Raises:
         StoreError: The store cannot be read.
@@ -144,14 +144,14 @@ def _finished(store: Store, graph: Graph, known: _Executions) -> Graph:
 
 
 class _Executions:
-    """The executions that were met, with the DAGs around them."""
+    """The executions that were visited, with their enclosing DAGs."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
         self._messages: dict[int, pb.Execution] = {}
 
     def load(self, ids: Iterable[int]) -> None:
-        """Reads executions, and the DAGs around them up to the run's root."""
+        """Reads executions and their enclosing DAGs up to the run's root."""
         missing = set(ids) - self._messages.keys()
         while missing:
             found = read.many(self._store, "get_executions_by_id", missing)
@@ -160,11 +160,11 @@ class _Executions:
             missing = outer - self._messages.keys()
 
     def is_dag(self, number: int) -> bool:
-        """Tells whether an execution is of a DAG, or unknown."""
+        """Returns whether an execution is that of a DAG, or unknown."""
         return number not in self._messages or read.is_dag(self._messages[number])
 
     def makers(self, made: Iterable[Event]) -> dict[int, int]:
-        """Returns what made each artifact: the first execution that is no DAG and no cache hit."""
+        """Returns the maker of each artifact: the first execution but DAGs and cache hits."""
         candidates: dict[int, list[int]] = defaultdict(list)
         for event in made:
             candidates[event.artifact_id].append(event.execution_id)
@@ -178,7 +178,7 @@ class _Executions:
         return read.task(message, self._run_id(message), name)
 
     def runs(self, run_ids: Iterable[str]) -> dict[str, dict[str, Any]]:
-        """Returns what is recorded of runs whose roots were met."""
+        """Returns the properties of the runs whose roots were visited."""
         roots = {str(message.name): message for message in self._messages.values() if message.name}
         return {
             run_id: read.span(roots[ROOT_NAME + run_id])["properties"]
@@ -202,7 +202,7 @@ class _Executions:
 
 
 def _without_artifacts(task: Task) -> Mapping[str, Any]:
-    """Returns a task with the ids of its artifacts, which stand beside it."""
+    """Returns a task as JSON, with the ids of its artifacts only."""
     return task.to_json() | {
         side: {port: [record.id for record in records] for port, records in ports.items()}
         for side, ports in (("inputs", task.inputs), ("outputs", task.outputs))

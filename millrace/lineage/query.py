@@ -17,7 +17,7 @@ LATEST = "latest"
 PINNED = "pinned"  # a property of the context of a run
 
 _RUN_ID = re.compile(r"[\w.:+-]+")
-_CONTEXTS = 16  # of all kinds that are read for each run that is wanted, at first
+_CONTEXTS = 16  # contexts of all kinds that are read per wanted run, at first
 _SOME = 5
 
 
@@ -32,7 +32,7 @@ def runs(store: Store, limit: int | None = None) -> list[Run]:
 
 
 def find_run(store: Store, text: str) -> Run:
-    """Returns the run of an id, of the beginning of one, or the `latest`.
+    """Returns the run with an id, the beginning of one, or `latest`.
 
     Raises:
         StoreError: There is none, or there are several.
@@ -44,12 +44,12 @@ def find_run(store: Store, text: str) -> Run:
         context = next(iter(_contexts(store, 1)), None)
     run = _run(store, context or _by_prefix(store, text))
     if run is None:
-        raise StoreError(f"Run {text} has no record of how it went in the store {store.where}.")
+        raise StoreError(f"Run {text} has no root execution in the store {store.where}.")
     return run
 
 
 def run_ids(store: Store, prefix: str) -> list[str]:
-    """Returns the ids of the runs that begin so, the newest first.
+    """Returns the ids of the runs with a prefix, the newest first.
 
     Raises:
         StoreError: The store cannot be read.
@@ -75,7 +75,7 @@ def tasks(store: Store, run: Run) -> list[Task]:
 
 
 def run_of(store: Store, execution_id: int) -> str:
-    """Return the id of the run that an execution belongs to, empty if there is none.
+    """Returns the id of the run that an execution belongs to; empty if there is none.
 
     Raises:
         StoreError: The store cannot be read.
@@ -85,12 +85,12 @@ def run_of(store: Store, execution_id: int) -> str:
 
 
 def is_pinned(context: pb.Context) -> bool:
-    """Tells whether everything that a run has read and made is to be kept."""
+    """Returns whether a run is pinned: all that it read and made is to be kept."""
     return PINNED in context.custom_properties and context.custom_properties[PINNED].bool_value
 
 
 def attach(store: Store, found: Iterable[Task]) -> list[Event]:
-    """Gives tasks what they read and made, and returns the events that say so."""
+    """Sets the inputs and outputs of tasks, and returns the events."""
     by_id = {task.id: task for task in found}
     events = read.events_of_executions(store, by_id)
     artifacts = read.artifacts(store, (event.artifact_id for event in events))
@@ -122,7 +122,7 @@ def _contexts(store: Store, limit: int | None = None) -> list[pb.Context]:
 
 
 def _executions(store: Store, context: pb.Context) -> dict[int, pb.Execution]:
-    """Returns the executions of a run, with what KFP does not record of its own."""
+    """Returns the executions of a run, with what KFP does not record filled in."""
     found = store.call("get_executions_by_context", context.id)
     messages = {int(message.id): message for message in found}
     if root := _root(context, messages):
@@ -144,9 +144,7 @@ def _by_prefix(store: Store, text: str) -> pb.Context:
     if found:
         some = ", ".join(context.name for context in found[:_SOME])
         more = f" and {len(found) - _SOME} more" if len(found) > _SOME else ""
-        raise StoreError(
-            f'"{text}" begins the ids of {len(found)} runs: {some}{more}. Write more of it.'
-        )
+        raise StoreError(f'"{text}" matches {len(found)} runs: {some}{more}. Give more of the id.')
     if not known:
         raise StoreError(f'There is no run "{text}": the lineage store {store.where} has none.')
     raise StoreError(

@@ -1,4 +1,4 @@
-"""Reads MLMD's messages as the plain values that lineage hands out."""
+"""Converts MLMD's messages to the data classes of lineage."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from millrace.lineage.nodes import ArtifactRecord, Event, Kind, Task
 from millrace.lineage.store import Store
 
 _T = TypeVar("_T")
-_AT_ONCE = 500  # ids in one query: SQLite, MySQL and gRPC all take that many
+_AT_ONCE = 500  # ids in one query: SQLite, MySQL and gRPC all accept that many
 _TASK = {
     *("inputs", "outputs", "task_name", "display_name", "started_at", "finished_at", "error"),
     *("parent_dag_id", "image", "cache_fingerprint", "cached_execution_id", values.EXACT),
@@ -33,7 +33,7 @@ def artifact(message: pb.Artifact) -> ArtifactRecord:
 
 
 def span(message: pb.Execution) -> dict[str, Any]:
-    """Returns what a run and a task have in common, but for the run's id."""
+    """Returns the common fields of runs and tasks, except the run's id."""
     state = pb.Execution.State.Name(message.last_known_state)
     started = _time(message, "started_at", message.create_time_since_epoch)
     finished = _time(message, "finished_at", message.last_update_time_since_epoch)
@@ -77,25 +77,25 @@ def parent(message: pb.Execution) -> int | None:
 
 
 def path(message: pb.Execution, known: Mapping[int, pb.Execution]) -> str:
-    """Returns a task's name with those of the DAGs around it, as far as `known` holds them."""
+    """Returns a task's name with those of its enclosing DAGs, as far as `known` has them."""
     names: list[str] = []
     seen: set[int] = set()
     inner: pb.Execution | None = message
     while inner is not None and inner.id not in seen:
         seen.add(inner.id)
         name = values.text(inner, "task_name")
-        around = known.get(parent(inner) or 0)
+        outer = known.get(parent(inner) or 0)
         if "iteration_index" in inner.custom_properties:
             name += f"[{inner.custom_properties['iteration_index'].int_value}]"
-            if around is not None and "iteration_count" in around.custom_properties:
-                around = known.get(parent(around) or 0)  # the loop itself has the same name
+            if outer is not None and "iteration_count" in outer.custom_properties:
+                outer = known.get(parent(outer) or 0)  # the loop itself has the same name
         names.append(name)
-        inner = around
+        inner = outer
     return "/".join(name for name in reversed(names) if name)
 
 
 def is_dag(message: pb.Execution) -> bool:
-    """Tells whether an execution is of a DAG, whose tasks have executions of their own."""
+    """Returns whether an execution is of a DAG, whose tasks have executions of their own."""
     return bool(message.type == Kind.DAG)
 
 
@@ -111,7 +111,7 @@ def artifacts(store: Store, ids: Iterable[int]) -> dict[int, ArtifactRecord]:
 def by_port(
     events: Iterable[Event], artifacts: Mapping[int, ArtifactRecord]
 ) -> dict[str, list[ArtifactRecord]]:
-    """Returns what one execution has read, or has made, by port, lists in their order."""
+    """Returns an execution's inputs or outputs by port, lists in order."""
     places = sorted(
         (
             (index, order, port, event.artifact_id)
@@ -128,24 +128,24 @@ def by_port(
 
 
 def events_of_executions(store: Store, ids: Iterable[int]) -> list[Event]:
-    """Returns what executions read and made."""
+    """Returns the events of executions."""
     return _events(many(store, "get_events_by_execution_ids", ids))
 
 
 def events_of_artifacts(store: Store, ids: Iterable[int]) -> list[Event]:
-    """Returns which executions read and made artifacts."""
+    """Returns the events of artifacts."""
     return _events(many(store, "get_events_by_artifact_ids", ids))
 
 
 def many(store: Store, method: str, ids: Iterable[int]) -> list[Any]:
-    """Returns what a method of MLMD's client finds for ids, however many."""
+    """Calls a method of MLMD's client for any number of ids, and returns all it finds."""
     return [
         found for part in _parts(sorted(set(ids)), _AT_ONCE) for found in store.call(method, part)
     ]
 
 
 def _time(message: pb.Execution, name: str, otherwise: int) -> datetime | None:
-    """Returns a time that we recorded; of records of other writers, that of the record itself."""
+    """Returns a time that Millrace recorded, or else MLMD's own time of the record."""
     try:
         return datetime.fromisoformat(values.text(message, name))
     except ValueError:
@@ -166,7 +166,7 @@ def _events(messages: Iterable[pb.Event]) -> list[Event]:
 
 
 def _places(steps: Sequence[pb.Event.Path.Step]) -> tuple[tuple[str, int], ...]:
-    """Returns ports and places in their lists; an index belongs to the key before it."""
+    """Returns ports with the indices in their lists; an index belongs to the key before it."""
     found: list[tuple[str, int]] = []
     for step in steps:
         if step.HasField("key"):

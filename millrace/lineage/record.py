@@ -1,4 +1,4 @@
-"""Writes the lineage of one run: its start, its tasks, its end."""
+"""Records the lineage of one run: its start, its tasks and its end."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _LONGEST_NAME = 255 - len(ROOT_NAME)
 
 
 class RunRecord:
-    """The record of one run, from its start to its end; tasks may be recorded from any thread."""
+    """The record of one run; tasks may be recorded from any thread."""
 
     def __init__(
         self, store: Store, pipeline: pb.Context, context_id: int, root: pb.Execution
@@ -46,16 +46,16 @@ class RunRecord:
         """Records that a run has started: its contexts and its root DAG, which is RUNNING.
 
         Args:
-            store: Where to.
+            store: The lineage store.
             pipeline: The pipeline's name.
-            run_id: The run's id, which no other run has.
-            root: The folder or address that holds what the run makes.
-            display_name: What people call the run.
+            run_id: The run's id, which must be unique.
+            root: The folder or address that holds the run's outputs.
+            display_name: The run's name for people.
             parameters: The pipeline's parameters; secrets among them are not written.
-            properties: What else to keep: code version, pipeline digest, user, host.
+            properties: Other properties: code version, pipeline digest, user, host.
 
         Raises:
-            StoreError: There is a run of that id, or the store cannot be written.
+            StoreError: There is a run with that id, or the store cannot be written.
         """
         for name in (pipeline, run_id):
             if not 0 < len(name) <= _LONGEST_NAME:
@@ -79,7 +79,7 @@ class RunRecord:
             if isinstance(error.__cause__, errors.AlreadyExistsError):
                 raise StoreError(
                     f"There is a run {run_id} in the lineage store {store.where} already: "
-                    "every run needs an id of its own."
+                    "run ids must be unique."
                 ) from error
             raise
         parent = pb.ParentContext(child_id=context_id, parent_id=contexts[0].id)
@@ -103,14 +103,14 @@ class RunRecord:
         Args:
             name: The task's name in the pipeline.
             kind: One of `Kind`.
-            display_name: What people call the task.
+            display_name: The task's name for people.
             parent: The execution of the DAG it is in; the run's root if None.
             parameters: Its input parameters; secrets among them are not written.
-            inputs: The artifacts it reads, by port. One without an id came from outside: it is
-                the same as an earlier one of that address and content, or recorded now.
+            inputs: The artifacts it reads, by port. One without an id is external: an earlier
+                record of its address and content is reused, or a new one made.
             image: The image it runs in.
-            fingerprint: What the cache knows its result by.
-            properties: What else to keep, such as `iteration_index`.
+            fingerprint: The cache's key of its result.
+            properties: Other properties, such as `iteration_index`.
 
         Raises:
             StoreError: The store cannot be written.
@@ -124,12 +124,12 @@ class RunRecord:
         return int(execution.id)
 
     def adopt(self, executions: Iterable[pb.Execution]) -> None:
-        """Take over executions that an earlier process has recorded."""
+        """Takes over executions that an earlier process has recorded."""
         with self._lock:
             self._running.update({execution.id: execution for execution in executions})
 
     def restart_task(self, execution_id: int) -> None:
-        """Record that a task which this record has taken over is RUNNING again.
+        """Records that an adopted task is RUNNING again.
 
         Raises:
             StoreError: The store cannot be written, or there is no such execution.
@@ -150,19 +150,19 @@ class RunRecord:
         properties: Mapping[str, Any] | None = None,
         reimport: bool = False,
     ) -> dict[str, list[ArtifactRecord]]:
-        """Records how a task ended and what it made, and returns its outputs with their ids.
+        """Records how a task ended and its outputs, and returns these with their ids.
 
         Args:
             execution_id: What `start_task` returned.
             state: COMPLETE, FAILED or CANCELED.
             parameters: Its output parameters; secrets among them are not written.
-            outputs: The artifacts it made, by port; those with an id are recorded already. What a
-                task made that failed or was canceled is ABANDONED, and never used again.
+            outputs: The artifacts it made, by port; those with an id are recorded already. Those
+                of a failed or canceled task become ABANDONED, and are never used again.
             error: Why it failed.
-            properties: What else to keep.
-            reimport: Whether an importer makes new records of artifacts that the store knows by
-                their address, type, content and metadata. Otherwise it takes those, and what they
-                were made from stays known.
+            properties: Other properties.
+            reimport: Whether an importer makes new records of artifacts that the store has with
+                the same address, type, content and metadata. If not, it reuses them with their
+                provenance.
 
         Raises:
             StoreError: The store cannot be written, or no such execution is running.
@@ -201,7 +201,7 @@ class RunRecord:
         *,
         cached: CachedTask,
     ) -> dict[str, list[ArtifactRecord]]:
-        """Records a task whose result was made before, and returns that result.
+        """Records a cached task, and returns its result.
 
         Raises:
             StoreError: The store cannot be written.
@@ -272,7 +272,7 @@ class RunRecord:
     def _imported(self, record: ArtifactRecord) -> ArtifactRecord:
         """Returns the record with the id of the same artifact with the same metadata, or more.
 
-        Metadata that the store does not have, or has otherwise, makes another artifact.
+        Metadata that are new to the store, or differ, make another artifact.
         """
         if record.id is not None:
             return record
@@ -299,7 +299,7 @@ class RunRecord:
         return execution
 
     def _cache(self, execution: pb.Execution) -> list[pb.Context]:
-        """Returns the context by which the cache finds an execution, if it is to."""
+        """Returns the context by which the cache finds an execution, if it may."""
         fingerprint = values.text(execution, "cache_fingerprint")
         if not fingerprint:
             return []

@@ -1,4 +1,4 @@
-"""Opens the record of a run again, after it has failed or was killed."""
+"""Reopens the record of a run that failed or was killed."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ PARTS, TASK_FINGERPRINT = "fingerprint_parts", "task_fingerprint"
 
 @dataclasses.dataclass(frozen=True)
 class Ended:
-    """A task of the run that has ended well.
+    """A task of the run that succeeded.
 
     Attributes:
         state: COMPLETE or CACHED.
-        fingerprint: What its result follows from.
-        result: What it made.
+        fingerprint: The cache's key of its result.
+        result: Its outputs.
     """
 
     state: str
@@ -33,10 +33,10 @@ class Ended:
 
 @dataclasses.dataclass(frozen=True)
 class Previous:
-    """What a run came to before it is resumed.
+    """The state of a run before it is resumed.
 
     Attributes:
-        ended: The tasks that have ended well, by path.
+        ended: The tasks that succeeded, by path.
         dags: The executions of its DAGs, by path.
     """
 
@@ -47,24 +47,24 @@ class Previous:
 def reopen(
     store: Store, pipeline: str, run_id: str, properties: Mapping[str, Any]
 ) -> tuple[RunRecord, Previous]:
-    """Set a run RUNNING again, and what was left RUNNING in it CANCELED; DAGs may go on.
+    """Sets a run RUNNING again and its interrupted tasks CANCELED; DAGs may go on.
 
     Args:
         store: The store.
         pipeline: The pipeline's name.
         run_id: The run's id.
-        properties: What to keep of who goes on with it, such as the process.
+        properties: Properties of the process that resumes it.
 
     Raises:
-        StoreError: There is no such run, it has ended well, or the store cannot be written.
+        StoreError: There is no such run, it has succeeded, or the store cannot be written.
     """
     run = query.find_run(store, run_id)
     if run.state == State.COMPLETE:
-        raise StoreError(f"Run {run_id} has ended well: there is nothing to resume.")
+        raise StoreError(f"Run {run_id} has succeeded: there is nothing to resume.")
     context = store.call("get_context_by_type_and_name", layout.PIPELINE_RUN, run_id)
-    around = store.call("get_context_by_type_and_name", layout.PIPELINE, pipeline)
-    if not store.call("get_parent_contexts_by_context", context.id):  # it was killed before that
-        parent = pb.ParentContext(child_id=context.id, parent_id=around.id)
+    context_of_pipeline = store.call("get_context_by_type_and_name", layout.PIPELINE, pipeline)
+    if not store.call("get_parent_contexts_by_context", context.id):  # it was killed before
+        parent = pb.ParentContext(child_id=context.id, parent_id=context_of_pipeline.id)
         store.call("put_parent_contexts", [parent])
     messages = {int(one.id): one for one in store.call("get_executions_by_context", context.id)}
     root = messages[run.id]
@@ -92,6 +92,6 @@ def reopen(
     for name, value in properties.items():
         values.set_property(root, name, value)
     store.put_execution(root, [], [])
-    record = RunRecord(store, around, context.id, root)
+    record = RunRecord(store, context_of_pipeline, context.id, root)
     record.adopt(messages[number] for number in dags.values())
     return record, Previous(ended, dags)

@@ -1,6 +1,6 @@
-"""The key of a root, with which fingerprints over secrets are salted.
+"""The key of a root, which salts fingerprints of secrets.
 
-Without it, who reads a fingerprint could try passwords until one gives the same.
+Without it, a reader of a fingerprint could guess passwords until one matches.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ _BYTES = 32
 
 
 def secret_key(root: Path) -> bytes:
-    """Returns the key of a root, which is made when it is first asked for.
+    """Returns the key of a root, which is created on first use.
 
     Only the owner can read its file. Processes that ask at the same time get the same key.
 
     Raises:
-        StoreError: The file can be neither read nor made.
+        StoreError: The file cannot be read or created.
     """
     path = root / FILE
     try:
@@ -41,7 +41,7 @@ def secret_key(root: Path) -> bytes:
 
 
 def _made(path: Path) -> bytes:
-    """Writes the key, unless another process has done so; one that was killed may have not."""
+    """Creates the key, unless another process has; a killed one may have left it incomplete."""
     with os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), "r+b") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         if len(key := file.read()) == _BYTES:

@@ -1,4 +1,4 @@
-"""The lineage store: one connection to ML Metadata, safe between threads."""
+"""The lineage store: one thread-safe connection to ML Metadata."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from millrace.lineage.address import Address
 from millrace.lineage.file_lock import FileLock
 from millrace.lineage.mlmd import errors, metadata_store, pb
 
-_OPENING = 10.0  # seconds to wait for another process that is making the store
+_OPENING = 10.0  # seconds to wait for another process that creates the store
 _PAUSE = 0.2  # seconds between attempts to connect
 _RECONNECTING = 30.0  # seconds to wait for a server that went away during a run
 
@@ -43,8 +43,9 @@ class Store:
         Args:
             uri: A path or `sqlite:////absolute/path`, `mysql://user:password@host:port/database`,
                 `postgresql://user:password@host:port/database`, or `grpc://host:port`.
-            create: Makes an SQLite file that does not exist yet.
-            write_ahead: Has an SQLite file use a write-ahead log, for many writes: see `journal`.
+            create: Whether to create an SQLite file that does not exist yet.
+            write_ahead: Whether an SQLite file uses a write-ahead log until it is closed; see
+                `journal`.
 
         Raises:
             StoreError: It cannot be opened; the message says why and what to do.
@@ -84,7 +85,7 @@ class Store:
 
     @property
     def where(self) -> str:
-        """The store's address, without its password."""
+        """The store's address, with the password hidden."""
         return self._address.shown
 
     def close(self) -> None:
@@ -98,10 +99,10 @@ class Store:
             self._file_lock.close()
 
     def call(self, method: str, *arguments: Any, **options: Any) -> Any:
-        """Calls a method of MLMD's client; a connection that was lost is made anew.
+        """Calls a method of MLMD's client, and reconnects if the connection is lost.
 
-        A server closes connections that are idle, as they are while a model trains, and may be
-        restarted. What it was doing then is done again, if it is not known to be done.
+        Servers close connections that are idle, as they are while a model trains, and may be
+        restarted. A call that was interrupted is repeated, unless it is known to be done.
 
         Raises:
             StoreError: The store cannot be read or written.
@@ -115,7 +116,7 @@ class Store:
         options: Mapping[str, Any],
         done: Callable[[], Any],
     ) -> Any:
-        """Calls a method. After a lost connection, `done` returns the answer if there was one."""
+        """Calls a method. After a lost connection, `done` returns its result if it was done."""
         if self._address.scheme == "postgresql":
             arguments = postgresql.fit(arguments)
         until, is_repeated = time.monotonic() + _RECONNECTING, False
@@ -133,7 +134,7 @@ class Store:
                         and ((answer := done()) is not None or method == "put_parent_contexts")
                     ):
                         return answer
-                    if not store_errors.is_lost(error) or time.monotonic() > until:
+                    if not store_errors.connection_lost(error) or time.monotonic() > until:
                         raise store_errors.explain(self._address, error) from error
                 self._reconnect(until)
                 is_repeated = True
@@ -180,9 +181,9 @@ class Store:
         artifacts: Sequence[tuple[pb.Artifact | None, pb.Event]],
         contexts: Sequence[pb.Context],
     ) -> tuple[int, list[int], list[int]] | None:
-        """Returns the ids of an execution and what goes with it if they are in the store already.
+        """Returns the ids of an execution and its nodes if they are in the store already.
 
-        They are written all or nothing. New executions and artifacts have names of their own.
+        They are written atomically, and new executions and artifacts have unique names.
         """
         if execution.id:
             (found,) = self.call("get_executions_by_id", [execution.id])
@@ -191,32 +192,32 @@ class Store:
         if found is None or _progress(found) != _progress(execution):
             return None
         known = [self._named("artifact", artifact) for artifact, _ in artifacts if artifact]
-        around = [one if one.id else self._named("context", one) for one in contexts]
-        if None in known or None in around:
+        parents = [one if one.id else self._named("context", one) for one in contexts]
+        if None in known or None in parents:
             return None
-        return int(found.id), [int(one.id) for one in known], [int(one.id) for one in around]
+        return int(found.id), [int(one.id) for one in known], [int(one.id) for one in parents]
 
     def _named(self, kind: str, node: Any) -> Any:
-        """Returns the node of the type and name of a node, if there is one."""
+        """Returns the stored node with the type and name of a node, if there is one."""
         names = {number: name for (each, name), number in self._types.items() if each == kind}
         return self.call(f"get_{kind}_by_type_and_name", names[node.type_id], node.name)
 
     def artifacts_at(self, uri: str) -> list[pb.Artifact]:
-        """Returns the artifacts that are recorded at an address, the oldest first."""
+        """Returns the artifacts with an address, the oldest first."""
         uri = values.clean(redact.text(uri))
         found = self.call("get_artifacts_by_uri", uri)
         return sorted(found, key=lambda artifact: int(artifact.id))
 
     def context_type(self, name: str) -> int:
-        """Returns the id of a type of contexts, made if it is not there."""
+        """Returns the id of a context type, and creates it if missing."""
         return self._type("context", name, pb.ContextType)
 
     def execution_type(self, name: str) -> int:
-        """Returns the id of a type of executions, made if it is not there."""
+        """Returns the id of an execution type, and creates it if missing."""
         return self._type("execution", name, pb.ExecutionType)
 
     def artifact_type(self, name: str) -> int:
-        """Returns the id of a type of artifacts, made if it is not there."""
+        """Returns the id of an artifact type, and creates it if missing."""
         return self._type("artifact", name, pb.ArtifactType)
 
     def _type(self, node: str, name: str, message: Any) -> int:
@@ -228,6 +229,6 @@ class Store:
 
 
 def _progress(execution: pb.Execution) -> tuple[int, str, str]:
-    """Returns what tells the versions of an execution apart."""
+    """Returns the fields that differ between versions of an execution."""
     times = [values.text(execution, name) for name in ("started_at", "finished_at")]
     return int(execution.last_known_state), times[0], times[1]

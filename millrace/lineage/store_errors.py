@@ -1,4 +1,4 @@
-"""Errors of MLMD in plain words: what is wrong with which store, and what to do."""
+"""Explains MLMD's errors: what is wrong with which store, and what to do."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _GONE = ("gone away", "Lost connection", "terminating connection")
 
 
 def explain(address: Address, error: Exception) -> StoreError:
-    """Returns an error of MLMD in plain words."""
+    """Returns the user's error for an error of MLMD."""
     said = re.sub(r"\s+", " ", str(error)).strip()
     return StoreError(
         f"The lineage store {address.shown} "
@@ -27,15 +27,15 @@ def explain(address: Address, error: Exception) -> StoreError:
 
 
 def is_passing(error: Exception) -> bool:
-    """Tells whether an error ends by itself: another process is making the store, or writing it."""
+    """Returns whether an error is temporary: another process creates the store or writes to it."""
     said = str(error)
     return isinstance(error, errors.AbortedError) or any(
         sign in said for sign in (*_BUSY, "already exists")
     )
 
 
-def is_lost(error: Exception) -> bool:
-    """Tells whether an error is that a connection which was good is there no more."""
+def connection_lost(error: Exception) -> bool:
+    """Returns whether an error means that an established connection was lost."""
     said = str(error)
     return isinstance(error, errors.UnavailableError) or any(
         sign in said for sign in (*_GONE, "server closed the connection")
@@ -66,17 +66,17 @@ def _sqlite(address: Address, said: str) -> str:
         return ""
     if "readonly database" in said:
         return (
-            "is read-only: it can be looked at, and nothing can be recorded. Make the file and its "
+            "is read-only, so nothing can be recorded. Make the file and its "
             "folder writable, or name another store."
         )
     if "unable to open database file" in said:
         return f"cannot be opened: {_closed(address.path)}."
     if "file is not a database" in said or "file is encrypted" in said:
-        return "is not a lineage store: the file is no SQLite database. Name another file."
+        return "is not a lineage store: the file is not an SQLite database. Name another file."
     if "malformed" in said:
         return (
-            "is damaged: SQLite cannot read the file. Restore it from a backup, or move it away, "
-            "and a new one is made."
+            "is damaged: SQLite cannot read the file. Restore it from a backup, or move it away "
+            "to start a new one."
         )
     if "disk is full" in said:
         return "cannot be written: its disk is full. Free some space there."
@@ -100,7 +100,7 @@ def _server(address: Address, said: str, error: Exception) -> str:
     if isinstance(error, errors.UnavailableError):
         return f"cannot be reached: {said}. Check that the server runs, its host and its port."
     if isinstance(error, errors.UnimplementedError) and address.scheme == "grpc":
-        return f"is no ML Metadata server: {said}."
+        return f"is not an ML Metadata server: {said}."
     if any(sign in said for sign in _GONE):
         return "has closed the connection: check that the server still runs."
     return ""
@@ -115,7 +115,7 @@ def _closed(path: Path) -> str:
         return "it cannot be read" if _may(path, os.R_OK) else "you may not read the file"
     if not _may(path.parent, os.W_OK):
         return f"nothing can be written to {path.parent}"
-    return "the file cannot be made"
+    return "the file cannot be created"
 
 
 def _may(path: Path, what: int) -> bool:

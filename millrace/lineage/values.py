@@ -1,4 +1,4 @@
-"""JSON values as MLMD properties and back, in the way KFP's backend writes them.
+"""Converts JSON values to MLMD properties and back, as KFP's backend does.
 
 | JSON | in the metadata of an artifact | as a parameter, in the structs `inputs` and `outputs` |
 |---|---|---|
@@ -9,10 +9,9 @@
 | object | struct_value {"struct": {...}} | struct |
 
 See StructValueToMLMDValue in KFP's backend/src/v2/metadata/converter.go. MLMD keeps six decimals
-and 15 digits of a double_value and knows neither NaN nor infinity, and a struct's numbers are
-doubles, beyond which a whole number is held as text: what this would change stands in `exact` as
-well, an object as JSON text, which loses nothing. So does metadata whose names are taken: `exact`
-itself, and `display_name`; and metadata whose names have a backslash.
+and 15 digits of a double_value, without NaN and infinity. A struct's numbers are doubles; a larger
+integer is kept as text. Values that this would change are also kept in `exact`, an object as JSON
+text. So is metadata whose names are reserved, `exact` and `display_name`, or have a backslash.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ _WHOLE = 2**53  # a double's whole numbers
 
 
 def set_metadata(artifact: pb.Artifact, values: Mapping[str, Any]) -> None:
-    """Sets the metadata of an artifact; None is left out."""
+    """Sets the metadata of an artifact, without None."""
     exact = {}
     for name, value in values.items():
         if value is None:
@@ -65,13 +64,13 @@ def metadata(artifact: pb.Artifact) -> dict[str, Any]:
         if name != NAME
     }
     exact = _exact(artifact)
-    if exact or isinstance(found.get(EXACT), dict):  # an object: as earlier versions wrote it
+    if exact or isinstance(found.get(EXACT), dict):  # an object, as earlier versions wrote
         del found[EXACT]
     return dict(sorted({**found, **exact}.items()))
 
 
 def set_property(node: Any, name: str, value: Any) -> None:
-    """Sets a property of an execution or a context; None is left out."""
+    """Sets a property of an execution or a context, unless it is None."""
     if value is None:
         return
     target, value = node.custom_properties[name], _held(value)
@@ -147,7 +146,7 @@ def _set(target: pb.Value, name: str, value: Any) -> None:
 
 
 def _held(value: Any) -> Any:
-    """Returns a JSON value of which protobuf's doubles hold every number, the others as text."""
+    """Returns a JSON value with the numbers that doubles cannot hold as text."""
     if isinstance(value, dict):
         return {key: _held(item) for key, item in value.items()}
     if isinstance(value, list):
@@ -156,7 +155,7 @@ def _held(value: Any) -> Any:
 
 
 def _keep(node: Any, exact: Mapping[str, Any]) -> None:
-    """Sets what properties in MLMD's own kinds would change."""
+    """Sets the exact values that MLMD's own types would change."""
     if exact:
         node.custom_properties[EXACT].string_value = json.dumps(exact, ensure_ascii=False)
     elif EXACT in node.custom_properties:
@@ -164,22 +163,22 @@ def _keep(node: Any, exact: Mapping[str, Any]) -> None:
 
 
 def _exact(node: Any) -> dict[str, Any]:
-    """Returns what properties in MLMD's own kinds have changed, by their names."""
+    """Returns the exact values of properties, by name."""
     try:
         found = json.loads(text(node, EXACT) or "{}")
-    except ValueError:  # another writer's own
+    except ValueError:  # another writer's property
         return {}
     return found if isinstance(found, dict) else {}
 
 
 def _stored(value: pb.Value) -> Any:
-    """Returns what MLMD gives back of a property."""
+    """Returns the value that MLMD returns for a property."""
     is_double = value.WhichOneof("value") == "double_value"
     return _decimal(value.double_value) if is_double else plain(value, is_flag=True)
 
 
 def _decimal(value: float) -> float:
-    """Returns what MLMD keeps of a double: it writes six decimals, and reads 15 digits."""
+    """Returns a double as MLMD stores it, which writes six decimals and reads 15 digits."""
     return float(f"{float(f'{float(value):f}'):.15g}")
 
 
@@ -206,7 +205,7 @@ def _json(value: struct_pb2.Value) -> Any:
 
 
 def _number(value: float) -> int | float:
-    """Turns a whole number back into an integer, unless a double may have rounded it."""
+    """Converts a whole float back to int, unless a double may have rounded it."""
     return whole(value) if abs(value) <= _WHOLE else value
 
 
@@ -223,7 +222,7 @@ def _packed(value: Any) -> Any:
 
 
 def clean(value: Any) -> Any:
-    """Returns a JSON value that protobuf and every database take."""
+    """Returns a JSON value that protobuf and every database accept."""
     if isinstance(value, str):
         return value.encode("utf-8", "replace").decode().replace("\0", "\N{REPLACEMENT CHARACTER}")
     if isinstance(value, Mapping):

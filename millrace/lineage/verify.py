@@ -1,4 +1,4 @@
-"""Checks that artifacts are still what was recorded: recomputes their digests."""
+"""Verifies artifacts by recomputing their digests."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _THREADS = min(8, (os.cpu_count() or 1) * 2)
 
 
 class Verdict(str, enum.Enum):
-    """What became of an artifact."""
+    """The state of an artifact compared with its record."""
 
     OK = "ok"
     ALTERED = "altered"
@@ -32,21 +32,21 @@ class Verdict(str, enum.Enum):
 
     @property
     def good(self) -> bool:
-        """Whether what was recorded still holds: a source may change after it was read."""
+        """Whether it is acceptable: a source may change after it was read."""
         return self in (Verdict.OK, Verdict.UNCHECKED, Verdict.SOURCE_CHANGED)
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What an audit found of an artifact.
+    """The result of verifying an artifact.
 
     Attributes:
         artifact: The artifact.
-        verdict: What became of it.
-        reason: One line that says more.
-        files: What happened to which files of a folder, if the record tells: `altered: a.txt`.
-        digest: The digest of what lies there now.
-        size: Its bytes.
+        verdict: Its state compared with its record.
+        reason: One line of explanation.
+        files: The changes of a folder's files, if they are recorded: `altered: a.txt`.
+        digest: Its digest now.
+        size: Its bytes now.
     """
 
     artifact: ArtifactRecord
@@ -69,7 +69,7 @@ class Finding:
 
 
 def live_artifacts(store: Store, ids: Iterable[int] | None = None) -> list[ArtifactRecord]:
-    """Returns every artifact that is to be there, or those of some.
+    """Returns all live artifacts, or those among some.
 
     Raises:
         StoreError: The store cannot be read.
@@ -82,8 +82,8 @@ def live_artifacts(store: Store, ids: Iterable[int] | None = None) -> list[Artif
     return list(map(read.artifact, live))
 
 
-def from_outside(store: Store, artifacts: Iterable[ArtifactRecord]) -> set[int]:
-    """Returns the ids of the artifacts that no task made: they were read from outside.
+def external(store: Store, artifacts: Iterable[ArtifactRecord]) -> set[int]:
+    """Returns the ids of external artifacts: no task made them.
 
     Raises:
         StoreError: The store cannot be read.
@@ -99,14 +99,14 @@ def verify(
     on_finding: Callable[[Finding], None] = lambda _: None,
     own: Path | None = None,
 ) -> list[Finding]:
-    """Checks artifacts side by side, and returns what it found in the order of their ids.
+    """Verifies artifacts in parallel, and returns the findings in order of their ids.
 
     Args:
-        artifacts: What to check.
-        sources: The ids of those that were read from outside: `from_outside`.
-        on_finding: Is called with each finding as soon as there is one.
-        own: The folder of the runs. It does not count where it lies within a source, and what is
-            no longer at its place is looked for in it.
+        artifacts: The artifacts.
+        sources: The ids of the external ones, from `external`.
+        on_finding: Called with each finding as soon as there is one.
+        own: The folder of the runs. It is ignored within a source, and artifacts that are no
+            longer at their place are searched in it.
     """
     findings = []
     with ThreadPoolExecutor(_THREADS) as threads:
@@ -120,7 +120,7 @@ def verify(
 
 
 def check(artifact: ArtifactRecord, is_source: bool = False, own: Path | None = None) -> Finding:
-    """Checks one artifact; a source, which is from outside, may change after it was read."""
+    """Verifies one artifact; a source may change after it was read."""
     recorded = artifact.metadata.get("digest")
     if not recorded:
         return Finding(artifact, Verdict.UNCHECKED, "no digest of it is recorded")
@@ -153,10 +153,10 @@ def check(artifact: ArtifactRecord, is_source: bool = False, own: Path | None = 
 
 
 def _exists(uri: str, is_source: bool) -> bool:
-    """Tells whether there is anything at the place of an artifact.
+    """Returns whether there is anything at an artifact's place.
 
     Raises:
-        StorageError: The place cannot be asked.
+        StorageError: The place cannot be reached.
     """
     if path := local_path(uri):
         return bool(external_files.matches(path)) if is_source else os.path.lexists(path)
@@ -176,7 +176,7 @@ def _digest(uri: str, is_source: bool, own: Path | None) -> digest.Digest:
 
 
 def _remote(uri: str) -> str:
-    """Returns the address of an object; KFP writes `minio://` for what is reached as S3."""
+    """Returns the address of an object; KFP writes `minio://` for S3."""
     kind, _, rest = uri.partition("://")
     return f"s3://{rest}" if kind == "minio" else uri
 

@@ -1,1 +1,1 @@
-"""What several steps know of models: problems, features, metrics, exported models."""
+"""What several steps share about models: problems, features, metrics, exported models."""

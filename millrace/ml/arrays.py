@@ -1,4 +1,4 @@
-"""The type of numpy's arrays."""
+"""The type of numpy arrays."""
 
 from __future__ import annotations
 

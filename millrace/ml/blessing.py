@@ -18,11 +18,11 @@ class Decision:
     """Whether a model may be pushed.
 
     Attributes:
-        blessed: Whether it may.
+        blessed: Whether it may be pushed.
         reasons: Why or why not, in sentences.
-        bounds: The bounds on the values of metrics, which a converted model must keep as well.
-        warnings: What to know even if it may, in sentences.
-        metrics: The metrics of all rows; None where one is not defined.
+        bounds: The bounds on metrics, which a converted model must keep as well.
+        warnings: Warnings that do not prevent it, in sentences.
+        metrics: The metrics over all rows; None for an undefined one.
     """
 
     blessed: bool
@@ -42,7 +42,7 @@ class Decision:
         }
 
     def save(self, folder: Path) -> None:
-        """Writes `blessing.json` into a folder, which is made if it is missing."""
+        """Writes `blessing.json` into a folder, and creates the folder if needed."""
         folder.mkdir(parents=True, exist_ok=True)
         text = json.dumps(self.as_json(), indent=1, ensure_ascii=False, allow_nan=False)
         (folder / FILE).write_text(text + "\n", encoding="utf-8")

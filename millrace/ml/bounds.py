@@ -1,4 +1,4 @@
-"""Bounds on metrics: what a model must reach to be blessed, and to be pushed once converted."""
+"""Bounds on metrics, which a model must keep to be blessed, and once converted to be pushed."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Bound:
     Attributes:
         metric: The metric's name.
         rule: One of `RULES`.
-        limit: The limit, which is itself allowed.
+        limit: The limit, inclusive.
     """
 
     metric: str
@@ -56,7 +56,7 @@ def parse(thresholds: Mapping[str, Any], kind: Kind) -> list[Bound]:
     """Returns the bounds of the `thresholds` parameter.
 
     Raises:
-        ParameterError: A metric, a rule or a limit is not one.
+        ParameterError: A metric, a rule or a limit is not valid.
     """
     known = METRICS[kind]
     bounds: list[Bound] = []

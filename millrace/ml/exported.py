@@ -18,7 +18,7 @@ from millrace.ml.arrays import Array
 from millrace.ml.features import RawFeature, raw_spec, to_numpy
 from millrace.ml.problem import Kind, Problem, encode
 
-ConcreteFunction: TypeAlias = Any  # TensorFlow has no types for mypy
+ConcreteFunction: TypeAlias = Any  # TensorFlow has no type stubs
 
 SIGNATURE = "raw_features"
 _EXTRA = "assets.extra"
@@ -26,7 +26,7 @@ _EXTRA = "assets.extra"
 
 @dataclasses.dataclass(frozen=True)
 class Rows:
-    """A batch of raw rows, as a model takes them.
+    """A batch of raw rows with the model's inputs.
 
     Attributes:
         batch: The columns that were read.
@@ -44,10 +44,10 @@ class ExportedModel:
 
     Attributes:
         folder: Its folder.
-        problem: What it predicts.
+        problem: The problem it solves.
         spec: The raw columns it takes.
         signature: The `raw_features` function.
-        output: The name of its prediction among what it returns.
+        output: The name of the output with its prediction.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -72,14 +72,14 @@ class ExportedModel:
 
     @property
     def width(self) -> int:
-        """How many numbers the model gives for a row: one, or one for each class."""
+        """The number of values the model predicts per row: one, or one per class."""
         return len(self.problem.classes) if self.problem.kind is Kind.MULTICLASS else 1
 
     def columns(self, root: Path, split: str, extra: Sequence[str] = ()) -> list[str]:
         """Returns the columns of a split that the model takes, its label and some more.
 
         Raises:
-            DataError: The split or its label is not there.
+            DataError: The split or its label is missing.
         """
         names = examples.schema(root, split).names
         label = self.problem.label
@@ -95,7 +95,7 @@ class ExportedModel:
         """Yields a split's rows with their labels, in a stream.
 
         Raises:
-            DataError: A column is not there, or a label is missing or unknown to the model.
+            DataError: A column is missing, or a label is missing or unknown to the model.
         """
         for batch in examples.read(root, split, self.columns(root, split, extra)):
             yield self.take(batch, split)
@@ -172,7 +172,7 @@ def _missing(path: Path, folder: Path) -> ModelError:
 def _load(folder: Path) -> Any:
     try:
         return tf.saved_model.load(str(folder))
-    except Exception as error:  # TensorFlow raises whatever its parsers and kernels do
+    except Exception as error:  # TensorFlow's parsers and kernels raise various errors
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ModelError(f"The model at {folder} cannot be loaded: {reason}") from error
 

@@ -1,18 +1,18 @@
 """Converts raw columns to the inputs of a model's `raw_features` signature.
 
 The signature has one dense input of shape [rows, 1] for every single-valued feature of the schema
-but the label. An optional feature that is missing in a row has a value that means so:
+except the label. An optional feature that is missing in a row has a sentinel value:
 
     float32  NaN
     int64    the smallest 64-bit integer
     string   the empty string
 
-As the signature cannot tell such a value from a missing one, nothing else does either: in the rows
-that Transform learns from and in the tf.Examples that `serving_default` takes, it is missing too.
+As the signature cannot tell such a value from a missing one, nothing else does either: it counts as
+missing in the rows that Transform learns from and in the tf.Examples for `serving_default`.
 
-Inside the model such inputs become the `tf.SparseTensor`s that `preprocessing_fn` was written for,
-by operations that TFLite has too. An input has its column's name if TensorFlow accepts it; else
-`input_names` makes one.
+Inside the model such inputs become the `tf.SparseTensor`s that `preprocessing_fn` expects, by
+operations that TFLite supports. An input has its column's name if TensorFlow accepts it, else one
+from `input_names`.
 """
 
 from __future__ import annotations
@@ -38,13 +38,13 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
 
-SOURCES_FILE = "sources.json"  # in the transform graph: the columns that each feature is made of
+SOURCES_FILE = "sources.json"  # in the transform graph: the source columns of each feature
 INT_MISSING = np.iinfo(np.int64).min
 _DTYPES = {schema_pb2.FLOAT: "float32", schema_pb2.INT: "int64", schema_pb2.BYTES: "string"}
 _ARROW = {"float32": pa.float32(), "int64": pa.int64(), "string": pa.binary()}
 _FILL = {"float32": np.float32("nan"), "int64": INT_MISSING, "string": b""}
 _LEGAL = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
-_LONGEST = 128  # characters of a name, which is a part of the names of files
+_LONGEST = 128  # characters; names become parts of file names
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,7 +53,7 @@ class RawFeature:
 
     Attributes:
         dtype: float32, int64 or string.
-        required: Whether every row has a value; else the input may hold what stands for none.
+        required: Whether every row has a value; else the input may hold the sentinel.
         input: The name of the input, which is the column's own unless TensorFlow cannot take it.
     """
 
@@ -65,7 +65,7 @@ class RawFeature:
 def raw_spec(schema: schema_pb2.Schema, label: str) -> dict[str, RawFeature]:
     """Returns the inputs of `raw_features` by column, in the schema's order.
 
-    Features that hold lists are left out: the signature takes one value a row.
+    List features are left out, since the signature takes one value per row.
     """
     columns = [
         feature
@@ -82,7 +82,7 @@ def raw_spec(schema: schema_pb2.Schema, label: str) -> dict[str, RawFeature]:
 
 
 def active_features(schema: schema_pb2.Schema) -> list[schema_pb2.Feature]:
-    """Returns the features of a schema that are in use: typed, and not of an ignored stage."""
+    """Returns the features of a schema that are in use: typed, and not in an ignored stage."""
     return [
         feature
         for feature in schema.feature
@@ -91,14 +91,14 @@ def active_features(schema: schema_pb2.Schema) -> list[schema_pb2.Feature]:
 
 
 def single_valued(feature: schema_pb2.Feature) -> bool:
-    """Returns whether a feature holds at most one value a row: its schema must say so."""
+    """Returns whether the schema limits a feature to one value per row."""
     if feature.HasField("shape"):
         return all(dimension.size == 1 for dimension in feature.shape.dim)
     return bool(feature.value_count.max == 1)
 
 
 def input_names(columns: Iterable[str]) -> dict[str, str]:
-    """Returns a name for each column that TensorFlow can give to an argument of a signature.
+    """Returns for each column a name that TensorFlow accepts as an argument of a signature.
 
     An ASCII identifier stays as it is. In other names, accents are dropped, everything else that is
     not a letter or digit becomes `_`, and very long names are cut. Where two names would differ in
@@ -118,7 +118,7 @@ def input_names(columns: Iterable[str]) -> dict[str, str]:
 
 
 def absent_as_null(values: pa.Array) -> pa.Array:
-    """Returns an optional feature's values, with null for those that mean missing."""
+    """Returns an optional feature's values, with null for the sentinel."""
     if pa.types.is_floating(values.type):
         stands = pc.is_nan(values)
     elif pa.types.is_integer(values.type):
@@ -141,7 +141,7 @@ def to_numpy(batch: pa.RecordBatch, spec: Mapping[str, RawFeature]) -> dict[str,
     Each is of shape [rows, 1]. An optional column that the batch lacks is missing in every row.
 
     Raises:
-        DataError: A required column is not there or has missing values, or a column is of another
+        DataError: A required column is missing or has missing values, or a column is of another
             type.
     """
     result = {}
@@ -166,7 +166,7 @@ def to_tensors(inputs: Mapping[str, tf.Tensor], spec: Mapping[str, RawFeature]) 
 
 
 def without_absent(features: Mapping[str, Any], spec: Mapping[str, RawFeature]) -> dict[str, Any]:
-    """Returns parsed tf.Examples without the values that mean missing."""
+    """Returns parsed tf.Examples without the sentinel values."""
     import tensorflow as tf
 
     return {
@@ -178,7 +178,7 @@ def without_absent(features: Mapping[str, Any], spec: Mapping[str, RawFeature]) 
 
 
 def _legal(name: str) -> bool:
-    # TensorFlow passes inputs as keyword arguments of a method.
+    # TensorFlow passes inputs as keyword arguments to a method.
     return (
         len(name) <= _LONGEST
         and bool(_LEGAL.fullmatch(name))

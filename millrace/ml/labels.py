@@ -1,4 +1,4 @@
-"""The values of a label, counted in bounded memory."""
+"""Counts the values of a label in bounded memory."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from millrace.data import examples
 from millrace.errors import DataError, ParameterError, nearest
 
-KEPT = 10_000  # the most different values that are counted; more cannot be classes
+KEPT = 10_000  # the most distinct values that are counted; more cannot be classes
 
 
 @dataclasses.dataclass
@@ -24,10 +24,10 @@ class Labels:
     Attributes:
         rows: Rows with a value.
         missing: Rows without one; NaN and infinite values count as missing.
-        counts: How often each value occurs; if they are not complete, in some of the rows only.
+        counts: How often each value occurs; if not complete, among some of the rows only.
         complete: Whether `counts` holds all values.
-        low: The smallest number, if they are numbers.
-        high: The largest number.
+        low: The minimum of numbers.
+        high: The maximum of numbers.
     """
 
     rows: int = 0
@@ -53,7 +53,7 @@ class Labels:
 
     @classmethod
     def merge(cls, parts: Iterable[Labels]) -> Labels:
-        """Returns the values of all parts together."""
+        """Returns the merged counts of all parts."""
         whole = cls()
         for part in parts:
             whole.rows += part.rows

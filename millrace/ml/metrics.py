@@ -1,7 +1,7 @@
-"""Computes metrics of predictions for any number of groups of rows at once, without a loop.
+"""Computes metrics of predictions for any number of groups of rows at once, vectorised.
 
-Names are TensorFlow Model Analysis's where it has the metric, else Keras's. A metric that is not
-defined in a group, such as the AUC of rows of one class, is NaN; `METRICS` says why that can be.
+Names are those of TensorFlow Model Analysis where it has the metric, else those of Keras. A metric
+that is undefined in a group, such as the AUC of one class, is NaN; `METRICS` says why.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ _NO_ROWS = "there are no rows"
 
 @dataclasses.dataclass(frozen=True)
 class Metric:
-    """What is known of a metric beforehand.
+    """The properties of a metric.
 
     Attributes:
-        title: What people call it.
+        title: Its name for people.
         better: 1 if more is better, -1 if less is, 0 if neither.
-        undefined: Why a group of rows may have no value.
-        blind: The value for a model without features, if it is known beforehand.
+        undefined: Why it may be undefined in a group.
+        blind: Its value for a model that sees no features, if that is constant.
     """
 
     title: str
@@ -83,7 +83,7 @@ METRICS: dict[Kind, dict[str, Metric]] = {
     },
 }
 
-# The metric that is shown first.
+# The main metric, which is shown first.
 HEADLINE = {
     Kind.BINARY: "auc",
     Kind.MULTICLASS: "accuracy",
@@ -93,7 +93,7 @@ HEADLINE = {
 
 @dataclasses.dataclass(frozen=True)
 class Groups:
-    """Which group each row is in.
+    """The assignment of rows to groups.
 
     Attributes:
         codes: A number below `count` for each row.
@@ -110,7 +110,7 @@ class Groups:
 
     @property
     def sizes(self) -> Array:
-        """Rows of each group."""
+        """The number of rows in each group."""
         rows: Array = np.bincount(self.codes, minlength=self.count)
         return rows
 
@@ -200,12 +200,12 @@ def multiclass(
     top_k: int,
     groups: Groups,
 ) -> dict[str, Array]:
-    """Returns the metrics of each group for a problem of several classes.
+    """Returns the metrics of each group for a multi-class problem.
 
     Args:
         labels: The index of each row's class.
         predicted: The index of the class with the highest probability.
-        chance: The probability of the row's class.
+        chance: The predicted probability of the row's class.
         rank: How many classes have a higher probability than the row's class.
         top_k: How many of the most probable classes count as right in `top_k_accuracy`.
         groups: The group of each row.
@@ -217,7 +217,7 @@ def multiclass(
         "example_count": groups.sizes.astype(np.float64),
         "accuracy": groups.means(right),
         "top_k_accuracy": groups.means(rank < top_k),
-        # Over the classes that a group's labels or predictions hold, as scikit-learn does.
+        # Over the classes among a group's labels or predictions, as in scikit-learn.
         "macro_f1_score": _divide(np.bincount(f1_group, f1, groups.count), classes),
         "weighted_f1_score": _divide(
             np.bincount(f1_group, f1 * support, groups.count), groups.sizes
@@ -229,13 +229,13 @@ def multiclass(
 
 
 def regression(labels: Array, predictions: Array, groups: Groups) -> dict[str, Array]:
-    """Returns the metrics of each group for a regression; an error is prediction less label."""
+    """Returns the metrics of each group for a regression; errors are prediction minus label."""
     labels, predictions = labels.astype(np.float64), predictions.astype(np.float64)
     errors = predictions - labels
     squares = groups.sums(errors**2)
     means = groups.means(labels)
     spread = groups.sums((labels - means[groups.codes]) ** 2)
-    spread[_constant(labels, groups)] = 0  # rounding may leave a little
+    spread[_constant(labels, groups)] = 0  # rounding may leave a small rest
     mean_square = _divide(squares, groups.sizes)
     return {
         "example_count": groups.sizes.astype(np.float64),
@@ -251,7 +251,7 @@ def regression(labels: Array, predictions: Array, groups: Groups) -> dict[str, A
 
 
 def quantiles(values: Array, shares: dict[str, float], groups: Groups) -> dict[str, Array]:
-    """Returns quantiles of each group's values by name, interpolated linearly as numpy's."""
+    """Returns quantiles of each group's values by name, interpolated linearly as in numpy."""
     if not len(values):
         return {name: np.full(groups.count, np.nan) for name in shares}
     rows = groups.sizes
@@ -270,19 +270,19 @@ def quantiles(values: Array, shares: dict[str, float], groups: Groups) -> dict[s
 
 
 def of_classes(probabilities: Array, labels: Array) -> tuple[Array, Array, Array]:
-    """Returns each row's predicted class, the chance given to its label, and its rank from 0."""
+    """Returns each row's predicted class, its label's probability, and that one's rank from 0."""
     chance = np.take_along_axis(probabilities, labels[:, None].astype(np.int64), axis=1)
     rank = np.count_nonzero(probabilities > chance, axis=1)
     return probabilities.argmax(axis=1).astype(np.int32), chance[:, 0], rank.astype(np.int32)
 
 
 def top_k(classes: int) -> int:
-    """Returns how many guesses `top_k_accuracy` allows: half the classes, and five at most."""
+    """Returns the k of `top_k_accuracy`: half the classes, and at most five."""
     return min(5, (classes + 1) // 2)
 
 
 def _f1_by_class(labels: Array, predicted: Array, groups: Groups) -> tuple[Array, Array, Array]:
-    """Returns group, F1 and support of each class that a group's labels or predictions hold."""
+    """Returns group, F1 and support of each class among a group's labels or predictions."""
     width = int(max(labels.max(initial=0), predicted.max(initial=0))) + 1
     offset = groups.codes.astype(np.int64) * width
     keys, index = np.unique(

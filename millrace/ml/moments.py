@@ -1,7 +1,7 @@
 """Means, variances and covariances of columns that come in batches.
 
-The distances from the mean are summed, never the squares of the values: those lose all digits of
-a variance that is small beside the mean.
+Sums deviations from the mean, never squares of the values, which lose all digits of a variance that
+is small compared to the mean.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ class Moments:
     """The moments of some columns of numbers.
 
     Attributes:
-        number: How many rows there are.
+        number: The number of rows.
         mean: The mean of each column.
         products: For each pair of columns, the sum over rows of the product of their distances from
             their means.

@@ -24,8 +24,8 @@ from millrace.ml.labels import KEPT, Labels, count
 
 FILE = "problem.json"
 AUTO = "auto"
-FEW = 20  # an integer label with at most so many values is a class …
-ROWS_PER_CLASS = 5  # … if each has so many rows on average; two values always are
+FEW = 20  # an integer label with at most this many values is a class …
+ROWS_PER_CLASS = 5  # … if each has this many rows on average; two values always are
 MOST_CLASSES = 1000
 _SHOWN = 5
 # A number with a unit, a currency or thousands separators: "$1,200", "12 kg".
@@ -33,16 +33,16 @@ _WRITTEN_NUMBER = re.compile(r"[^\w]*\d[\d.,'’\s]*[^\w]*[A-Za-z]{0,3}[^\w]*")
 
 
 class Kind(str, enum.Enum):
-    """The kinds of problem, and what the model's `outputs` holds for n rows."""
+    """The kinds of problem, with the shape of the model's `outputs` for n rows."""
 
     BINARY = "binary"  # [n, 1], the probability of the second class
-    MULTICLASS = "multiclass"  # [n, classes], a probability each
+    MULTICLASS = "multiclass"  # [n, classes], the probability of each class
     REGRESSION = "regression"  # [n, 1], the value
 
 
 @dataclasses.dataclass(frozen=True)
 class Problem:
-    """What a model predicts.
+    """The prediction problem of a model.
 
     Attributes:
         label: The raw column to predict.
@@ -71,10 +71,10 @@ def infer(
 ) -> Problem:
     """Infers the problem from the label's values in all splits.
 
-    Text is a class, and so is an integer of few different values; decimal numbers and integers of
-    many values are quantities, except for decimal numbers of just two whole values.
+    Text is a class, and so are integers with few distinct values. Decimals, and integers with many
+    values, are quantities, except for decimals with just two whole values.
 
-    Memory is bounded, however many different values a quantity has.
+    Memory is bounded, however many distinct values a quantity has.
 
     Args:
         root: The folder of the raw examples.
@@ -84,7 +84,7 @@ def infer(
 
     Raises:
         ParameterError: There is no such column or kind, or the label's values do not fit the kind.
-        DataError: The label is missing in a row, constant, or lacks a class that is to be learned.
+        DataError: The label is missing in a row, constant, or lacks a class in `learn_from`.
     """
     kinds = [item.value for item in Kind]
     if kind not in (AUTO, *kinds):
@@ -118,7 +118,7 @@ def infer(
 
 
 def are_written_numbers(texts: Collection[str]) -> bool:
-    """Returns whether texts are numbers, some with a unit, a currency or thousands separators.
+    """Returns whether texts are formatted numbers, with units, currencies or separators.
 
     Texts of digits only, such as postal codes, do not count.
     """

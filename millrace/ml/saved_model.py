@@ -1,4 +1,4 @@
-"""Makes a SavedModel's bytes depend on the model alone, so that its digest tells equal ones."""
+"""Makes the bytes of a SavedModel deterministic, so that equal models have equal digests."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from pathlib import Path
 from typing import Any
 
 FILE = "saved_model.pb"
-_FINGERPRINT = "fingerprint.pb"  # of the bytes that TensorFlow wrote; nothing needs it
+_FINGERPRINT = "fingerprint.pb"  # TensorFlow's own fingerprint of the bytes; nothing needs it
 
 
 def make_deterministic(folder: Path, scratch: str = "") -> None:
-    """Rewrites a SavedModel in an order of its own.
+    """Rewrites a SavedModel in a deterministic order.
 
     TensorFlow writes the functions of a graph, and the nodes of a function, in an order that
     differs from process to process.
 
     Args:
         folder: The SavedModel.
-        scratch: A folder whose path is taken out of the names of lookup tables.
+        scratch: A folder whose path is removed from the names of lookup tables.
     """
     from tensorflow.core.protobuf import saved_model_pb2
 
@@ -48,7 +48,7 @@ def make_deterministic(folder: Path, scratch: str = "") -> None:
 
 
 def _ordered(nodes: Iterable[Any]) -> list[Any]:
-    """Returns a function's nodes, each after those that it reads, and else by their names."""
+    """Returns a function's nodes in topological order, and otherwise by name."""
     by_name = {node.name: node for node in nodes}
     waiting: graphlib.TopologicalSorter[str] = graphlib.TopologicalSorter()
     for name in by_name:
@@ -56,7 +56,7 @@ def _ordered(nodes: Iterable[Any]) -> list[Any]:
         waiting.add(name, *(other for other in read if other in by_name))
     try:
         waiting.prepare()
-    except graphlib.CycleError:  # a loop of TensorFlow 1's
+    except graphlib.CycleError:  # a TensorFlow 1 loop
         return list(by_name.values())
     ordered: list[str] = []
     while waiting.is_active():

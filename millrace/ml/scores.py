@@ -1,4 +1,4 @@
-"""What a model predicted for some rows: a few numbers for each row, and the metrics of them."""
+"""Labels and predictions of rows in compact form, and their metrics."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ class Scores:
     """Labels and predictions of the rows that got a finite prediction.
 
     Attributes:
-        problem: What was predicted.
-        finite: Which of all rows those are.
+        problem: The prediction problem.
+        finite: A mask of these among all rows.
         labels: The index of each row's class, or its value.
         predictions: The probability of the second of two classes, the index of the most probable
             of several, or the value.
-        chance: The probability given to the row's class, for several classes.
-        rank: How many classes were given a higher one, for several classes.
+        chance: The predicted probability of the row's class, for several classes.
+        rank: How many classes have a higher one, for several classes.
     """
 
     problem: Problem
@@ -65,6 +65,6 @@ class Scores:
         )
 
     def overall(self) -> dict[str, float]:
-        """Returns the metrics of all rows; NaN where one is not defined."""
+        """Returns the metrics over all rows; NaN for an undefined one."""
         found = self.metrics(Groups.one(len(self.finite)))
         return {name: float(values[0]) for name, values in found.items()}

@@ -36,15 +36,15 @@ def axis(low: float, high: float, most: int = 5) -> Axis:
 
     Args:
         low: The smallest value.
-        high: The largest; if there is no room between the two, the axis makes some.
+        high: The largest value; if both are equal, the axis is widened.
         most: The most spaces between ticks, at least 2.
     """
     if high - low <= 1e-9 * max(abs(low), abs(high)):
-        room = 0.5 * max(abs(low), abs(high)) or 0.5
-        low, high = low - room, high + room
+        margin = 0.5 * max(abs(low), abs(high)) or 0.5
+        low, high = low - margin, high + margin
     power = math.floor(math.log10((high - low) / most))
     for nice in (nice * 10.0**exponent for exponent in (power, power + 1) for nice in _ROUND):
-        # What rounding leaves over a tick is not worth another.
+        # A rounding error beyond a tick does not need another.
         first, last = math.floor(low / nice + 1e-6), math.ceil(high / nice - 1e-6)
         if last - first <= most:
             break

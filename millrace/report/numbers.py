@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-_EXACT = 17  # significant digits that tell every double from the next
+_EXACT = 17  # significant digits that distinguish all doubles
 
 
 def count(value: float) -> str:
@@ -13,9 +13,9 @@ def count(value: float) -> str:
 
 
 def number(value: float | int | None, digits: int = 4) -> str:
-    """Formats a number with so many significant digits, or a dash for none.
+    """Formats a number with some significant digits; None as a dash.
 
-    What is less than 1 does not become 1: an AUC of 0.99996 is none of 1.
+    Values below 1 are not rounded to 1: an AUC of 0.99996 must not be shown as 1.
     """
     if value is None:
         return "–"
@@ -25,7 +25,7 @@ def number(value: float | int | None, digits: int = 4) -> str:
 
 
 def against(value: float, limit: float, digits: int = 4) -> str:
-    """Formats a number with so many significant digits, or as many as tell it from a limit."""
+    """Formats a number with as many significant digits as distinguish it from a limit."""
     texts = [_rounded(value, more) for more in range(digits, _EXACT + 1)]
     sides = (value < limit, value > limit)
     shown = [float(text.replace(",", "")) for text in texts]

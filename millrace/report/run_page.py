@@ -58,7 +58,7 @@ def page(
     rows: Sequence[TaskRow],
     error: str = "",
 ) -> str:
-    """Return the page as HTML.
+    """Returns the page as HTML.
 
     Args:
         title: The run's id.
@@ -97,7 +97,7 @@ def page(
 
 
 def _placed(rows: Sequence[TaskRow]) -> list[Node]:
-    """Place tasks in columns: each to the right of all that it waited for."""
+    """Places tasks in columns: each to the right of all that it waited for."""
     known = {row.path: row for row in rows}
     columns: dict[str, int] = {}
 
@@ -118,7 +118,7 @@ def _placed(rows: Sequence[TaskRow]) -> list[Node]:
 
 
 def _edges(nodes: Sequence[Node]) -> list[str]:
-    """Return the path of each line from a task to one that waited for it, as SVG."""
+    """Returns the path of each line from a task to one that waited for it, as SVG."""
     places = {node.row.path: node for node in nodes}
     found = []
     for node in nodes:

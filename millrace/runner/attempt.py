@@ -1,4 +1,4 @@
-"""One attempt at a container task: its folder, its ExecutorInput, its run, and what it made."""
+"""One attempt at a container task: its folder, its ExecutorInput, its run and its outputs."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ LOG = "log.txt"
 _ENDINGS = {"system.HTML": ".html", "system.Markdown": ".md"}
 _NEEDED = 1 << 20  # bytes of disk
 _SIGNALS = {number.value: number.name for number in signal.Signals}
-_OWN = ".step"  # beside the outputs: what is between runner and step only
+_OWN = ".step"  # beside the outputs: the exchange between runner and step
 
 
 class AttemptError(StepError):
     """An attempt that failed.
 
     Attributes:
-        final: Whether trying again cannot help: the mistake is the user's.
-        peak_memory: The most bytes the process held.
+        final: Whether a retry cannot help, because the mistake is the user's.
+        peak_memory: The peak memory of the process, in bytes.
     """
 
     def __init__(self, message: str, final: bool = False, peak_memory: int = 0) -> None:
@@ -48,7 +48,7 @@ class AttemptError(StepError):
 
 @dataclasses.dataclass(frozen=True)
 class Outputs:
-    """What an attempt made."""
+    """The outputs of an attempt."""
 
     parameters: dict[str, Any]
     artifacts: dict[str, list[ArtifactRecord]]
@@ -63,11 +63,11 @@ class Attempt:
         name: The path of the task instance.
         component: What it runs.
         container: Its container, with image and resources filled in.
-        inputs: What it is given.
+        inputs: Its inputs.
         folder: Where its outputs go.
         context: What placeholders say about run and task.
-        ours: Whether our entrypoint runs it: then exit code 1 is a user's mistake, and what it
-            says of the content of its outputs is so.
+        ours: Whether our entrypoint runs it: then exit code 1 is a user's mistake, and the
+            digests that it reports can be trusted.
     """
 
     name: str
@@ -79,7 +79,7 @@ class Attempt:
     ours: bool
 
     def run(self, backend: Backend, stop: Stop) -> Outputs:
-        """Run the container once, in a folder with nothing of an earlier attempt.
+        """Runs the container once, in a folder with nothing of an earlier attempt.
 
         Raises:
             AttemptError: It failed.
@@ -106,7 +106,7 @@ class Attempt:
         for path, was in before.items():
             if stamps(path) != was:
                 raise AttemptError(
-                    f"It has changed its input {path}: a task may only read its inputs.",
+                    f"It changed its input {path}: a task may only read its inputs.",
                     final=True,
                     peak_memory=ended.peak_memory,
                 )
@@ -118,7 +118,7 @@ class Attempt:
         return outputs
 
     def command(self) -> list[str]:
-        """Return the command with its placeholders filled in."""
+        """Returns the command with its placeholders filled in."""
         parts = (*self.container.command, *self.container.args)
         message = self.executor_input()
         return placeholders.command(
@@ -126,7 +126,7 @@ class Attempt:
         )
 
     def executor_input(self) -> dict[str, Any]:
-        """Return KFP's ExecutorInput message."""
+        """Returns KFP's ExecutorInput message."""
         component, inputs = self.component, self.inputs
         return {
             "inputs": {
@@ -160,7 +160,7 @@ class Attempt:
 
     @property
     def _output_file(self) -> Path:
-        """Where the ExecutorOutput goes: `dsl.get_uri()` of KFP names what lies beside it."""
+        """The path of the ExecutorOutput; KFP's `dsl.get_uri()` names paths beside it."""
         return self.folder / "executor_output.json"
 
     def _input_paths(self) -> Iterator[Path]:
@@ -170,7 +170,7 @@ class Attempt:
 
     def _message(self, record: ArtifactRecord) -> dict[str, Any]:
         metadata = record.metadata
-        if not self.ours:  # they did not say it, and would see it beside what they did say
+        if not self.ours:  # not the component's own
             metadata = {key: value for key, value in metadata.items() if key not in digest.METADATA}
         return {
             "name": record.name,
@@ -180,14 +180,14 @@ class Attempt:
         }
 
     def _output(self, port: ir.ArtifactPort) -> Path:
-        """Returns where an output lies: browsers know a page by the ending of its name only."""
+        """Returns the path of an output; browsers recognise a page only by its suffix."""
         return self.folder / (port.name + _ENDINGS.get(port.schema_title, ""))
 
     def _own(self, *parts: str) -> Path:
         return self.folder.joinpath(_OWN, *parts)
 
     def _clean(self) -> None:
-        """Remove what an earlier attempt left, except its log."""
+        """Removes what an earlier attempt left, except its log."""
         self.folder.mkdir(parents=True, exist_ok=True)
         for path in self.folder.iterdir():
             if path.name != LOG:
@@ -229,7 +229,7 @@ class Attempt:
             raise AttemptError(f"its output is not KFP's ExecutorOutput: {error}") from error
 
     def _parameters(self, said: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the output parameters: what the ExecutorOutput says wins over the files."""
+        """Returns the output parameters: what the ExecutorOutput says wins over the files."""
         found: dict[str, Any] = {}
         for name, parameter in self.component.output_parameters.items():
             file = self._own("parameters", name)
@@ -254,7 +254,7 @@ class Attempt:
             path.parent.mkdir(parents=True, exist_ok=True)
             shutil.move(custom, path)
         metadata = dict(said.get("metadata") or {})
-        if not self.ours:  # our entrypoint has computed the digest; others may mean anything by it
+        if not self.ours:  # others may mean anything by it
             metadata = {key: value for key, value in metadata.items() if key not in digest.METADATA}
             if "://" not in uri and path.exists():
                 metadata |= digest.of(path).metadata()
@@ -262,7 +262,7 @@ class Attempt:
 
 
 def stamps(path: Path) -> Any:
-    """Return what changes when a file, or a file of a folder, is written to; None if it is gone."""
+    """Returns a value that changes when a file, or one in a folder, is written; None if gone."""
     try:
         if not path.is_dir():
             return stamp(path.stat())
@@ -283,13 +283,13 @@ def _remove(path: Path) -> None:
 
 
 def _of_exit_code(code: int, log: Path) -> str:
-    if code - 128 in _SIGNALS:  # as a shell tells that a signal has ended its command
+    if code - 128 in _SIGNALS:  # a shell's way to report that a signal ended its command
         code = 128 - code
     if code == -signal.SIGKILL:
         return "it was killed (SIGKILL), as the system does when memory runs out"
     if -code in _SIGNALS:
         return f"it was ended by {_SIGNALS[-code]}"
-    if code < 0:  # no signal: a container has ended with 255, say, of its own will
+    if code < 0:  # not a signal: a container may exit with 255, for example, by itself
         code = 128 - code
     why = reason_in(log) if log.is_file() else ""
     last = f": {why}" if why else ""

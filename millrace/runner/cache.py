@@ -34,7 +34,7 @@ def parts(
     inputs: Inputs,
     contents: external.Contents,
 ) -> Parts:
-    """Return the digest of each thing that the result of a container task follows from.
+    """Returns the digest of each thing that the result of a container task follows from.
 
     Args:
         component: What it runs.
@@ -66,17 +66,17 @@ def parts(
 
 
 def fingerprint(found: Parts) -> str:
-    """Return the fingerprint of a container task."""
+    """Returns the fingerprint of a container task."""
     return _sha256(dict(found))
 
 
 def short(found: Parts) -> dict[str, str]:
-    """Return parts as lineage keeps them, to tell later what has changed."""
+    """Returns parts as lineage keeps them, to tell later what has changed."""
     return {name: value[:_SHORT] for name, value in found.items()}
 
 
 def of_import(record: ArtifactRecord) -> str:
-    """Return the fingerprint of an imported artifact."""
+    """Returns the fingerprint of an imported artifact."""
     return _sha256(
         {
             "version": VERSION,
@@ -88,18 +88,18 @@ def of_import(record: ArtifactRecord) -> str:
 
 
 def of_key(component: str, key: str) -> str:
-    """Return the fingerprint that a pipeline's author chose for a component, as KFP forms it."""
+    """Returns the fingerprint that a pipeline's author chose for a component, as KFP forms it."""
     return hashlib.sha256(f"{component}\0{key}".encode()).hexdigest()
 
 
 def identity(record: ArtifactRecord) -> list[str]:
-    """Return what tells an artifact from another: its type and content, or else its address."""
+    """Returns what tells an artifact from another: its type and content, or else its address."""
     known = record.metadata.get("digest")
     return [record.schema_title, f"sha256:{known}" if known else record.uri]
 
 
 def whole_result(cached: CachedTask, home: Path, digests: DigestCache) -> CachedTask | None:
-    """Return what a task made before if all of it is known, and still as it was recorded.
+    """Returns what a task made before if all of it is known, and still as it was recorded.
 
     Artifacts that are no longer where they were recorded are looked for below the present home: the
     folder of all runs may have been moved or copied.
@@ -122,7 +122,7 @@ def whole_result(cached: CachedTask, home: Path, digests: DigestCache) -> Cached
 
 
 def _found(record: ArtifactRecord, home: Path, digests: DigestCache) -> ArtifactRecord | None:
-    """Return an artifact as it lies now; None if it is nowhere, or is not what was recorded."""
+    """Returns an artifact as it lies now; None if it is nowhere, or is not what was recorded."""
     pushed = str(record.metadata.get("pushed_destination") or "")
     if "digest" not in record.metadata:
         return record

@@ -1,4 +1,4 @@
-"""What stands in for the record of a run that only looks what would be run."""
+"""Replaces the recorder in a dry run."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class DryRecorder:
         self._pipeline = pipeline
 
     def find(self, fingerprint: str) -> Iterator[CachedTask]:
-        """Yield what tasks with that fingerprint made before."""
+        """Yields earlier results of tasks with a fingerprint."""
         from millrace.lineage import cache as lineage_cache
 
         for store in filter(None, (self._store, *self._sources)):
@@ -37,32 +37,32 @@ class DryRecorder:
                 yield found
 
     def why_not(self, one: TaskInstance) -> str:
-        """Return why a task would run."""
+        """Returns why a task would run."""
         if self._store is None:
             return "it has not run before"
         before = explain.latest(self._store, self._pipeline, one.result.path)
         return explain.reason(cache.short(one.parts), before)
 
     def ended(self, path: str) -> Ended | None:
-        """Return nothing: a dry run resumes none."""
+        """Returns None: a dry run resumes nothing."""
         return None
 
     def start(self, one: TaskInstance) -> int:
-        """Record nothing."""
+        """Records nothing."""
         return 0
 
     def finish(self, one: TaskInstance, outcome: Outcome) -> Outcome:
-        """Record nothing."""
+        """Records nothing."""
         return outcome
 
     def cached(
         self, one: TaskInstance, cached: CachedTask
     ) -> Mapping[str, Sequence[ArtifactRecord]]:
-        """Record nothing."""
+        """Records nothing."""
         return cached.outputs
 
     def give_up(self, one: TaskInstance, outcome: Outcome) -> None:
-        """Record nothing."""
+        """Records nothing."""
 
     def cancel_open(self) -> None:
-        """Record nothing."""
+        """Records nothing."""

@@ -1,9 +1,9 @@
-"""Runs tasks side by side: each as soon as what it needs is there, and the machine has room.
+"""Runs tasks in parallel: each as soon as its inputs exist and the machine has resources.
 
-One thread decides; what looks something up, runs or waits does so in a thread of a pool, and
-reports to it. A task is first looked up in the cache, and waits for cores and memory only if it
-must run. DAGs open and loops start their iterations as they are reached, so a run holds no more
-than what is open.
+One thread makes all decisions. Work that blocks, such as lookups and processes, runs in a pool of
+threads and reports to it. A task is first looked up in the cache, and waits for cores and memory
+only if it must run. DAGs open and loops start their iterations when they are reached, so a run
+holds only what is open.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ from millrace.runner.task import TaskRunner
 Events = queue.SimpleQueue[Callable[[], None]]
 
 _LOOKUPS, _RUNS = 4, 256  # threads
-_KEPT = 10_000  # iterations of a loop whose results a run holds until its end
-_OPEN = 64  # iterations of a loop that are open at once; cores are fewer, and memory stays flat
+_KEPT = 10_000  # iterations of a loop whose results are kept until the run ends
+_OPEN = 64  # open iterations of a loop: more than there are cores, and memory stays flat
 
 
 class Engine:
@@ -40,11 +40,11 @@ class Engine:
     Args:
         runner: Looks tasks up, runs and records them.
         pool: Cores and memory.
-        results: How far each task is, by path; kept up to date, and added to as DAGs open.
+        results: The result of each task so far, by path; updated, and extended as DAGs open.
         changed: Called whenever a task's state has changed.
-        events: What the deciding thread is to do next. One that raises KeyboardInterrupt stops the
-            run; it comes this way, so that it stops nothing half-way.
-        selection: Which tasks are asked for.
+        events: What the deciding thread does next. An event that raises KeyboardInterrupt stops
+            the run, and never in the middle of a decision.
+        selection: The tasks that the user asked for.
         fail_fast: Whether nothing new is started after a failure, as on a cluster with Argo.
     """
 
@@ -74,7 +74,7 @@ class Engine:
         self._runs = ThreadPoolExecutor(_RUNS, "task")
 
     def run(self, component: ir.Component, given: Inputs) -> Outcome:
-        """Run the DAG of a component to its end.
+        """Runs the DAG of a component to its end.
 
         Raises:
             KeyboardInterrupt: The run was interrupted. As with whatever else is raised here, every
@@ -96,7 +96,7 @@ class Engine:
         return root.outcome
 
     def _proceed(self) -> None:
-        """Decide on every task that waits for nothing more, and run what there is room for."""
+        """Decides about every task that is ready, and runs as many as resources allow."""
         while self._ready:
             self._decide(self._ready.popleft())
         for one in self._waiting.fitting(self._pool):
@@ -105,7 +105,7 @@ class Engine:
             self._spawn(self._runs, one, self._runner.run, self._ran)
 
     def _open(self, dag: DagInstance) -> None:
-        """Make the task instances of a DAG; those that wait for nothing are ready."""
+        """Creates the task instances of a DAG; those without upstream tasks are ready."""
         dag.unfinished = len(dag.body.tasks)
         for name, task in dag.body.tasks.items():
             result = self._result(task, dag.path + name)
@@ -122,7 +122,7 @@ class Engine:
         return self._results[path]
 
     def _decide(self, one: TaskInstance) -> None:
-        """Begin or skip a task whose upstream tasks have ended, or an iteration."""
+        """Begins or skips an iteration, or a task whose upstream tasks have ended."""
         upstream = () if one.loop else (one.dag.tasks[name].result for name in one.task.depends)
         bad = next((result for result in upstream if not result.state.good), None)
         if one.result.path in self._selection.skipped:
@@ -130,7 +130,7 @@ class Engine:
         elif one.task.after_failure:
             self._begin(one)
         elif bad is not None and bad.state is State.PLANNED:
-            self._plan(one, f"it needs what {bad.path} makes")
+            self._plan(one, f"it needs the outputs of {bad.path}")
         elif bad is not None:
             self._skip(one, _why_skipped(bad))
         elif self._fail_fast and self._failed:
@@ -139,7 +139,7 @@ class Engine:
             self._begin(one)
 
     def _begin(self, one: TaskInstance) -> None:
-        """Find the inputs of a task, and do what they call for."""
+        """Resolves the inputs of a task, and acts on them."""
         one.result.started = time.monotonic()
         try:
             if one.inputs is None:
@@ -175,7 +175,7 @@ class Engine:
         self._start_iterations(loop)
 
     def _start_iterations(self, loop: TaskInstance) -> None:
-        """Start as many iterations as may run at once; end the loop when all have ended."""
+        """Starts as many iterations as may run at once, and ends the loop after the last."""
         iterations, task = loop.iterations, loop.task
         assert iterations is not None
         assert task.loop is not None
@@ -214,12 +214,12 @@ class Engine:
         work: Callable[[TaskInstance], Any],
         then: Callable[[TaskInstance, Any], None],
     ) -> None:
-        """Do some work of a task in a thread, and go on with what came of it in this one."""
+        """Does some work of a task in another thread, and passes the outcome to this one."""
 
         def target() -> None:
             try:
                 outcome = work(one)
-            except BaseException as error:  # nobody else would hear that this thread has ended
+            except BaseException as error:  # or nobody would learn that this thread ended
                 outcome = self._runner.broken(one, error)
             self._events.put(lambda: self._came_back(one, outcome, then))
 
@@ -232,7 +232,7 @@ class Engine:
             then(one, outcome)
 
     def _end(self, one: TaskInstance, outcome: Outcome) -> None:
-        """Take in how a task has ended, and go on with what waited for it."""
+        """Notes how a task ended, and goes on with what waited for it."""
         result = one.result
         result.artifacts, result.parameters = dict(outcome.artifacts), dict(outcome.parameters)
         result.error = outcome.error
@@ -260,7 +260,7 @@ class Engine:
         self._start_iterations(loop)
 
     def _forget(self, one: TaskInstance) -> None:
-        """Drop the results of an iteration that ended well: lineage has them."""
+        """Drops the results of an iteration that succeeded: lineage has them."""
         for path, _ in list(self._inner(one)):
             del self._results[path]
         del self._results[one.result.path]
@@ -278,20 +278,20 @@ class Engine:
             self._end(dag.owner, outcome)
 
     def _skip(self, one: TaskInstance, why: str) -> None:
-        """Leave out a task, and the tasks in it."""
+        """Skips a task and the tasks in it."""
         for path, _ in self._inner(one):
             self._results[path].error = why
             self._results[path].state = State.SKIPPED
         self._end(one, Outcome(State.SKIPPED, error=why))
 
     def _plan(self, one: TaskInstance, why: str) -> None:
-        """Leave a task to be run, as a dry run does, and the tasks in it."""
+        """Marks a task and the tasks in it as ones that would run, for a dry run."""
         for path, _ in self._inner(one):
             self._results[path].state = State.PLANNED
         self._end(one, Outcome(State.PLANNED, error=why))
 
     def _inner(self, one: TaskInstance) -> Iterator[tuple[str, ir.Task]]:
-        """Yield the tasks within a DAG that are known before it opens."""
+        """Yields the tasks in a DAG that are known before it opens."""
         body = one.task.component.body
         if isinstance(body, ir.Dag):
             for path, task in ir.walk(body, f"{one.result.path}/", loops=False):
@@ -321,7 +321,7 @@ class Engine:
         return lambda value: placeholders.fill_value(value, message, context)
 
     def _cancel(self) -> None:
-        """Stop what is running, and wait until each thread has recorded how its task ended."""
+        """Stops what is running, and waits until each thread has recorded how its task ended."""
         self._stopping = True
         self._runner.stop.ask()
         while self._busy:
@@ -342,12 +342,12 @@ class _Queue:
         self._lines: dict[ir.Resources, deque[tuple[int, TaskInstance]]] = {}
 
     def put(self, one: TaskInstance) -> None:
-        """Add a task."""
+        """Adds a task."""
         line = self._lines.setdefault(one.resources, deque())
         line.append((next(self._numbers), one))
 
     def fitting(self, pool: ResourcePool) -> Iterator[TaskInstance]:
-        """Yield the tasks that there is room for, which is taken from the pool."""
+        """Yields the tasks that fit into the pool, and takes their resources from it."""
         for resources in sorted(self._lines, key=lambda key: self._lines[key][0][0]):
             line = self._lines[resources]
             while line and pool.take(resources):
@@ -357,7 +357,7 @@ class _Queue:
 
 
 def _loop_items(one: TaskInstance) -> dict[str, Any]:
-    """Return the items of the loops that the tasks of a DAG are in."""
+    """Returns the items of the loops that the tasks of a DAG are in."""
     found = dict(one.dag.loop_items)
     if one.loop is not None and one.task.loop is not None and one.inputs is not None:
         name = one.task.loop.item

@@ -1,4 +1,4 @@
-"""Says why the cache had no result for a task: what differs from the last time it ran."""
+"""Explains why the cache had no result for a task: what differs from its last run."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ _LOOKED_AT = 500  # executions of the pipeline, the newest first
 
 
 def latest(store: Store, pipeline: str, path: str, before: int | None = None) -> Task | None:
-    """Return the newest execution of a task that ended well, with what its result follows from.
+    """Returns the newest successful execution of a task, with the parts of its fingerprint.
 
     Args:
         store: The lineage store.
         pipeline: The pipeline's name.
         path: The task's path.
-        before: The execution that it must be older than.
+        before: An execution that is newer than the one to find.
     """
     from millrace.lineage import layout, read, values
     from millrace.lineage.mlmd import ListOptions, OrderByField
@@ -42,11 +42,11 @@ def latest(store: Store, pipeline: str, path: str, before: int | None = None) ->
 
 
 def reason(now: Mapping[str, str], before: Task | None) -> str:
-    """Return in one line why a result that was made before does not fit.
+    """Returns in one line why an earlier result does not fit.
 
     Args:
-        now: What the result follows from now, part by part.
-        before: The last execution of the task that ended well.
+        now: The parts of the fingerprint now.
+        before: The last successful execution of the task.
     """
     from millrace.lineage.resume import PARTS
 
@@ -59,5 +59,5 @@ def reason(now: Mapping[str, str], before: Task | None) -> str:
     changed += sorted(f"{name} (new)" for name in now.keys() - was.keys())
     changed += sorted(f"{name} (gone)" for name in was.keys() - now.keys())
     if not changed:
-        return "its result is not whole any more, or was made with the cache switched off"
+        return "its result is no longer complete, or was made without the cache"
     return "changed: " + ", ".join(changed)

@@ -1,7 +1,7 @@
-"""Data outside of the pipeline that steps declare to read, import or write.
+"""Data outside the pipeline that steps declare to read, import or write.
 
-The cache knows what is read by its content, not by its name; containers get it mounted. Only
-parameters that a step declares count: what other people's components read is not guessed at.
+The cache compares such data by content, not by name, and containers get it mounted. Only the
+parameters that a step declares count; nothing is guessed about other people's components.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ _MODULE = "module"
 
 
 def of(component: ir.Component) -> Declared:
-    """Return what a component declares; nothing unless it is a step of ours."""
+    """Returns what a component declares: nothing if it is not a step of ours."""
     body = component.body
     return declared((*body.command, *body.args)) if isinstance(body, ir.Container) else Declared()
 
 
 def root_parameters(pipeline: ir.Pipeline) -> Declared:
-    """Return which of a pipeline's parameters are handed on to declared ones of its steps."""
+    """Returns the pipeline's parameters that are passed to declared parameters of its steps."""
     found: dict[str, set[str]] = {"reads": set(), "modules": set(), "writes": set()}
 
     def follow(dag: ir.Dag, names: Mapping[str, str]) -> None:
-        """Follow the root's parameters, which tasks of the DAG know by other names."""
+        """Follows the root's parameters, which have other names within the DAG."""
         for task in dag.tasks.values():
             handed = {
                 name: names[source.name]
@@ -58,15 +58,15 @@ def root_parameters(pipeline: ir.Pipeline) -> Declared:
 def absolute(
     names: Declared, parameters: Mapping[str, Any], folders: Mapping[str, tuple[Path, ...]]
 ) -> dict[str, Any]:
-    """Return parameters with the relative local paths in declared ones made absolute.
+    """Returns parameters with the relative local paths in declared ones made absolute.
 
-    A path is looked for in folders in turn, and taken to be in the last if none has it. A module
+    Folders are searched for a path in turn; if none has it, it is taken to be in the last. A module
     may also be a dotted name, which stays as it is.
 
     Args:
         names: What is declared.
         parameters: The parameters.
-        folders: Where each parameter's path may be relative to.
+        folders: The folders that each parameter's path may be relative to.
     """
     result = dict(parameters)
     for name in (*names.reads, *names.modules, *names.writes):
@@ -91,13 +91,13 @@ def _absolute(value: str, is_module: bool, folders: tuple[Path, ...]) -> str:
 
 @dataclasses.dataclass(frozen=True)
 class Content:
-    """What a parameter names.
+    """The data or code that a parameter names.
 
     Attributes:
-        identity: What stands for it in the cache's fingerprint.
-        path: The file, folder or pattern that it is on this machine; None for a dotted name.
-        digest: The digest of what lies there.
-        uri: Where it lies in an object store; empty if it does not.
+        identity: Its part in the cache's fingerprint.
+        path: The file, folder or pattern on this machine; None for a dotted name.
+        digest: The digest of its content.
+        uri: Its URI in an object store; empty if it is local.
     """
 
     identity: Mapping[str, str]
@@ -107,7 +107,7 @@ class Content:
 
     @property
     def code(self) -> str:
-        """The digest of a module with what it imports; empty if it is none."""
+        """The digest of a module and its imports; empty for data."""
         return self.identity.get(_MODULE, "")
 
 
@@ -121,7 +121,7 @@ def contents(
     sources: Sources,
     imports_here: bool,
 ) -> Contents:
-    """Return what declared parameters name, on this machine or in an object store.
+    """Returns the contents that declared parameters name, local or in an object store.
 
     Args:
         names: What the step declares.
@@ -155,7 +155,7 @@ def _remote(uri: str, digests: DigestCache) -> Content:
 
 
 def _identity(kind: str, digest: Digest, path: Path) -> dict[str, str]:
-    """Return what stands for data in a fingerprint: its content, and the format its name tells."""
+    """Returns the identity of data in a fingerprint: its content, and its format by its name."""
     endings = "".join(path.suffixes[-2:]).lower() if kind == "file" else ""
     return {kind: digest.hexdigest, "format": endings}
 
@@ -163,9 +163,9 @@ def _identity(kind: str, digest: Digest, path: Path) -> dict[str, str]:
 def changed(
     names: Declared, before: Contents, now: Contents, parameters: Mapping[str, Any], code: bool
 ) -> list[str]:
-    """Return the parameters that name something else than before.
+    """Returns the parameters whose content has changed.
 
-    A folder that the step itself has written to, as another parameter says, is not among them.
+    A folder that the step itself writes to, according to another parameter, is not among them.
 
     Args:
         names: What the step declares.
@@ -188,7 +188,7 @@ def changed(
 
 
 def datasets(contents: Contents) -> dict[str, ArtifactRecord]:
-    """Return the files, folders and patterns that parameters name, as artifacts."""
+    """Returns the files, folders and patterns that parameters name, as artifacts."""
     return {
         name: ArtifactRecord(
             place.rstrip("/").rpartition("/")[2],
@@ -203,7 +203,7 @@ def datasets(contents: Contents) -> dict[str, ArtifactRecord]:
 
 
 def _place(content: Content) -> str:
-    """Return where data lies that can be recorded: at an absolute path or a URI."""
+    """Returns the absolute path or the URI of data, if it has one that can be recorded."""
     if content.path is not None and content.path.is_absolute():
         return str(content.path)
     return content.uri
@@ -214,7 +214,7 @@ def _content(
 ) -> Content | None:
     path = Path(value)
     if is_module and path.suffix != ".py" and not path.is_absolute():
-        code = sources.of_module(value) if imports_here else None  # else it is in the image
+        code = sources.of_module(value) if imports_here else None  # otherwise it is in the image
         return Content({_MODULE: code}) if code else None
     if not external_files.matches(path):
         return None
@@ -227,7 +227,7 @@ def _content(
 
 
 def mounts(names: Declared, parameters: Mapping[str, Any]) -> Iterator[tuple[Path, bool]]:
-    """Yield the local paths that declared parameters name, and whether each is written."""
+    """Yields the local paths that declared parameters name, and whether each is written."""
     for name in (*names.reads, *names.modules, *names.writes):
         value = parameters.get(name)
         if not isinstance(value, str) or not value or "://" in local(value):

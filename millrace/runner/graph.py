@@ -1,4 +1,4 @@
-"""The pipeline while it runs: instances of DAGs and of tasks, with how far each is.
+"""The state of a running pipeline: instances of DAGs and tasks.
 
 A task instance is made when its DAG opens. A loop is an instance whose iterations are instances of
 the same task, each with its index.
@@ -23,8 +23,8 @@ class Outcome:
 
     Attributes:
         state: Its state.
-        artifacts: The artifacts it made, by output.
-        parameters: The parameters it gave.
+        artifacts: Its output artifacts, by port.
+        parameters: Its output parameters.
         error: Why it failed.
     """
 
@@ -41,19 +41,19 @@ class TaskInstance:
     Attributes:
         task: The task.
         dag: The DAG instance it is in.
-        result: How far it is.
+        result: Its result so far.
         loop: The loop that this is an iteration of, if it is one.
-        index: The number of that iteration.
-        inputs: What it is given, once that is known.
+        index: The index of that iteration.
+        inputs: Its inputs, once they are known.
         container: Its container, with image and resources filled in.
-        code: What the backend knows of the code it runs: digests of sources, or of the image.
-        contents: What it reads from outside of the pipeline, by parameter.
-        external: What of that is recorded as an artifact.
-        parts: The digest of each thing that its result follows from.
-        fingerprint: What its result is known by: the digest of those, or the author's key.
+        code: Digests of its code, as the backend computes them: of sources, or of the image.
+        contents: The external data it reads, by parameter.
+        external: The part of it that is recorded as artifacts.
+        parts: The parts of its fingerprint, each a digest.
+        fingerprint: The cache's key of its result: the digest of the parts, or the author's key.
         execution: Its execution in the lineage store, once there is one.
         iterations: The state of its iterations, if it is a loop.
-        opened: Whether the tasks or iterations in it were begun: they tell why it failed.
+        opened: Whether tasks or iterations in it were started; their errors are then its reason.
     """
 
     task: ir.Task
@@ -74,7 +74,7 @@ class TaskInstance:
 
     @property
     def resources(self) -> ir.Resources:
-        """What its container asks for."""
+        """The resources that its container requests."""
         return self.container.resources if self.container else ir.Resources()
 
     @property
@@ -84,12 +84,12 @@ class TaskInstance:
 
     @property
     def is_loop(self) -> bool:
-        """Whether it runs its task once for each item of a list."""
+        """Whether it is a loop over the items of a list."""
         return self.task.loop is not None and self.index is None
 
     @property
     def parent(self) -> int | None:
-        """The execution that its own is recorded below; None for the root's."""
+        """The parent of its execution; None for the root."""
         return self.loop.execution if self.loop is not None else self.dag.execution
 
 
@@ -98,10 +98,10 @@ class Iterations:
     """The iterations of a loop.
 
     Attributes:
-        items: What they run for.
+        items: The items that they run for.
         started: How many have been started.
         running: How many run now.
-        outcomes: How each ended; None until it has.
+        outcomes: The outcome of each; None until it has ended.
     """
 
     items: Sequence[Any]
@@ -113,7 +113,7 @@ class Iterations:
         self.outcomes = [None] * len(self.items)
 
     def outcome(self, component: ir.Component) -> Outcome:
-        """Return what the loop came to: lists with an entry for each iteration that gave one.
+        """Returns the loop's outcome: lists with an entry for each iteration that has one.
 
         Parameters nest, artifacts are one flat list.
         """
@@ -141,12 +141,12 @@ class DagInstance:
 
     Attributes:
         component: The DAG, with its interface.
-        given: Its inputs.
+        given: The inputs it was given.
         owner: The task that it belongs to; None for the pipeline's root.
         tasks: Its task instances.
         waiting: How many upstream tasks each of them still waits for.
         unfinished: How many of them have not ended.
-        loop_items: The items of the loops around it, by the names that their tasks know them by.
+        loop_items: The items of the enclosing loops, by the names that their tasks use.
     """
 
     component: ir.Component
@@ -159,13 +159,13 @@ class DagInstance:
 
     @property
     def body(self) -> ir.Dag:
-        """Its tasks and outputs, as the pipeline says."""
+        """Its tasks and outputs, as the pipeline defines them."""
         assert isinstance(self.component.body, ir.Dag)
         return self.component.body
 
     @property
     def path(self) -> str:
-        """What its tasks' paths begin with."""
+        """The prefix of its tasks' paths."""
         return f"{self.owner.result.path}/" if self.owner else ""
 
     @property
@@ -175,7 +175,7 @@ class DagInstance:
 
     @property
     def outcome(self) -> Outcome:
-        """What it came to, once it has ended: its outputs, or why it failed."""
+        """Its outcome, once it has ended: its outputs, or why it failed."""
         for one in self.tasks.values():
             if one.result.state is State.FAILED:
                 error = one.result.error
@@ -194,7 +194,7 @@ class DagInstance:
 def _first(
     outputs: Mapping[str, tuple[ir.FromTask, ...]], tasks: Mapping[str, TaskInstance], kind: str
 ) -> dict[str, Any]:
-    """Return each output of a DAG from the first of its sources that made one."""
+    """Returns each output of a DAG from the first of its sources that made one."""
     found: dict[str, Any] = {}
     for name, sources in outputs.items():
         for source in sources:

@@ -1,4 +1,4 @@
-"""What a task is given: parameters and artifacts of its DAG, of other tasks, or defaults."""
+"""Resolves the inputs of a task: from its DAG, from other tasks, or from defaults."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Inputs:
     """The inputs of a task; optional ones that were not given are absent.
 
     Attributes:
-        parameters: Its parameters, with the defaults of the component.
+        parameters: Its parameters, including the component's defaults.
         artifacts: The artifacts at each port.
         given: The parameters that do not come from the component's defaults.
     """
@@ -35,16 +35,16 @@ class Inputs:
 
 @dataclasses.dataclass(frozen=True)
 class TaskContext:
-    """What a task can see of the DAG it is in.
+    """The part of a DAG that a task can refer to.
 
     Attributes:
         given: The inputs of the DAG.
-        loop_items: The items of the loops around it, which KFP's compiler forgets to hand into
+        loop_items: The items of the enclosing loops, which KFP's compiler forgets to pass into
             loops over constant lists.
         parameter: Returns an output parameter of another task, or MISSING.
         artifacts: Returns the artifacts at an output of another task, or None.
         status: Returns KFP's final status of another task.
-        placeholders: What placeholders say about run and task.
+        placeholders: The values of placeholders for the run and the task.
         folders: Where relative paths are looked for; the last is where the caller is.
     """
 
@@ -58,10 +58,10 @@ class TaskContext:
 
 
 def resolve(task: ir.Task, context: TaskContext) -> Inputs:
-    """Return the inputs of a task whose upstream tasks have ended.
+    """Returns the inputs of a task whose upstream tasks have ended.
 
     Raises:
-        ParameterError: One that is needed is not there, or is of the wrong type.
+        ParameterError: A required input is missing, or of the wrong type.
     """
     declared = task.component.parameters
     is_dag = isinstance(task.component.body, ir.Dag)
@@ -74,7 +74,7 @@ def resolve(task: ir.Task, context: TaskContext) -> Inputs:
         if isinstance(task.parameters[name], ir.Constant):
             value = placeholders.fill_value(value, message, context.placeholders)
         value = _typed(declared.get(name), value, is_dag)
-        if value is not None or name not in declared:  # null is the same as no value
+        if value is not None or name not in declared:  # null means no value
             found[name] = value
     for name, parameter in declared.items():
         if name in found or _is_item(task, name):
@@ -86,7 +86,7 @@ def resolve(task: ir.Task, context: TaskContext) -> Inputs:
         if parameter.default is not MISSING:
             found[name] = parameter.default
         elif is_dag:
-            found[name] = None  # as KFP's driver hands it on
+            found[name] = None  # as KFP's driver passes it on
     folders = {
         name: context.folders[-1:] if _is_handed_on(task, name) else context.folders
         for name in found
@@ -97,10 +97,10 @@ def resolve(task: ir.Task, context: TaskContext) -> Inputs:
 
 
 def items(task: ir.Task, given: Inputs) -> Sequence[Any]:
-    """Return what a loop runs its iterations for: JSON values, or artifacts.
+    """Returns the items of a loop: JSON values or artifacts.
 
     Raises:
-        ParameterError: It is no list.
+        ParameterError: They are not a list.
     """
     loop = task.loop
     assert loop is not None
@@ -122,7 +122,7 @@ def items(task: ir.Task, given: Inputs) -> Sequence[Any]:
 
 
 def iteration(task: ir.Task, given: Inputs, item: Any) -> Inputs:
-    """Return the inputs of one iteration of a loop: those of the loop, the item for the list."""
+    """Returns the inputs of one iteration: those of the loop, with the item for the list."""
     loop = task.loop
     assert loop is not None
     source = loop.items.name if isinstance(loop.items, ir.FromInput) else ""
@@ -163,9 +163,9 @@ def _parameter(source: ir.ParameterSource, context: TaskContext) -> Any:
 
 
 def _typed(parameter: ir.Parameter | None, value: Any, is_dag: bool) -> Any:
-    """Return a value as an input declares it.
+    """Returns a value as an input declares it.
 
-    The types of a DAG's inputs are KFP's guesses: only text is made of what should be text.
+    The types of a DAG's inputs are KFP's guesses, so only conversion to text is done.
     """
     if parameter is None or (is_dag and parameter.type != "STRING"):
         return value
@@ -177,7 +177,7 @@ def _is_item(task: ir.Task, name: str) -> bool:
 
 
 def _is_handed_on(task: ir.Task, name: str) -> bool:
-    """Tell whether a value comes from outside of the task, and not from the pipeline's text."""
+    """Returns whether a value is passed to the task, and is no constant in the pipeline."""
     return isinstance(task.parameters.get(name), (ir.FromInput, ir.FromTask))
 
 

@@ -1,4 +1,4 @@
-"""A run as JUnit XML, which continuous integration servers show: a test case for each task.
+"""Renders a run as JUnit XML for continuous integration servers: one test case per task.
 
 The format is the one that Jenkins and GitLab read:
 https://github.com/testmoapp/junitxml.
@@ -13,7 +13,7 @@ from millrace.runner.result import RunResult, State
 
 
 def document(result: RunResult) -> bytes:
-    """Return the document of a run."""
+    """Returns the document of a run."""
     tasks = [task for task in result.tasks.values() if not task.is_dag]
     states = [task.state for task in tasks]
     skipped = sum(state not in (State.COMPLETE, State.CACHED, State.FAILED) for state in states)

@@ -1,6 +1,6 @@
-"""What a run keeps in its folder so that it can be resumed: its compiled pipeline and its request.
+"""Keeps in a run's folder what resuming it takes: its compiled pipeline and its request.
 
-`.run/pipeline.yaml` is the file that is run, and `.run/request.json` holds its parameters and how
+`.run/pipeline.yaml` is the compiled file, and `.run/request.json` holds its parameters and how
 it was started. Secrets are not kept: whoever resumes the run gives them again.
 """
 
@@ -31,10 +31,10 @@ class Request:
 
     Attributes:
         values: The parameters of the pipeline, paths made absolute.
-        source: The file that the pipeline was read from, which relative paths may lie beside.
+        source: The file that the pipeline was read from; paths may be relative to its folder.
         runner: Where its steps run.
-        caching: Whether results of earlier runs may be taken.
-        root: The URI below which artifacts lie; empty if they are in the run's folder.
+        caching: Whether results of earlier runs may be reused.
+        root: The URI of the root for artifacts; empty if they are in the run's folder.
     """
 
     values: Mapping[str, Any]
@@ -45,7 +45,7 @@ class Request:
 
 
 def keep(folder: Path, pipeline: ir.Pipeline, request: Request) -> None:
-    """Write what a run needs to be resumed into its folder."""
+    """Writes what resuming takes into the run's folder."""
     own = folder / FOLDER
     own.mkdir(parents=True, exist_ok=True)
     content = dataclasses.asdict(request) | {"values": redact.parameters(request.values)}
@@ -54,14 +54,14 @@ def keep(folder: Path, pipeline: ir.Pipeline, request: Request) -> None:
 
 
 def forget(folder: Path) -> None:
-    """Remove what was kept of a run that has never started, and its folder if that is all."""
+    """Removes the files of a run that never started, and its folder if it is then empty."""
     shutil.rmtree(folder / FOLDER, ignore_errors=True)
     with contextlib.suppress(OSError):
         folder.rmdir()
 
 
 def find(root: Path, run_id: str) -> Path:
-    """Return the folder of a run.
+    """Returns the folder of a run.
 
     Raises:
         PipelineError: There is none, or it cannot be resumed.
@@ -76,12 +76,12 @@ def find(root: Path, run_id: str) -> Path:
     if len(matches) == 1:
         return matches[0]
     if matches:
-        raise PipelineError(f'"{run_id}" begins the ids of {len(matches)} runs: write more of it.')
+        raise PipelineError(f'"{run_id}" matches {len(matches)} runs: give more of the id.')
     raise PipelineError(f'There is no run "{run_id}" in {root} to resume.{nearest(run_id, found)}')
 
 
 def load(folder: Path, given: Mapping[str, Any]) -> tuple[ir.Pipeline, Request]:
-    """Return the pipeline and the request of a run.
+    """Returns the pipeline and the request of a run.
 
     Args:
         folder: The run's folder.
@@ -109,7 +109,7 @@ def load(folder: Path, given: Mapping[str, Any]) -> tuple[ir.Pipeline, Request]:
 
 
 def pipeline(folder: Path) -> ir.Pipeline:
-    """Return the compiled pipeline that a run was made from.
+    """Returns the compiled pipeline that a run was made from.
 
     Raises:
         PipelineError: It cannot be read.
@@ -118,7 +118,7 @@ def pipeline(folder: Path) -> ir.Pipeline:
 
 
 def is_running(folder: Path) -> bool:
-    """Tell whether a process holds a run."""
+    """Returns whether a process holds a run."""
     try:
         with (folder / FOLDER / _LOCK).open("rb") as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -131,7 +131,7 @@ def is_running(folder: Path) -> bool:
 
 @contextlib.contextmanager
 def lock(folder: Path) -> Iterator[None]:
-    """Hold a run for this process, which the system ends when the process does.
+    """Locks a run for this process; the system releases the lock when the process ends.
 
     Raises:
         PipelineError: Another process runs it.
@@ -147,7 +147,7 @@ def lock(folder: Path) -> Iterator[None]:
 
 
 def _write(path: Path, content: bytes) -> None:
-    """Write a file that only its owner can read, whole or not at all."""
+    """Writes a file atomically, readable by its owner only."""
     partial = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     partial.unlink(missing_ok=True)
     with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:

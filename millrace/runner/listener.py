@@ -1,4 +1,4 @@
-"""Who is told how a run goes on."""
+"""Listeners to the progress of a run."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from millrace.runner.result import RunResult, TaskResult
 
 
 class Listener(Protocol):
-    """Is told how a run goes on; calls come from one thread at a time."""
+    """Receives the progress of a run; calls come from one thread at a time."""
 
     def started(self, run: RunResult) -> None:
         """The run has started."""
@@ -18,51 +18,51 @@ class Listener(Protocol):
         """A task has started or ended."""
 
     def retrying(self, task: TaskResult, error: str, seconds: float) -> None:
-        """A task has failed, and will be tried again after some seconds."""
+        """A task has failed, and will be retried after some seconds."""
 
     def ended(self, run: RunResult) -> None:
         """The run has ended."""
 
 
 class Silent:
-    """A listener that says nothing."""
+    """A listener that ignores everything."""
 
     def started(self, run: RunResult) -> None:
-        """Says nothing."""
+        """Does nothing."""
 
     def changed(self, task: TaskResult) -> None:
-        """Says nothing."""
+        """Does nothing."""
 
     def retrying(self, task: TaskResult, error: str, seconds: float) -> None:
-        """Says nothing."""
+        """Does nothing."""
 
     def ended(self, run: RunResult) -> None:
-        """Says nothing."""
+        """Does nothing."""
 
 
 class ResilientListener:
-    """Passes on how a run goes on until the listener cannot write any more: the run goes on."""
+    """Passes calls on until the listener cannot write any more; the run continues without it."""
 
     def __init__(self, listener: Listener) -> None:
         self._listener = listener
 
     def started(self, run: RunResult) -> None:
-        """Passes it on."""
-        self._tell(lambda listener: listener.started(run))
+        """Passes the call on."""
+        self._call(lambda listener: listener.started(run))
 
     def changed(self, task: TaskResult) -> None:
-        """Passes it on."""
-        self._tell(lambda listener: listener.changed(task))
+        """Passes the call on."""
+        self._call(lambda listener: listener.changed(task))
 
     def retrying(self, task: TaskResult, error: str, seconds: float) -> None:
-        """Passes it on."""
-        self._tell(lambda listener: listener.retrying(task, error, seconds))
+        """Passes the call on."""
+        self._call(lambda listener: listener.retrying(task, error, seconds))
 
     def ended(self, run: RunResult) -> None:
-        """Passes it on."""
-        self._tell(lambda listener: listener.ended(run))
+        """Passes the call on."""
+        self._call(lambda listener: listener.ended(run))
 
-    def _tell(self, call: Callable[[Listener], None]) -> None:
+    def _call(self, call: Callable[[Listener], None]) -> None:
         try:
             call(self._listener)
         except (OSError, ValueError):  # a closed pipe, a full disk; a closed file is a ValueError

@@ -1,4 +1,4 @@
-"""Measures the memory that all processes of a run hold together, shared pages counted once."""
+"""Measures the total memory of a run's processes, counting shared pages once."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ class Placement:
     def publish(
         self, made: Mapping[str, Sequence[ArtifactRecord]]
     ) -> dict[str, list[ArtifactRecord]]:
-        """Upload what a task made, and return it as it lies for good.
+        """Uploads what a task made, and returns it as it lies for good.
 
         Raises:
             StorageError: It cannot be uploaded.
@@ -57,7 +57,7 @@ class Placement:
         return {port: [self._publish(one) for one in records] for port, records in made.items()}
 
     def stage(self, inputs: Inputs, contents: Contents, ours: bool) -> Inputs:
-        """Return the inputs of a task with local copies in place of what is remote.
+        """Returns the inputs of a task with local copies in place of what is remote.
 
         What somebody else has put elsewhere is copied for steps of ours only: a component of others
         may want its address, and not its content.
@@ -85,13 +85,13 @@ class Placement:
         return dataclasses.replace(inputs, parameters=parameters, artifacts=artifacts)
 
     def local(self, record: ArtifactRecord) -> Path | None:
-        """Return the copy of an artifact on this machine, if there is one."""
+        """Returns the copy of an artifact on this machine, if there is one."""
         if not is_remote(record.uri):
             return Path(paths.local(record.uri))
         return self._local.get(record.uri)
 
     def close(self) -> None:
-        """Keep copies of what was uploaded for later runs, up to the limit; remove the others."""
+        """Keeps copies of uploads for later runs, up to the limit, and removes the others."""
         if not self._target:
             return
         for path in list(self._local.values()):
@@ -119,7 +119,7 @@ class Placement:
         return dataclasses.replace(record, uri=uri)
 
     def _remember(self, path: Path, uri: str) -> None:
-        """Keep the digests of what was just uploaded, so that nobody reads it to know them."""
+        """Keeps the digests of what was just uploaded, so that nobody reads it to know them."""
         from millrace.storage import store
 
         found = digest.of(path)
@@ -136,7 +136,7 @@ class Placement:
         return dataclasses.replace(record, uri=str(self._copy(record.uri, expected)))
 
     def _copy(self, uri: str, expected: str) -> Path:
-        """Return the local copy of a remote file or folder, which is made once."""
+        """Returns the local copy of a remote file or folder, which is made once."""
         from millrace.storage import staging
 
         with self._lock:
@@ -157,12 +157,12 @@ class Placement:
 
 
 def is_remote(uri: str) -> bool:
-    """Tell whether a URI names something that is not on this machine."""
+    """Returns whether a URI names something that is not on this machine."""
     return "://" in paths.local(uri)
 
 
 def prune(folder: Path, limit: int) -> None:
-    """Remove the staged copies that were not used for longest, until the rest fits the limit."""
+    """Removes the staged copies that were not used for longest, until the rest fits the limit."""
     copies = sorted(_copies(folder), reverse=True)
     total = 0
     for _, path in copies:
@@ -178,7 +178,7 @@ def _copies(folder: Path) -> Iterator[tuple[float, Path]]:
 
 
 def _keep(path: Path, staged: Path) -> None:
-    """Move a complete artifact to where copies are kept, unless there is one."""
+    """Moves a complete artifact to where copies are kept, unless there is one."""
     target = staged / digest.of(path).hexdigest / path.name
     if target.exists():
         shutil.rmtree(path) if path.is_dir() else path.unlink()

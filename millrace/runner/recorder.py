@@ -35,7 +35,7 @@ _KINDS: dict[type, str] = {
 
 
 class Recorder:
-    """The record of one run, in the runner's terms; may be used from any thread."""
+    """Records one run in the runner's terms; may be used from any thread."""
 
     def __init__(
         self,
@@ -54,7 +54,7 @@ class Recorder:
         self._lock = threading.Lock()
 
     def find(self, fingerprint: str) -> Iterator[CachedTask]:
-        """Yield what tasks with that fingerprint made before: in this store, then in others."""
+        """Yields earlier results with a fingerprint: from this store, then from others."""
         if (found := lineage_cache.find(self._store, self._pipeline, fingerprint)) is not None:
             yield found
         for other in self._sources:
@@ -62,11 +62,11 @@ class Recorder:
                 yield lineage_cache.foreign(found, other.where)
 
     def ended(self, path: str) -> Ended | None:
-        """Return how a task ended before the run was resumed, if it ended well."""
+        """Returns a task's result from before the run was resumed, if it succeeded."""
         return self._previous.ended.get(path)
 
     def start(self, one: TaskInstance) -> int:
-        """Record that a task has started, and return its execution."""
+        """Records that a task has started, and returns its execution."""
         earlier = self._previous.dags.get(one.result.path) if one.is_dag else None
         if earlier is not None:
             one.execution = earlier
@@ -90,7 +90,7 @@ class Recorder:
         return one.execution
 
     def finish(self, one: TaskInstance, outcome: Outcome) -> Outcome:
-        """Record how a task ended, and return that with the ids of what it made."""
+        """Records how a task ended, and returns that with the ids of its outputs."""
         assert one.execution is not None
         body = one.task.component.body
         made = self._run.finish_task(
@@ -109,7 +109,7 @@ class Recorder:
     def cached(
         self, one: TaskInstance, cached: CachedTask
     ) -> Mapping[str, Sequence[ArtifactRecord]]:
-        """Record a task whose result was made before, and return its artifacts with their ids."""
+        """Records a cached task, and returns its artifacts with their ids."""
         assert one.inputs is not None
         return self._run.cached_task(
             one.task.name,
@@ -124,19 +124,19 @@ class Recorder:
         )
 
     def give_up(self, one: TaskInstance, outcome: Outcome) -> None:
-        """Record that a task has ended, whether or not it had started."""
+        """Records how a task ended, whether or not it had started."""
         if one.execution is None:
             self.start(one)
         self.finish(one, outcome)
 
     def cancel_open(self) -> None:
-        """Record that everything that has not ended was stopped, as far as the store takes it."""
+        """Records everything that has not ended as canceled, as far as the store allows."""
         for one in sorted(self._open, key=lambda each: -(each.execution or 0)):
             with contextlib.suppress(StoreError):
                 self.give_up(one, Outcome(State.CANCELED))
 
     def end(self, outcome: Outcome) -> None:
-        """Record how the run ended, and what the pipeline itself gave."""
+        """Records how the run ended, and the pipeline's own outputs."""
         self._run.finish(_RECORDED[outcome.state], outcome.error, outcome.parameters)
 
 
@@ -146,26 +146,26 @@ def _inputs(one: TaskInstance) -> dict[str, Sequence[ArtifactRecord]]:
 
 
 def _code(one: TaskInstance) -> dict[str, Any]:
-    """Return which code a task runs: its step's, its image's, and that of modules it is given."""
+    """Returns the code that a task runs: of its step, its image and its modules."""
     own = {_CODE[name]: value for name, value in one.code.items() if name in _CODE and value}
     return own | {f"{name}_digest": each.code for name, each in one.contents.items() if each.code}
 
 
 def _cache_fingerprint(one: TaskInstance) -> str:
-    """Return what later runs may find the task by."""
+    """Returns the fingerprint by which later runs may find the task."""
     is_import = isinstance(one.task.component.body, ir.Importer)
     return one.fingerprint if one.task.cache or is_import else ""
 
 
 def _cache_parts(one: TaskInstance) -> dict[str, Any]:
-    """Return what tells whether the task need run again, and what has changed if it must."""
+    """Returns the fingerprint and its parts, which later explain why the task runs again."""
     if not one.fingerprint:
         return {}
     return {TASK_FINGERPRINT: one.fingerprint, PARTS: cache.short(one.parts)}
 
 
 def _loop(one: TaskInstance) -> dict[str, int]:
-    """Return what KFP records of a loop and of its iterations."""
+    """Returns the properties that KFP records for a loop and its iterations."""
     if one.iterations is not None:
         return {"iteration_count": len(one.iterations.items)}
     return {} if one.index is None else {"iteration_index": one.index}

@@ -1,4 +1,4 @@
-"""How much room this machine has, and how much of it the running tasks have asked for."""
+"""The cores and memory of this machine, and what running tasks have requested of them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _DEFAULT = Resources(cpu_request=1)
 class ResourcePool:
     """Cores and bytes that tasks take and give back.
 
-    What a task asks for beyond what there is counts as all there is: it then runs alone.
+    A request beyond the total counts as the total: such a task runs alone.
     """
 
     def __init__(self, cores: float = 0, memory: int = 0) -> None:
@@ -23,7 +23,7 @@ class ResourcePool:
         self._cores, self._memory, self._tasks = 0.0, 0, 0
 
     def take(self, resources: Resources) -> bool:
-        """Takes what a task asks for, if it is free."""
+        """Takes what a task requests, if it is free."""
         cores, memory = self._asked(resources)
         free = self._cores + cores <= self.cores and self._memory + memory <= self.memory
         if self._tasks and not free:

@@ -1,4 +1,4 @@
-"""What a run and its tasks came to: what progress shows, and `--json` prints."""
+"""The results of a run and its tasks, which progress shows and `--json` prints."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from millrace.lineage.nodes import ArtifactRecord
 
 
 class State(str, enum.Enum):
-    """How far a task or run is."""
+    """The state of a task or run."""
 
     WAITING = "WAITING"
     RUNNING = "RUNNING"
@@ -25,16 +25,16 @@ class State(str, enum.Enum):
     FAILED = "FAILED"
     SKIPPED = "SKIPPED"
     CANCELED = "CANCELED"
-    PLANNED = "PLANNED"  # a dry run's: it would be run
+    PLANNED = "PLANNED"  # in a dry run: it would run
 
     @property
     def ended(self) -> bool:
-        """Whether nothing more will happen."""
+        """Whether it has ended."""
         return self not in (State.WAITING, State.RUNNING)
 
     @property
     def good(self) -> bool:
-        """Whether there is a result."""
+        """Whether it has a result."""
         return self in (State.COMPLETE, State.CACHED)
 
 
@@ -47,19 +47,19 @@ class TaskResult:
     """A task of a run.
 
     Attributes:
-        path: Its name, with those of the DAGs around it and the index of each iteration:
+        path: Its name, with those of the enclosing DAGs and the index of each iteration:
             `for-loop-1[2]/trainer`.
-        display_name: What people call it.
-        state: How far it is.
+        display_name: Its name for people.
+        state: Its state.
         seconds: How long it took, retries included.
         error: One line that says why it failed, or was skipped.
         log: The file with its output.
-        artifacts: What it made, by output.
-        parameters: The output parameters it gave.
-        attempts: How often it was started.
-        peak_memory: The most bytes its process held; 0 if that is not known.
+        artifacts: Its output artifacts, by port.
+        parameters: Its output parameters.
+        attempts: How many times it was started.
+        peak_memory: The peak memory of its process in bytes; 0 if unknown.
         is_dag: Whether it is a DAG or a loop, whose tasks have results of their own.
-        iterations: How many iterations it has, if it is a loop.
+        iterations: The number of its iterations, if it is a loop.
         iterations_ended: How many of them have ended.
         started: `time.monotonic()` when it started.
     """
@@ -101,7 +101,7 @@ class TaskResult:
 
 
 def _ports(artifacts: Mapping[str, Sequence[ArtifactRecord]]) -> dict[str, Any]:
-    """Return artifacts as JSON: an object for an output, a list of them if it is a list."""
+    """Returns artifacts as JSON: an object for an output, a list of them if it is a list."""
     found: dict[str, Any] = {}
     for name, records in artifacts.items():
         listed = [
@@ -118,7 +118,7 @@ def _ports(artifacts: Mapping[str, Sequence[ArtifactRecord]]) -> dict[str, Any]:
 
 
 def _in_order(task: TaskResult) -> list[str]:
-    """Return what sorts tasks of a loop by their iterations."""
+    """Returns a sort key that orders a loop's tasks by iteration."""
     return [
         f"{int(part):09}" if part.isdigit() else part for part in re.split(r"\[(\d+)\]", task.path)
     ]
@@ -131,8 +131,8 @@ class RunResult:
     Attributes:
         run_id: Its id in the lineage store.
         pipeline: The pipeline's name.
-        folder: Its folder on this machine, with the logs, and what it made unless `target` is set.
-        target: The URI below which what it made lies, if the root is remote.
+        folder: Its folder on this machine, with logs, and with artifacts unless `target` is set.
+        target: The URI that holds its artifacts, if the root is remote.
         store: The lineage store.
         parameters: The pipeline's parameters, defaults included.
         tasks: Its tasks by path, in the order of the pipeline.
@@ -141,7 +141,7 @@ class RunResult:
         error: One line that says why it failed.
         outputs: The pipeline's own output parameters.
         artifacts: The pipeline's own output artifacts.
-        peak_memory: The most bytes that its processes held together; None if not measured.
+        peak_memory: The peak memory of its processes together, in bytes; None if not measured.
     """
 
     run_id: str
@@ -160,18 +160,18 @@ class RunResult:
 
     @property
     def exit_code(self) -> int:
-        """What the command returns: 0, 1 for a failed run, 130 for one that was stopped."""
+        """The exit code: 0, 1 for a failed run, 130 for one that was stopped."""
         return {State.COMPLETE: 0, State.PLANNED: 0, State.CANCELED: 130}.get(self.state, 1)
 
     def name(self, task: TaskResult) -> str:
-        """Return what people call a task; its path in a loop, or if others are called so."""
+        """Returns a task's display name; its path if it is in a loop or the name is not unique."""
         is_alone = self._called[task.display_name] <= 1
         return task.display_name if is_alone and not task.is_in_loop else task.path
 
     def shown(self) -> list[TaskResult]:
-        """Return the tasks to show, in the order of the pipeline, each after the loop it is in.
+        """Returns the tasks to show, in the order of the pipeline, each after the loop it is in.
 
-        Of a loop with many tasks these are the ones that run or have failed.
+        Of a loop with many tasks, only those that run or have failed are shown.
         """
         inner: dict[str, list[TaskResult]] = {}
         for task in list(self.tasks.values()):
@@ -191,7 +191,7 @@ class RunResult:
 
     @functools.cached_property
     def _called(self) -> Counter[str]:
-        """How many tasks outside of loops have each name."""
+        """The number of tasks outside loops with each name."""
         tasks = [task for task in self.tasks.values() if not task.is_dag and not task.is_in_loop]
         return Counter(task.display_name for task in tasks)
 

@@ -33,10 +33,10 @@ _ID = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*")
 
 
 def load(pipeline: str) -> ir.Pipeline:
-    """Find, read and check a pipeline.
+    """Finds, reads and checks a pipeline.
 
     Raises:
-        PipelineError: There is none of that name, or it cannot be run.
+        PipelineError: There is no such pipeline, or it cannot be run.
     """
     loaded = read(locate(pipeline))
     check(loaded)
@@ -64,31 +64,31 @@ def run(
     measure_memory: bool = False,
     listener: Listener | None = None,
 ) -> RunResult:
-    """Run a pipeline to its end; a task that fails makes a FAILED result, not an exception.
+    """Runs a pipeline to its end; if a task fails, the result is FAILED, and nothing is raised.
 
     Args:
         pipeline: One of ours by name, a compiled YAML file, a folder with `pipeline.py`; or what
             `load` returned.
         values: Its parameters, as JSON values.
-        root: The folder for everything that runs make; MILLRACE_ROOT or `./.millrace` if None. A
+        root: The folder for all outputs of runs; MILLRACE_ROOT or `./.millrace` if None. A
             URI such as `s3://bucket/prefix` keeps artifacts there; logs and the lineage store are
             then in MILLRACE_HOME or `./.millrace`.
         store: The lineage store; `<root>/metadata.sqlite` if None.
         runner: `process` forks steps of ours, runs lightweight Python components in processes and
             takes Docker for other images; `docker` takes it for all.
         docker: How containers are run.
-        caching: Whether results of earlier runs may be taken.
-        cache_from: Other roots, or their lineage stores, whose results may be taken as well.
+        caching: Whether results of earlier runs may be reused.
+        cache_from: Other roots, or their lineage stores, whose results may be reused as well.
         fail_fast: Whether nothing new is started after a task has failed.
-        dry: Whether to find out what would be run, and to run nothing: such tasks are PLANNED.
+        dry: Whether to only find out what would run; such tasks are PLANNED.
         start: The task from which everything runs anew.
         end: The task after which nothing runs.
-        only: The task that runs anew, after what it needs and before nothing.
+        only: The one task to run anew, after the tasks it needs.
         run_id: The run's id; made from the pipeline's name and the time if empty.
         cores: How many cores the tasks may share; 0 takes all.
         memory_limit: How many bytes the tasks may share, by their requests; 0 takes all.
         measure_memory: Whether to sample the memory of all processes while they run.
-        listener: Is told how it goes on.
+        listener: Receives its progress.
 
     Raises:
         PipelineError: The pipeline cannot be run, or the root cannot be written.
@@ -139,7 +139,7 @@ def resume(
     measure_memory: bool = False,
     listener: Listener | None = None,
 ) -> RunResult:
-    """Go on with a run that failed or was killed: what has ended well is not run again.
+    """Resumes a run that failed or was killed; tasks that succeeded are not run again.
 
     Args:
         run_id: The run's id, the beginning of one, or `latest`.
@@ -154,9 +154,9 @@ def resume(
         listener: As for `run`.
 
     Raises:
-        PipelineError: There is no such run, it is going on, or it cannot be run.
+        PipelineError: There is no such run, it is still running, or it cannot be run.
         ParameterError: A secret is not given.
-        StoreError: The run has ended well, or the lineage store cannot be opened or written.
+        StoreError: The run has succeeded, or the lineage store cannot be opened or written.
     """
     home = home_of(root)
     folder = kept.find(home, run_id)
@@ -181,7 +181,7 @@ def resume(
 
 
 def home_of(root: str | Path | None) -> Path:
-    """Return the folder that keeps runs, as an absolute path; of a remote root it is the default.
+    """Returns the absolute path of the folder for runs; for a remote root, the default one.
 
     It holds the logs, the lineage store and copies of what is remote.
     """
@@ -191,14 +191,14 @@ def home_of(root: str | Path | None) -> Path:
 
 
 def _store_of(source: str | Path) -> str:
-    """Return the lineage store of another root, which may be named itself."""
+    """Returns the lineage store of another root, or the store that is named directly."""
     if "://" in str(source) or paths.is_file(paths.absolute(source)):
         return str(source)
     return str(paths.absolute(source) / STORE)
 
 
 def remote_of(root: str | Path | None) -> str:
-    """Return the root if it is a URI of an object store, or else empty text."""
+    """Returns the root if it is a URI of an object store, or else empty text."""
     text = str(root or os.environ.get(ROOT_VARIABLE) or "")
     if "://" not in paths.local(text):
         return ""
@@ -219,7 +219,7 @@ def _result(
 def _located(
     pipeline: ir.Pipeline, checked: Mapping[str, Any], given: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Make paths absolute: the user's by where they are, the pipeline's by where it lies."""
+    """Makes paths absolute: the user's relative to here, the pipeline's to its own folder."""
     here = Path.cwd()
     folders = {name: (here,) if name in given else (pipeline.path.parent, here) for name in checked}
     return external.absolute(external.root_parameters(pipeline), checked, folders)

@@ -1,4 +1,4 @@
-"""Which tasks of a pipeline a run is asked for: `--from`, `--to` and `--only`."""
+"""Selects the tasks of a pipeline to run: `--from`, `--to` and `--only`."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from millrace.ir import spec as ir
 
 @dataclasses.dataclass(frozen=True)
 class Selection:
-    """The tasks that a run is asked for.
+    """The tasks that the user asked for.
 
     Attributes:
-        forced: The paths of the tasks that run anew although the cache has their results.
+        forced: The paths of the tasks that run anew even if the cache has their results.
         skipped: The paths of the tasks that are left out.
-        why: What the user asked for, as a skipped task says it.
+        why: What the user asked for, for the reason that a skipped task shows.
     """
 
     forced: frozenset[str] = frozenset()
@@ -24,24 +24,24 @@ class Selection:
     why: str = ""
 
     def is_forced(self, path: str) -> bool:
-        """Tell whether a task, or a DAG that it is in, must run anew."""
+        """Returns whether a task, or a DAG that it is in, must run anew."""
         return any(path == one or path.startswith((f"{one}/", f"{one}[")) for one in self.forced)
 
 
 def select(pipeline: ir.Pipeline, start: str = "", end: str = "", only: str = "") -> Selection:
-    """Return the selection of top-level tasks.
+    """Returns the selection of top-level tasks.
 
     Args:
         pipeline: The pipeline.
         start: The task from which everything runs anew; what comes before may be cached.
         end: The task after which nothing runs.
-        only: The task that runs anew, after what it needs and before nothing.
+        only: The one task to run anew, after the tasks it needs.
 
     Raises:
         ParameterError: There is no such task, or `only` is combined with the others.
     """
     if only and (start or end):
-        raise ParameterError("--only TASK stands for --from TASK --to TASK: leave those out.")
+        raise ParameterError("--only TASK means --from TASK --to TASK: leave those out.")
     tasks = pipeline.dag.tasks
     forced, kept = set[str](), set(tasks)
     if first := start or only:
@@ -59,7 +59,7 @@ def select(pipeline: ir.Pipeline, start: str = "", end: str = "", only: str = ""
 
 
 def _named(tasks: Iterable[ir.Task], text: str) -> str:
-    """Return the name of the task that people mean by its name or its display name."""
+    """Returns the name of the task with a name or display name."""
     names = {task.display_name: task.name for task in tasks}
     names |= {task.name: task.name for task in tasks}
     if text not in names:

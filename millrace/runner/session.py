@@ -1,4 +1,4 @@
-"""One run: what runs its containers, its record, and how it ends."""
+"""One run: its backend, its record and its end."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from millrace.runner.recorder import Recorder
 
 RUNNERS = ("process", "docker")
-ENVIRONMENTS = "envs"  # of lightweight components, in the home of the runs
+ENVIRONMENTS = "envs"  # virtual environments of lightweight components, in the folder of the runs
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,7 +65,7 @@ class Settings:
 
 
 class Session:
-    """One run, from the first folder it makes to the last line it records."""
+    """One run, from creating its folder to recording its end."""
 
     def __init__(
         self,
@@ -99,7 +99,7 @@ class Session:
         result.target = target
 
     def start(self, request: Request) -> None:
-        """Run the pipeline to its end."""
+        """Runs the pipeline to its end."""
         folder = self._result.folder
         with interruptible() as signals, self._backend(is_new=True) as backend:
             kept.keep(folder, self._pipeline, request)
@@ -111,7 +111,7 @@ class Session:
                 raise
 
     def plan(self) -> None:
-        """Find out what would be run, and run nothing."""
+        """Finds out what would run, and runs nothing."""
         from millrace.lineage.store import Store
         from millrace.runner.dry import DryRecorder
 
@@ -131,13 +131,13 @@ class Session:
         self._result.seconds = time.monotonic() - self._clock
 
     def resume(self) -> None:
-        """Go on with the run."""
+        """Resumes the run."""
         with interruptible() as signals, self._backend(is_new=False) as backend:
             self._run(backend, signals, is_resumed=True)
 
     @contextlib.contextmanager
     def _backend(self, is_new: bool) -> Iterator[Backend]:
-        """Make what runs the containers, and see that it ends."""
+        """Yields what runs the containers, and closes it afterwards."""
         kind = self._settings.runner
         docker = DockerBackend(self._result.run_id, self._settings.docker)
         kinds: dict[str, Backend] = {
@@ -164,14 +164,14 @@ class Session:
             self._digests.save()
 
     def _run(self, backend: Backend, signals: Signals, is_resumed: bool) -> None:
-        """Run what is to be run, and record how it ended."""
+        """Runs the pipeline, and records how it ended."""
         from millrace.lineage.store import Store
 
         with (
             kept.lock(self._result.folder),
             _measured(self._settings.measure_memory, backend, self._result),
         ):
-            if self._is_new:  # nothing can be cached, so the imports may begin before anything else
+            if self._is_new:  # nothing can be cached, so imports may begin at once
                 backend.prepare(containers(self._pipeline))
             with contextlib.ExitStack() as stack:
                 store = stack.enter_context(Store.open(self._result.store, write_ahead=True))
@@ -180,7 +180,7 @@ class Session:
         self._result.seconds = time.monotonic() - self._clock
 
     def _others(self) -> Iterator[Store]:
-        """Open the lineage stores of other roots whose results may be taken."""
+        """Opens the lineage stores of other roots whose results may be reused."""
         from millrace.lineage.store import Store
 
         for where in self._settings.cache_from:
@@ -215,7 +215,7 @@ class Session:
         finally:
             try:
                 recorder.end(Outcome(result.state, {}, result.outputs, result.error))
-            except StoreError as error:  # what came out is still worth showing
+            except StoreError as error:  # the results are still worth showing
                 result.state, result.error = State.FAILED, result.error or str(error)
             self._listener.ended(result)
 
@@ -228,7 +228,7 @@ class Session:
             self._digests,
             self._sources,
             self._placement,
-            lambda *told: events.put(lambda: self._listener.retrying(*told)),
+            lambda *arguments: events.put(lambda: self._listener.retrying(*arguments)),
         )
         settings = self._settings
         return Engine(
@@ -244,7 +244,7 @@ class Session:
     def _open(
         self, store: Store, backend: Backend, is_resumed: bool
     ) -> tuple[RunRecord, Previous | None]:
-        """Start the record of the run, or open it again: one that was killed early has none."""
+        """Starts the run's record, or reopens it; a run that was killed early has none."""
         from millrace.lineage import query, resume
         from millrace.lineage.record import RunRecord
 
@@ -263,7 +263,7 @@ class Session:
         return record, None
 
     def _properties(self, backend: Backend) -> dict[str, Any]:
-        """Return what an auditor asks about a run: whose, where, with which code."""
+        """Returns the run's properties for auditors: who ran it, where, with which code."""
         return {
             "code_version": __version__,
             "libraries": self._sources.environment(),
@@ -277,7 +277,7 @@ class Session:
 
 
 def root_inputs(pipeline: ir.Pipeline, result: RunResult) -> Inputs:
-    """Return the inputs of the root: its defaults count as given, as where KFP submits a run."""
+    """Returns the inputs of the root; defaults count as given, as when KFP submits a run."""
     optional = {name: None for name, one in pipeline.root.parameters.items() if one.optional}
     given = optional | result.parameters
     present = frozenset(name for name, value in given.items() if value is not None)

@@ -1,4 +1,4 @@
-"""Stops a run when it is interrupted: once, and never half-way through a decision."""
+"""Stops a run on a signal: once, and never in the middle of a decision."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from typing import Any
 
 
 def interrupt() -> None:
-    """Raise what Ctrl-C raises."""
+    """Raises what Ctrl-C raises."""
     raise KeyboardInterrupt
 
 
 @dataclasses.dataclass
 class Signals:
-    """What a signal to end does: interrupt at once, until there is something to be recorded."""
+    """Handles signals to end: interrupts at once until there is something to record."""
 
     act: Callable[[], None] = interrupt
 
 
 @contextlib.contextmanager
 def interruptible() -> Iterator[Signals]:
-    """Makes other signals stop a run as Ctrl-C does, and only once: stopping is not stopped."""
+    """Makes other signals stop a run as Ctrl-C does; further ones do not interrupt the stop."""
     signals = Signals()
     if threading.current_thread() is not threading.main_thread():
         yield signals
@@ -36,7 +36,7 @@ def interruptible() -> Iterator[Signals]:
         signals.act()
 
     numbers = [signal.SIGINT, signal.SIGTERM]
-    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as nohup makes it
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as under nohup
         numbers.append(signal.SIGHUP)
     before = [signal.signal(number, handle) for number in numbers]
     try:

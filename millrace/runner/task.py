@@ -33,23 +33,23 @@ from millrace.storage.digest_cache import DigestCache
 
 WORKSPACE = "workspace"
 
-if TYPE_CHECKING:  # it imports ml_metadata, which the runner does beside other things
+if TYPE_CHECKING:  # imports ml_metadata, which the runner loads in parallel
     from millrace.runner.recorder import Recorder
 
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """What all tasks of a run share.
+    """The settings that all tasks of a run share.
 
     Attributes:
         run_id: The run's id.
-        display_name: What people call the run.
+        display_name: The run's name for people.
         folder: Where the run's outputs go.
         root: The folder with the runs of all pipelines.
         started: When the run started.
-        caching: Whether earlier results may be taken.
-        selection: Which tasks are asked for.
-        folders: Where relative paths are looked for: beside the pipeline, then with the caller.
+        caching: Whether earlier results may be reused.
+        selection: The tasks that the user asked for.
+        folders: Where relative paths are searched: beside the pipeline, then where the caller is.
     """
 
     run_id: str
@@ -63,7 +63,7 @@ class Job:
 
 
 class TaskRunner:
-    """Looks tasks up, runs and records them, each in the thread that calls."""
+    """Looks up, runs and records tasks, each in the calling thread."""
 
     def __init__(
         self,
@@ -90,7 +90,7 @@ class TaskRunner:
         self._prepared = threading.Lock()
 
     def look_up(self, one: TaskInstance) -> Outcome | None:
-        """Return what a task came to if it need not run; None if it must."""
+        """Returns a task's outcome if it need not run; None if it must."""
         body = one.task.component.body
         if isinstance(body, ir.Importer):
             return self._import(one, body)
@@ -118,7 +118,7 @@ class TaskRunner:
         return None
 
     def _why(self, one: TaskInstance, recorder: DryRecorder, is_forced: bool) -> str:
-        """Return why a task would run."""
+        """Returns why a task would run."""
         if is_forced:
             return f"asked for: {self._job.selection.why}"
         if not self._job.caching or not one.task.cache:
@@ -126,16 +126,16 @@ class TaskRunner:
         return recorder.why_not(one)
 
     def _whole(self, cached: CachedTask) -> CachedTask | None:
-        """Return a result if it can be used: all of it is still as it was recorded."""
+        """Returns a result if all of it is still as it was recorded."""
         return cache.whole_result(cached, self._job.root, self._digests)
 
     def prepare(self) -> None:
-        """Warm up for the tasks, once: when one must run, those after it will as well."""
+        """Warms up once, for all tasks: when one must run, those after it will run too."""
         if self._prepared.acquire(blocking=False):
             self._backend.prepare(containers(self._pipeline))
 
     def run(self, one: TaskInstance) -> Outcome:
-        """Run a container, again if it fails and may be tried again."""
+        """Runs a container, and retries it as often as the task allows."""
         assert one.inputs is not None
         assert one.container is not None
         folder = folder_of(self._job.folder, one.result.path)
@@ -163,26 +163,26 @@ class TaskRunner:
         return self._recorder.finish(one, Outcome(State.COMPLETE, artifacts, outputs.parameters))
 
     def broken(self, one: TaskInstance, error: BaseException) -> Outcome:
-        """Record a task that cannot be started, or that a full disk or a lost store has ended."""
+        """Records a task that cannot start, or that a full disk or an unreachable store ended."""
         outcome = Outcome(State.FAILED, error=reason(error, self._job.root))
-        with contextlib.suppress(Exception):  # it may be what cannot be recorded
+        with contextlib.suppress(Exception):  # recording may be what fails
             self._recorder.give_up(one, outcome)
         return outcome
 
     def start_dag(self, one: TaskInstance) -> None:
-        """Record that a DAG within the pipeline, or a loop, has started."""
+        """Records that a DAG within the pipeline, or a loop, has started."""
         self._recorder.start(one)
 
     def finish_dag(self, one: TaskInstance, outcome: Outcome) -> None:
-        """Record how a DAG within the pipeline, or a loop, ended."""
+        """Records how a DAG within the pipeline, or a loop, ended."""
         self._recorder.finish(one, outcome)
 
     def cancel_dags(self) -> None:
-        """Record that the DAGs within the pipeline that have not ended were stopped."""
+        """Records that the DAGs within the pipeline that have not ended were stopped."""
         self._recorder.cancel_open()
 
     def placeholders(self, one: TaskInstance) -> dict[str, str]:
-        """Return what placeholders say about run and task."""
+        """Returns the values of placeholders for the run and the task."""
         job, now = self._job, self._job.started.strftime("%Y-%m-%dT%H:%M:%SZ")
         return {
             "pipeline_job_name": job.display_name,
@@ -197,9 +197,9 @@ class TaskRunner:
         }
 
     def final_status(self, one: TaskInstance) -> dict[str, Any]:
-        """Return KFP's message of how a task ended, which an exit handler may ask for.
+        """Returns KFP's final status of a task, which an exit handler may take.
 
-        It says what the backend says (COMPLETE, and no error), not what the SDK's docstring says.
+        It has the backend's values (COMPLETE, and no error), not those of the SDK's docstring.
         """
         states = {State.COMPLETE: "COMPLETE", State.CACHED: "COMPLETE", State.FAILED: "FAILED"}
         return {
@@ -212,7 +212,7 @@ class TaskRunner:
     def _attempts(self, attempt: Attempt, one: TaskInstance) -> Outputs:
         retry, begun = one.task.retry, time.monotonic()
         while True:
-            self._check_contents(one, "before it began", code=True)
+            self._check_contents(one, "before it started", code=True)
             number = one.result.attempts
             one.result.attempts += 1
             try:
@@ -233,7 +233,7 @@ class TaskRunner:
         return Outcome(State.CACHED, artifacts, cached.parameters)
 
     def _identify(self, one: TaskInstance) -> None:
-        """Find what the result of a task follows from, and so what it is known by."""
+        """Computes the parts of a task's fingerprint, and the fingerprint."""
         component = one.task.component
         assert one.inputs is not None
         assert one.container is not None
@@ -253,10 +253,10 @@ class TaskRunner:
         )
 
     def _check_contents(self, one: TaskInstance, when: str, code: bool) -> None:
-        """Check that what a step reads is what the cache and the record take it for.
+        """Checks that external inputs are still those that were fingerprinted.
 
         Raises:
-            AttemptError: It was changed after it had been looked at.
+            AttemptError: One has changed since.
         """
         assert one.inputs is not None
         parameters = one.inputs.parameters
@@ -267,7 +267,7 @@ class TaskRunner:
             raise AttemptError(f"What it reads has changed {when}: {what}. Run again.", final=True)
 
     def _import(self, one: TaskInstance, importer: ir.Importer) -> Outcome:
-        """Record an artifact that exists already; one that is known from before keeps its id."""
+        """Records an artifact that exists already; one that is in the store keeps its id."""
         assert one.inputs is not None
         record = self._imported(one, importer, one.inputs.parameters)
         one.fingerprint = cache.of_import(record)
@@ -302,17 +302,17 @@ class TaskRunner:
 
 
 def folder_of(run: Path, path: str) -> Path:
-    """Return the folder of a task instance: an iteration's is its index, as `for-loop-1/0/task`."""
+    """Returns the folder of a task instance; iterations are numbered, as `for-loop-1/0/task`."""
     return run / re.sub(r"\[(\d+)\]", r"/\1", path)
 
 
 def path_of(run: Path, folder: Path) -> str:
-    """Return the path of the task instance whose folder this is."""
+    """Returns the path of the task instance whose folder this is."""
     return re.sub(r"/(\d+)(?=/|$)", r"[\1]", folder.relative_to(run).as_posix())
 
 
 def reason(error: BaseException, root: Path) -> str:
-    """Returns in one line why a task or run in a folder has ended."""
+    """Returns in one line why a task or run has failed."""
     line = str(error) if isinstance(error, MillraceError) else f"{type(error).__name__}: {error}"
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         line = f"No space is left on the disk of {root}."
@@ -320,7 +320,7 @@ def reason(error: BaseException, root: Path) -> str:
 
 
 def path_name(uri: str) -> str:
-    """Returns the last part of a URI, by which people know what lies there."""
+    """Returns the last part of a URI, for people to recognise."""
     return uri.rstrip("/").rpartition("/")[2]
 
 

@@ -136,7 +136,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _kept(name: str) -> bool:
-    """Tells whether an entry may be of use again: that of a file which is gone is not."""
+    """Returns whether an entry may be of use again: that of a file which is gone is not."""
     return _is_remote(name) or os.path.lexists(name.removeprefix(_ARTIFACT))
 
 

@@ -49,7 +49,7 @@ def name(uri: str) -> str:
 
 
 def is_local(uri: str) -> bool:
-    """Tells whether a URI is of this machine's file system."""
+    """Returns whether a URI is of this machine's file system."""
     return scheme(uri) == "file"
 
 

@@ -21,17 +21,17 @@ def expanded(text: str | Path) -> Path:
 
 
 def exists(path: Path) -> bool:
-    """Tells whether there is anything at a path; at one that is too long there is not."""
+    """Returns whether there is anything at a path; at one that is too long there is not."""
     return os.path.exists(path)  # noqa: PTH110  Path's own raises
 
 
 def is_file(path: Path) -> bool:
-    """Tells whether a path is of a file; one that is too long to be is not."""
+    """Returns whether a path is of a file; one that is too long to be is not."""
     return os.path.isfile(path)  # noqa: PTH113  Path's own raises
 
 
 def is_folder(path: Path) -> bool:
-    """Tells whether a path is of a folder; one that is too long to be is not."""
+    """Returns whether a path is of a folder; one that is too long to be is not."""
     return os.path.isdir(path)  # noqa: PTH112  Path's own raises
 
 

@@ -40,7 +40,7 @@ class FileInfo:
 
 
 def exists(uri: str) -> bool:
-    """Tells whether there is a file or folder at a URI.
+    """Returns whether there is a file or folder at a URI.
 
     Raises:
         StorageError: The store cannot be asked.

@@ -20,7 +20,7 @@ CLASSES: dict[str, tuple] = {
     "multiclass": ("early", "late", "on time"),
     "regression": (),
 }
-# Column → type in the schema, whether every row has a value. TensorFlow takes two for no names.
+# Column → type in the schema, whether it is required. Two names are not valid in TensorFlow.
 COLUMNS = {
     "distance": ("FLOAT", True),
     "air time": ("FLOAT", False),
@@ -41,7 +41,7 @@ class Exported:
 
 
 def table(rows: int = ROWS, seed: int = 0) -> pa.Table:
-    """Raw rows without a label; text that no vocabulary has, and missing values, among them."""
+    """Raw rows without a label, some with unknown text and missing values."""
     rng = np.random.default_rng(seed)
 
     def some(values: np.ndarray, share: float, kind: pa.DataType) -> pa.Array:
@@ -96,8 +96,8 @@ def save_model(
 ) -> Path:
     """Writes a SavedModel as Trainer does: tables from files, sparse columns, a little network.
 
-    `predict(features, module)` may take the network's place; features are as `preprocessing_fn`
-    gets them.
+    `predict(features, module)` may replace the network; features are those of
+    `preprocessing_fn`.
     """
     import tensorflow as tf
 
@@ -204,7 +204,7 @@ def label_rows(model: Path, rows: pa.Table, seed: int = 0) -> pa.Table:
 
 @pytest.fixture(scope="session")
 def models() -> types.SimpleNamespace:
-    """What makes models and examples of other kinds."""
+    """Functions that make models and examples of other kinds."""
     return types.SimpleNamespace(
         save=save_model, label=label_rows, table=table, write=write_examples, columns=COLUMNS
     )

@@ -1,4 +1,4 @@
-"""Exported models: what is asked of one before it is measured or pushed."""
+"""The checks of exported models before they are measured or pushed."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The cases: pipelines written with kfp's DSL, and what must come out of each by KFP's semantics.
+"""The cases: pipelines in kfp's DSL, with the results that KFP's semantics require.
 
-A module in `pipelines/` declares its cases with the decorator `case`. A case knows nothing of who
-runs it: Millrace and kfp.local run the same ones, and `compile_all.py` writes them for others.
+A module in `pipelines/` declares its cases with the decorator `case`. Cases do not depend on a
+runner: Millrace and kfp.local run the same ones, and `compile_all.py` writes them for others.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ FILES = HERE / "files"
 
 @dataclasses.dataclass(frozen=True)
 class Case:
-    """A pipeline and what must come out of it.
+    """A pipeline and its expected result.
 
     Values, and the content of artifacts, may hold `{tmp}`: an empty folder that the case has for
     itself, in which tasks may leave files.
@@ -45,7 +45,7 @@ class Case:
             all tasks that are CACHED in it.
         features: What it is about.
         local: The oldest kfp whose kfp.local gives the same result; None if none does.
-        why: What kfp.local makes of it instead.
+        why: What kfp.local does instead.
         needs: The oldest kfp that compiles it.
         docker: Whether it has containers of its own, which take a Docker Engine.
         slow: Whether it takes more than a few seconds.
@@ -95,11 +95,11 @@ class Case:
         return filled(dict(self.values), tmp)
 
     def compiles_with(self, kfp: str) -> bool:
-        """Tells whether a version of kfp can compile it."""
+        """Returns whether a version of kfp can compile it."""
         return version(kfp) >= version(self.needs)
 
     def runs_in_local(self, kfp: str) -> bool:
-        """Tells whether kfp.local of a version gives the same result."""
+        """Returns whether kfp.local of a version gives the same result."""
         return self.local is not None and version(kfp) >= version(self.local)
 
 
@@ -175,7 +175,7 @@ def load() -> dict[str, Case]:
 def artifact(
     content: Any = None, kind: str = "system.Dataset", uri: str = "", /, **metadata: Any
 ) -> dict[str, Any]:
-    """Returns an artifact as results are compared: what it is, holds and says of itself.
+    """Returns an artifact in the form in which results are compared.
 
     Args:
         content: The text of a file; a mapping of names to texts for a folder; None if there is
@@ -189,7 +189,7 @@ def artifact(
 
 
 def described(kind: str, uri: str, metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns an artifact that came out, in the form of `artifact`."""
+    """Returns an output artifact, in the form of `artifact`."""
     if re.match(r"(?!file:)\w+:/", uri):
         return artifact(None, kind, uri, **metadata)
     return artifact(_content(Path(uri.removeprefix("file://"))), kind, **metadata)
@@ -206,7 +206,7 @@ def _content(path: Path) -> Any:
 
 
 def filled(value: Any, tmp: Path) -> Any:
-    """Puts a folder in the place of `{tmp}`."""
+    """Replaces `{tmp}` by a folder."""
     return json.loads(json.dumps(value).replace("{tmp}", str(tmp)))
 
 

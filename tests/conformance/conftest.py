@@ -1,4 +1,4 @@
-"""What the tests of conformance share."""
+"""Fixtures of the conformance tests."""
 
 from __future__ import annotations
 

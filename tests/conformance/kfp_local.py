@@ -1,6 +1,6 @@
 """Runs cases with kfp.local: one JSON request a line on standard input, each in a fork of its own.
 
-It is a program, not a part of the tests' process: kfp.local changes global state, and takes the
+It is a separate program: kfp.local changes global state, and takes the
 repository's folder `docker` for the library of that name if it can see it.
 """
 

@@ -1,4 +1,4 @@
-"""The cases themselves: what they name is in the pipeline that kfp compiles."""
+"""The cases themselves: the features they name are in the compiled pipeline."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_a_case_names_what_there_is(one: Case, compiled):
 
 
 def test_enough_is_covered():
-    """Every feature stands alone in some cases, and beside others in more."""
+    """Every feature is tested alone and in combination with others."""
     cases = load().values()
     assert len(cases) >= 70
     pairs = {(a, b) for one in cases for a in one.features for b in one.features if a < b}

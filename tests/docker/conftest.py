@@ -1,4 +1,4 @@
-"""What the tests of the images share."""
+"""Fixtures of the image tests."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def docker(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture(scope="session")
 def inspected() -> Callable[[Image], dict]:
-    """What the engine knows of an image."""
+    """The engine's description of an image."""
 
     def inspect(image: Image) -> dict:
         done = docker("image", "inspect", name(image))
@@ -32,7 +32,7 @@ def inspected() -> Callable[[Image], dict]:
 
 @pytest.fixture(scope="session")
 def container(inspected) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Runs a command in an image, with the least that it may be given."""
+    """Runs a command in an image, with the fewest possible rights."""
 
     def run(image: Image, *command: str, user: str = "") -> subprocess.CompletedProcess[str]:
         inspected(image)

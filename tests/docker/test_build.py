@@ -1,4 +1,4 @@
-"""What the images are built from; no Docker Engine is needed."""
+"""The sources of the images; no Docker Engine is needed."""
 
 from __future__ import annotations
 

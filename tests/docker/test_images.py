@@ -1,4 +1,4 @@
-"""The images as they were built: what is in them, and that steps run in them."""
+"""The built images: their content, and steps that run in them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from millrace.images import Image
 pytestmark = pytest.mark.docker
 ROOT = Path(__file__).parents[2]
 ALL = pytest.mark.parametrize("image", list(Image), ids=lambda image: image.value)
-FACTS = """
+SCRIPT = """
 import getpass, importlib.metadata, importlib.util, json, os, pathlib, sys, sysconfig
 site = pathlib.Path(sysconfig.get_path("purelib"))
 compiled = {path.parent.parent / (path.name.split(".")[0] + ".py") for path in site.rglob("*.pyc")}
@@ -36,12 +36,12 @@ MODULES += ("ai_edge_litert", "ai_edge_quantizer", "ml_metadata", "duckdb", "kfp
 
 
 @pytest.fixture(scope="module")
-def facts(container):
+def inspect_python(container):
     known = {}
 
     def of(image: Image) -> dict:
         if image not in known:
-            done = container(image, "python", "-c", FACTS, *MODULES)
+            done = container(image, "python", "-c", SCRIPT, *MODULES)
             assert done.returncode == 0, done.stderr
             known[image] = json.loads(done.stdout)
         return known[image]
@@ -57,9 +57,9 @@ def test_without_a_command_the_entrypoint_says_how_it_is_used(image, container):
 
 
 @ALL
-def test_it_runs_as_a_numeric_user_without_rights(image, inspected, facts):
+def test_it_runs_as_a_numeric_user_without_rights(image, inspected, inspect_python):
     assert re.fullmatch(r"[1-9]\d+:[1-9]\d+", inspected(image)["Config"]["User"])
-    assert facts(image)["user"] == [10001, 10001, "millrace", "/tmp"]
+    assert inspect_python(image)["user"] == [10001, 10001, "millrace", "/tmp"]
 
 
 @ALL
@@ -71,39 +71,39 @@ def test_any_user_may_run_it(image, container):
 
 
 @ALL
-def test_python_is_the_virtual_environments(image, facts):
-    assert facts(image)["executable"] == "/opt/millrace/bin/python"
-    assert facts(image)["editable"] == []
-    assert facts(image)["bytecode"] > 0.99
+def test_python_is_the_virtual_environments(image, inspect_python):
+    assert inspect_python(image)["executable"] == "/opt/millrace/bin/python"
+    assert inspect_python(image)["editable"] == []
+    assert inspect_python(image)["bytecode"] > 0.99
 
 
-def test_each_image_has_what_its_steps_need_and_no_more(facts):
-    assert set(facts(Image.CORE)["modules"]) == {"ml_metadata", "duckdb"}
+def test_each_image_has_what_its_steps_need_and_no_more(inspect_python):
+    assert set(inspect_python(Image.CORE)["modules"]) == {"ml_metadata", "duckdb"}
     tensorflow = {"tensorflow", "tensorflow_transform", "tf_keras", "ml_metadata", "duckdb"}
-    assert set(facts(Image.DATA)["modules"]) == tensorflow | {"tensorflow_data_validation"}
+    assert set(inspect_python(Image.DATA)["modules"]) == tensorflow | {"tensorflow_data_validation"}
     tools = {"ai_edge_litert", "ai_edge_quantizer"}
-    assert set(facts(Image.TRAIN)["modules"]) == tensorflow | tools
+    assert set(inspect_python(Image.TRAIN)["modules"]) == tensorflow | tools
 
 
 @ALL
-def test_versions_are_those_of_the_current_line(image, facts):
-    python = ".".join(map(str, facts(image)["python"]))
+def test_versions_are_those_of_the_current_line(image, inspect_python):
+    python = ".".join(map(str, inspect_python(image)["python"]))
     pins = set()
     for line in (ROOT / "constraints/current.txt").read_text(encoding="utf-8").splitlines():
         pin = Requirement(line) if line and not line.startswith("#") else None
         if pin and (pin.marker is None or pin.marker.evaluate({"python_version": python})):
             pins.add(f"{canonicalize_name(pin.name)}{pin.specifier}")
-    versions = facts(image)["versions"]
+    versions = inspect_python(image)["versions"]
     installed = {f"{canonicalize_name(key)}=={value}" for key, value in versions.items()}
     assert {pin for pin in installed - pins if not pin.startswith("millrace==")} == set()
 
 
 @ALL
-def test_no_build_tools_or_headers_are_left(image, container, facts):
+def test_no_build_tools_or_headers_are_left(image, container, inspect_python):
     tools = "gcc g++ cc c++ cpp ld as make uv"
     done = container(image, "sh", "-c", f"for tool in {tools}; do command -v $tool; done; true")
     assert done.stdout == ""
-    assert not facts(image)["headers"]
+    assert not inspect_python(image)["headers"]
 
 
 def test_data_and_train_share_their_large_layer(inspected):

@@ -17,7 +17,7 @@ from millrace.lineage.store import Store
 
 pytestmark = [pytest.mark.docker, pytest.mark.slow]
 
-# Made of the rows alone, by libraries whose files do not differ between the lines.
+# Depend only on the rows, with libraries whose files do not differ between the lines.
 SAME_BYTES = [("schema-gen", "schema")]
 WITHIN = {"auc": 0.01, "binary_accuracy": 0.01, "binary_crossentropy": 0.02}
 

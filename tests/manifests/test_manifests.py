@@ -69,7 +69,7 @@ def test_nothing_is_written_that_the_api_server_drops(manifests):
     def walk(node: Any, where: str) -> None:
         pairs = enumerate(node) if isinstance(node, list) else node.items()
         for key, value in pairs:
-            # Here the empty value says something and is kept: all pods, and a plain `emptyDir`.
+            # Here the empty value has a meaning and is kept: all pods, and a plain `emptyDir`.
             if value in ([], {}, None) and key not in ("podSelector", "emptyDir"):
                 dropped.append(f"{where}.{key}")
             elif isinstance(value, (dict, list)):

@@ -1,4 +1,4 @@
-"""Histories of runs with real files, and pipelines of a step that does what it is told."""
+"""Histories of runs with real files, and pipelines of a step that follows its parameters."""
 # ruff: noqa: B006  KFP reads defaults and types from the signature
 
 import os
@@ -105,7 +105,7 @@ class History:
     def artifact(
         self, run_id: str, task: str, output: str, title: str, content: str
     ) -> ArtifactRecord:
-        """Writes a folder of files and returns what a step says of it."""
+        """Writes a folder of files, and returns its record."""
         folder = self.root / "flights" / run_id / task / output
         for name in ("a.txt", "deep/b.txt"):
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -117,7 +117,7 @@ class History:
 class KfpRun:
     """A run recorded as KFP's backend does, by backend/src/v2/metadata/client.go.
 
-    Its root DAG is RUNNING for ever, and nothing says when or why a task ended.
+    Its root DAG is RUNNING for ever, and neither times nor errors of tasks are recorded.
     """
 
     def __init__(self, store: Store, run_id: str, pipeline: str = "kfp") -> None:
@@ -161,7 +161,7 @@ class KfpRun:
     def publish(
         self, number: int, state: str, outputs: Mapping[str, pb.Artifact] | None = None
     ) -> None:
-        """The launcher, or the driver of a cached task, says how a task ended."""
+        """The launcher, or the driver of a cached task, records how a task ended."""
         (execution,) = self._store.call("get_executions_by_id", [number])
         execution.last_known_state = pb.Execution.State.Value(state)
         pairs = []
@@ -226,7 +226,7 @@ def history(quick_path: Path) -> Iterator[History]:
 
 @pytest.fixture
 def unprivileged(tmp_path: Path) -> Callable[[], AbstractContextManager[None]]:
-    """Runs code as nobody where the tests run as root, whom no permission stops."""
+    """Runs code as nobody if the tests run as root, who ignores permissions."""
     for folder in [tmp_path, *tmp_path.parents]:
         if not folder.stat().st_mode & 0o001:
             folder.chmod(folder.stat().st_mode | 0o055)
@@ -252,7 +252,7 @@ DECLARED = ("--reads", "data_uri", "--modules", "module_file", "--writes", "push
 
 
 class Kit:
-    """What a test compiles pipelines with.
+    """Tools to compile pipelines in tests.
 
     Attributes:
         dsl: kfp's DSL.
@@ -348,7 +348,7 @@ def run(root: Path) -> Callable[..., Any]:
 
 
 class Fifo:
-    """A named pipe: a step says something, and the test waits for it, but not for ever."""
+    """A named pipe on which a test waits for a message of a step, with a timeout."""
 
     def __init__(self, path: Path) -> None:
         os.mkfifo(path)
@@ -356,7 +356,7 @@ class Fifo:
         self._number = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
 
     def hear(self) -> str:
-        """Waits until something was said."""
+        """Waits for a message."""
         poll = select.poll()
         poll.register(self._number, select.POLLIN)
         assert poll.poll(60_000), f"nobody has written to {self.path}"

@@ -261,8 +261,10 @@ def test_as_a_container_runs_it(step, message):
 
 
 def test_what_a_container_declares_changes_nothing(step, message):
-    told = Declared(reads=("data_uri",), modules=("a", "b"), writes=("c",), cache_by_content=True)
-    line = [step, "--executor_input", json.dumps(message), *told.arguments()]
+    declarations = Declared(
+        reads=("data_uri",), modules=("a", "b"), writes=("c",), cache_by_content=True
+    )
+    line = [step, "--executor_input", json.dumps(message), *declarations.arguments()]
     assert entrypoint.main(line) == 0
     assert output(message)["parameterValues"]["size"] == 2
 

@@ -99,7 +99,7 @@ def test_addresses_without_passwords(text):
 
 
 def test_metadata_hides_no_names():
-    """A step says on purpose what it says; a column may be called `token`."""
+    """A step sets metadata on purpose; a column may be called `token`."""
     said = {"features": {"token": "BYTES", "password": 3}, "secret": "x"}
     assert redact.metadata(said) == said
 

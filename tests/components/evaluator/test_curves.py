@@ -1,4 +1,4 @@
-"""Curves of few points, which keep what the exact ones say."""
+"""Curves with few points agree with the exact ones."""
 
 from __future__ import annotations
 

@@ -184,11 +184,11 @@ def test_a_model_that_is_worse_than_none_is_told(
     found = evaluate(given.model, rewritten(given.examples, tmp_path / "e", wrong))
     (warning,) = found.blessing["warnings"]
     name, blind = ("auc", "0.5") if kind == "binary" else ("r2_score", "0")
-    told = numbers.number(found.overall[name])
-    assert warning.startswith(f"{name} is {told}, worse than the {blind} of a ")
+    shown = numbers.number(found.overall[name])
+    assert warning.startswith(f"{name} is {shown}, worse than the {blind} of a ")
     assert warning in found.page
     assert found.said["warnings"] == 1
-    # It is blessed all the same: nothing was asked of it, and that is said, too.
+    # It is blessed all the same, as there were no bounds; the reasons say so.
     assert found.blessing["reasons"] == ["no thresholds were set"]
     assert found.said["thresholds"] == 0
 

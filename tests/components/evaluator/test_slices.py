@@ -1,4 +1,4 @@
-"""Slices: codes of values while rows stream by, alone and crossed."""
+"""Slices by one column and by several, computed in a stream."""
 
 from __future__ import annotations
 

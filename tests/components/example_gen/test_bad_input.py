@@ -1,4 +1,4 @@
-"""Every mistake in the data or the parameters ends in one line: what, where, and how to mend it."""
+"""Every mistake in the data or the parameters gives one clear error: what, where, how to fix it."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def parquet(path: Path, **columns: list) -> bytes:
             "t.csv",
             GOOD + "1,2\n" + ROWS,
             "{path}, line 62: 2 values where the header has 3. 1 of 121 rows cannot be read, and "
-            '"max_rejected" allows 0: mend the file, or raise it to keep such rows aside in '
+            '"max_rejected" allows 0: fix the file, or raise it to keep such rows aside in '
             "rejected.csv.",
         ),
         ("t.csv", GOOD + "1,2,3,4\n", "{path}, line 62: 4 values where the header has 3. 1 of 61"),
@@ -92,7 +92,7 @@ def test_a_file_that_cannot_be_used(generate, tmp_path, name, content, message):
 def test_an_open_quote_that_takes_good_rows_with_it(generate, tmp_path, later):
     path = tmp_path / "t.csv"
     path.write_text(GOOD + '7,"5 inch,3\n' + ROWS + later + ROWS)
-    with pytest.raises(DataError, match=r"t\.csv, line 62: a quote .* takes the lines after it"):
+    with pytest.raises(DataError, match=r"t\.csv, line 62: a quote .* swallows the lines after it"):
         generate(path, max_rejected=9)
 
 

@@ -1,4 +1,4 @@
-"""What goes in comes out: every row, every value, every name."""
+"""Every row, value and name of the source is in the examples."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Anomalies are TFDV's, are told in words that help, and stop the pipeline once written."""
+"""Anomalies are TFDV's, have helpful descriptions, and stop the pipeline once written."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from millrace.ml.bounds import Bound
 
 @dataclasses.dataclass
 class Pushed:
-    """What the step left behind."""
+    """The outputs of the step."""
 
     folder: Path
     record: dict[str, Any]

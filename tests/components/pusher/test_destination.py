@@ -1,4 +1,4 @@
-"""Versions appear whole or not at all, also when a push is killed or another runs beside it."""
+"""Versions appear atomically, even if a push is killed or another runs at the same time."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def test_pushes_side_by_side_get_versions_of_their_own(model: Path, tmp_path: Pa
         assert files(Path(root) / str(version)) == FILES
 
 
-# Where a push is killed: as it copies, as it waits for the disk, as it is about to rename.
+# Where a push is killed: while copying, while syncing, and just before the rename.
 MOMENTS = ["shutil.copytree", "os.fsync", "pathlib.Path.rename"]
 
 
@@ -113,7 +113,7 @@ destination.push(pathlib.Path({str(model)!r}), {{"model.tflite": b"x"}})
     assert not left.isdecimal()
     version, _ = open_destination(str(root)).push(model, EXTRA)
     assert files(root / str(version)) == FILES
-    assert (root / left).exists()  # it may be a push that still goes on
+    assert (root / left).exists()  # it may belong to a push in progress
 
     day_ago = time.time() - 25 * 3600
     os.utime(root / left, (day_ago, day_ago))

@@ -1,4 +1,4 @@
-"""The policy picks among what keeps the limits."""
+"""The policy picks among the candidates that keep the limits."""
 
 from __future__ import annotations
 

@@ -232,7 +232,7 @@ def test_a_candidate_is_held_to_what_the_evaluator_blessed(
     near = 1e-5 * values[name]
     bounds = {
         name: {"lower_bound": values[name] - near, "upper_bound": values[name] + near},
-        # What the SavedModel itself does not keep on these rows is asked of no candidate.
+        # A bound that the SavedModel itself breaks on these rows does not apply to candidates.
         "example_count": {"lower_bound": 1e9},
     }
     found = push(given.model, given.examples, blessed=True, bounds=bounds, max_metric_loss=1.0)

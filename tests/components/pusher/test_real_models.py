@@ -23,7 +23,7 @@ from millrace.artifacts import (
     TransformGraph,
 )
 
-# As TFX's examples write it: fill in what is missing, look words up, sort numbers into buckets.
+# In the style of TFX's examples: fill in missing values, look up words, bucketise numbers.
 PREPROCESSING = """
 import tensorflow as tf
 import tensorflow_transform as tft
@@ -108,7 +108,7 @@ def test_what_trainer_exports(
     pushed = push(model, examples, max_metric_loss=0.05)
     assert pushed.candidate("float32")["largest_difference"] < 1e-3
     taken = set(models.columns) - ({"seats"} if module else set())
-    assert set(pushed.record["inputs"]) == taken  # the module makes no use of the seats
+    assert set(pushed.record["inputs"]) == taken  # the module does not use the seats
     for name in ("float16", "dynamic_range", "int8"):
         assert "failure" not in pushed.candidate(name)
         assert pushed.candidate(name)["loss"] < 0.05

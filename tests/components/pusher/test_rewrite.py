@@ -1,4 +1,4 @@
-"""Graphs rewritten for TFLite compute what they did: text, tables, searches, missing values."""
+"""Graphs rewritten for TFLite are equivalent: text, tables, searches, missing values."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Predict = Callable[[Callable, str, bool], None]
 
 @pytest.fixture
 def same(models: Any, tmp_path: Path) -> Callable[..., np.ndarray]:
-    """Asserts that a function of one column is the same in TFLite, and returns what it gives."""
+    """Asserts that a function of one column is the same in TFLite, and returns its values."""
 
     def check(predict: Callable, kind: str, required: bool = True) -> np.ndarray:
         import tensorflow as tf

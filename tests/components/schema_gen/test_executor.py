@@ -1,4 +1,4 @@
-"""The schema is what TFX would infer, and TensorFlow's libraries read it."""
+"""The schema is the one that TFX would infer, and TensorFlow's libraries read it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The statistics are TFDV's own, whatever the batches, and the same bytes every time."""
+"""The statistics equal TFDV's own for any batches, and are the same bytes every time."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_they_equal_what_tfdv_makes_of_a_dataframe(write, describe):
 def test_they_equal_what_beam_computes(write, describe, tmp_path):
     import apache_beam as beam
 
-    # Beam counts each value that is not UTF-8 by itself, TFDV in memory all of them as one.
+    # Beam counts every value that is not UTF-8 separately, TFDV in memory counts them as one.
     table = mixed(3000).drop(["bytes"])
     path = str(tmp_path / "beam")
     with beam.Pipeline() as pipeline:

@@ -1,4 +1,4 @@
-"""Transformed rows of every kind of problem, and what a Trainer step takes."""
+"""Transformed rows of every kind of problem, and the other inputs of Trainer."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from millrace.data import examples, schemas
 
 
 def table(kind: str, rows: int, seed: int) -> pa.Table:
-    """Raw columns, with names that TensorFlow does not take, and a label that depends on them."""
+    """Raw columns, some with names that TensorFlow rejects, and a label that depends on them."""
     rng = np.random.default_rng(seed)
     number, level = rng.normal(50, 10, rows), rng.integers(0, 5, rows)
     missing = rng.random(rows) < 0.2
@@ -53,7 +53,7 @@ def schema_of(data: pa.Table) -> schema_pb2.Schema:
 
 @dataclasses.dataclass(frozen=True)
 class Prepared:
-    """What the steps before Trainer left."""
+    """The outputs of the steps before Trainer."""
 
     raw: Path
     graph: Path
@@ -90,7 +90,7 @@ def prepare(
 
 @dataclasses.dataclass(frozen=True)
 class Trained:
-    """What a Trainer step left."""
+    """The outputs of Trainer."""
 
     model: Model
     metrics: dict[str, Any]
@@ -147,5 +147,5 @@ def trained(
 
 @pytest.fixture(scope="session")
 def helpers() -> Any:
-    """This module: what tests call, which importlib's import mode keeps them from importing."""
+    """This module, which tests cannot import in pytest's importlib mode."""
     return sys.modules[__name__]

@@ -1,4 +1,4 @@
-"""What the default model must know of the labels before training."""
+"""The statistics of the labels that the default model uses."""
 
 from __future__ import annotations
 

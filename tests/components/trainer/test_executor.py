@@ -1,4 +1,4 @@
-"""Trainer's artifacts: the default model, a model of one's own, and one trained one's own way."""
+"""Trainer's artifacts for the default model, for `build_model` and for `run_fn`."""
 
 from __future__ import annotations
 
@@ -216,7 +216,7 @@ def test_a_penalty_is_in_the_gradient_and_not_in_the_loss() -> None:
     model = tf_keras.Sequential([layer])
     model.compile(loss="mse")
     loss = model.fit(rows, outputs, verbose=0).history["loss"]
-    assert loss == pytest.approx([0.0], abs=1e-12)  # a graph may round other than eager code
+    assert loss == pytest.approx([0.0], abs=1e-12)  # graphs and eager code may round differently
 
 
 @pytest.mark.slow

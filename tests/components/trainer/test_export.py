@@ -1,4 +1,4 @@
-"""The SavedModel serves by itself, and alike through each of its signatures."""
+"""The SavedModel is self-contained, and its signatures agree."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_signatures_agree(served) -> None:
 def test_it_serves_in_a_fresh_process(served, tmp_path: Path) -> None:
     path, _, batch, outputs = served
     moved = tmp_path / "model"
-    path.rename(moved)  # nothing may refer to where it was
+    path.rename(moved)  # it must not refer to its former place
     try:
         done = subprocess.run(
             [sys.executable, "-I", "-c", FRESH, moved],
@@ -121,7 +121,7 @@ def test_one_row_and_no_rows(served) -> None:
 
 
 def test_tflite_has_every_operation(served, prepared, request) -> None:
-    """Pusher's own conversion, so that what it asks of a default model stays true."""
+    """Pusher's own conversion, so that the default model stays convertible."""
     from millrace.components.pusher import candidates, sample
     from millrace.ml.exported import ExportedModel
 

@@ -1,4 +1,4 @@
-"""When training stops, and which weights it ends with."""
+"""When training stops, and with which weights."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from millrace.errors import ModelError
 
 
 class Playing(fitting._EarlyStopping):
-    """Patience that is told the losses on the eval split."""
+    """Early stopping with given losses on the eval split."""
 
     def __init__(self, losses: list[float]) -> None:
         super().__init__(None, None, 1, 1, len(losses))

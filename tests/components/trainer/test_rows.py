@@ -1,4 +1,4 @@
-"""Batches of rows: each row once an epoch, in bounded memory, in an order that can be repeated."""
+"""Batches of rows: each row once per epoch, in bounded memory, in a repeatable order."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_endless_batches_are_full_and_shuffled_anew(tmp_path, memory) -> None:
     epochs = [seen[start : start + 400] for start in range(0, 1200, 400)]
     assert all(sorted(epoch) == list(range(400)) for epoch in epochs)
     assert epochs[0] != epochs[1] != epochs[2]
-    # As far from its place as chance would put it, or nearly, even where memory is short.
+    # Nearly as far from its place as in a random order, even if memory is short.
     assert np.mean(np.abs(np.array(epochs[0]) - np.arange(400))) > 90
 
 

@@ -1,4 +1,4 @@
-"""Raw rows of every kind, and what a Transform step takes."""
+"""Raw rows with columns of every type, and the other inputs of Transform."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ROWS = 3000
 
 
 def table(rows: int = ROWS, seed: int = 0) -> pa.Table:
-    """Columns of every type, required and optional, with a label that they tell something of."""
+    """Columns of every type, required and optional, with a label that depends on them."""
     rng = np.random.default_rng(seed)
 
     def some(values: Any, kind: pa.DataType) -> pa.Array:
@@ -92,7 +92,7 @@ def rows(tmp_path_factory: pytest.TempPathFactory) -> Rows:
 
 @dataclasses.dataclass(frozen=True)
 class Transformed:
-    """What a Transform step left, and the metadata that it gave."""
+    """The outputs of Transform, with their metadata."""
 
     graph: TransformGraph
     examples: Examples
@@ -129,5 +129,5 @@ def by_default(rows: Rows, tmp_path_factory: pytest.TempPathFactory) -> Transfor
 
 @pytest.fixture(scope="session")
 def helpers() -> Any:
-    """This module: what tests call, which importlib's import mode keeps them from importing."""
+    """This module, which tests cannot import in pytest's importlib mode."""
     return sys.modules[__name__]

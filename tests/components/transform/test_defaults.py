@@ -1,4 +1,4 @@
-"""What becomes of a column when nobody says."""
+"""The default transform of columns."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ def test_lists_of_any_length_are_left_out(helpers, tmp_path, kind, values) -> No
     rows = helpers.write(tmp_path, {"train": table, "eval": table})
     schema = schemas.load(rows.schema)
     schema.feature[0].type = kind
-    if len(values) > 1:  # TFDV then leaves open how many values there are
+    if len(values) > 1:  # TFDV then leaves the number of values open
         schema.feature[0].ClearField("shape")
         schema.feature[0].ClearField("value_count")
     schemas.save(rows.schema, schema)
@@ -286,7 +286,7 @@ def test_categories_have_a_range_in_the_transformed_schema(by_default) -> None:
         for feature in schema.feature
         if feature.int_domain.is_categorical
     }
-    # Words and one index for the unseen; one more where the column may be missing.
+    # Words, one index for unseen ones, and one more if the column may be missing.
     assert sizes["text"] == 5 + 1
     assert sizes["grosse"] == 5 + 2
     assert sizes["level_level"] == 6 + 1

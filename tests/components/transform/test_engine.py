@@ -1,4 +1,4 @@
-"""The local engine learns what Beam learns, from every analyzer that it knows."""
+"""The local engine learns the same as Beam from every analyzer that it supports."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def every_analyzer(inputs: dict[str, Any]) -> dict[str, Any]:
         "bucket_by_key": tft.bucketize_per_key(tf.squeeze(x, 1), key, 4)[:, tf.newaxis],
         "label": tf.cast(tf.equal(inputs["label"], "yes"), tf.int64),
     }
-    # Analyzers of what analyzers learned.
+    # Analyzers of the results of analyzers.
     out["z_of_bucket"] = tft.scale_to_z_score(out["bucket"])
     out["vocabulary_of_vocabulary"] = tft.compute_and_apply_vocabulary(
         tf.strings.as_string(out["vocabulary_oov"]), vocab_filename="second"
@@ -170,7 +170,7 @@ def analyze_both(preprocessing_fn: Any, rows: Any, root: Path, runner: str | Non
 
 
 def unequal(both: Both) -> dict[str, str]:
-    """What is not the same in both, and how."""
+    """The differences between both."""
     found = {}
     assert sorted(both.local) == sorted(both.beam)
     for name, local in both.local.items():
@@ -210,7 +210,7 @@ def test_both_engines_agree_on_three_phases(rows, tmp_path) -> None:
 
 @pytest.mark.slow
 def test_both_engines_learn_the_same_from_every_analyzer(rows, tmp_path) -> None:
-    """One test, because Beam takes a minute, and test processes share nothing."""
+    """One test, because Beam takes a minute, and test processes cannot share its result."""
     both = analyze_both(every_analyzer, rows, tmp_path)
     assert unequal(both) == {}
     folders = both.local_folder, both.beam_folder

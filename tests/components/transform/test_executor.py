@@ -18,7 +18,7 @@ from millrace.data import examples
 from millrace.ml.problem import Kind, Problem
 from millrace.storage import digest
 
-# Transforms rows in a process of its own, and prints the most memory that it took.
+# Transforms rows in a separate process, and prints its peak memory.
 ALONE = """
 import resource, sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A copy of the label among the columns is found, and a column that only helps is not."""
+"""A copy of the label among the columns is found, and a merely useful column is not."""
 
 from __future__ import annotations
 

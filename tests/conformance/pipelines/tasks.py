@@ -1,4 +1,4 @@
-"""What may be said of a task: order, retries, caching, environment, resources, names."""
+"""Options of tasks: order, retries, caching, environment, resources, names."""
 
 from typing import List
 
@@ -38,7 +38,7 @@ def exit_with(code: int):
 
 @component
 def give_int(text: str) -> int:
-    """Returns something else than it promises."""
+    """Returns a value of another type than declared."""
     return text
 
 

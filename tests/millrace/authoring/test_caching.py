@@ -1,4 +1,4 @@
-"""Which tasks KFP may cache: none that reads what it cannot see."""
+"""Which tasks KFP may cache: none that reads external data."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ def tasks_of(spec: dict[str, Any]) -> dict[str, tuple[bool, bool]]:
         for name, task in component.get("dag", {}).get("tasks", {}).items():
             label = spec["components"][task["componentRef"]["name"]].get("executorLabel")
             container = spec["deploymentSpec"]["executors"].get(label, {}).get("container", {})
-            told = declared([*container.get("command", []), *container.get("args", [])])
+            by = declared([*container.get("command", []), *container.get("args", [])])
             caching = task.get("cachingOptions", {})
             assert caching.keys() <= {"enableCache", "cacheKey"}
             found[f"{of}/{name}".lstrip("/")] = (
                 bool(caching.get("enableCache")),
-                told.cache_by_content,
+                by.cache_by_content,
             )
     return found
 
@@ -54,7 +54,7 @@ def compiled(source: Path) -> dict[str, Any]:
 
 
 def check_with_kfp(spec: dict[str, Any]) -> None:
-    """KFP's own messages take the file."""
+    """KFP's own messages parse the file."""
     from google.protobuf import json_format
     from kfp.pipeline_spec import pipeline_spec_pb2
 
@@ -91,16 +91,16 @@ def test_flights() -> None:
 def test_tabular() -> None:
     found = tasks_of(compiled(ROOT / "pipelines/tabular/pipeline.py"))
     reading = {"example-gen", "schema-gen", "transform", "trainer"}
-    assert {name for name, told in found.items() if told == CONTENT} == reading
-    assert {told for name, told in found.items() if name not in reading} == {KFP}
+    assert {name for name, by in found.items() if by == CONTENT} == reading
+    assert {by for name, by in found.items() if name not in reading} == {KFP}
 
 
 def test_template(tmp_path: Path) -> None:
     make.new("mine", tmp_path, is_step=False, as_json=False)
     found = tasks_of(compiled(tmp_path / "mine/pipeline.py"))
     reading = {"example-gen", "transform", "trainer"}
-    assert {name for name, told in found.items() if told == CONTENT} == reading
-    assert {told for name, told in found.items() if name not in reading} == {KFP}
+    assert {name for name, by in found.items() if by == CONTENT} == reading
+    assert {by for name, by in found.items() if name not in reading} == {KFP}
 
 
 @pytest.mark.parametrize(
@@ -149,7 +149,7 @@ inner(data_uri=uri)
 """,
         INNER,
     )
-    reading = [told for name, told in found.items() if "example-gen" in name]
+    reading = [by for name, by in found.items() if "example-gen" in name]
     assert reading == [CONTENT] * 3
 
 

@@ -79,7 +79,7 @@ def test_compiling_twice_gives_the_same_bytes(source: Path) -> None:
 
 
 class TestFresh:
-    """The file beside a source is what the source compiles to, whatever the clocks say."""
+    """The file beside a source is up to date, whatever the clocks say."""
 
     @pytest.fixture
     def compiled(self, source: Path) -> Path:
@@ -92,7 +92,7 @@ class TestFresh:
         assert compiler.is_fresh(source)
         source.touch()
         (source.parent / "notes.txt").touch()
-        (source.parent / ".#model.py").symlink_to("nowhere")  # an editor is at it
+        (source.parent / ".#model.py").symlink_to("nowhere")  # while an editor is saving it
         assert compiler.is_fresh(source)
         compiled.unlink()
         assert not compiler.is_fresh(source)

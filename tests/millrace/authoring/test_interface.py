@@ -62,7 +62,7 @@ def test_reads_the_signature_and_the_docstring(parsed: interface.Interface) -> N
 def test_readme_shows_every_port_and_escapes_tables(parsed: interface.Interface) -> None:
     text = interface.readme(parsed)
     assert "| `baseline` | Schema (optional) | An earlier one. |" in text
-    assert "| More of them. (reads data from outside) |" in text
+    assert "| More of them. (reads external data) |" in text
     assert "It runs in the image `millrace-data`." in text
     assert '| `names` | list | `["a|b"]` | Which: a\\|b. |' in text
 
@@ -97,10 +97,10 @@ def test_kfp_reads_the_same_interface(step: str) -> None:
     spec = component.component_spec
     inputs, outputs = spec.inputs, spec.outputs
     container = spec.implementation.container
-    told = declared([*container.command, *container.args])
+    declarations = declared([*container.command, *container.args])
     for use in ("reads", "modules", "writes"):
         names = tuple(port.name for port in ours.ports if port.use == use)
-        assert getattr(told, use) == names
+        assert getattr(declarations, use) == names
     assert set(outputs) == {port.name for port in ours.of_kind("output")}
     assert set(inputs) == {p.name for p in ours.ports if p.kind != "output"}
     for port in ours.of_kind("parameter"):

@@ -88,7 +88,7 @@ WRITE = 'printf %s "$0" > "$1"; wc -c < "$1" > "$2"'
 
 @pytest.fixture(scope="module")
 def foreign(kit):
-    """A third-party pipeline: shell and Python, in an image that knows nothing of us."""
+    """A third-party pipeline: shell and Python, in an image without Millrace."""
     dsl = kit.dsl
 
     @dsl.container_component
@@ -387,7 +387,7 @@ class _Answer(BaseHTTPRequestHandler):
         self.do_GET()
 
     def log_message(self, *_: object) -> None:
-        """Says nothing."""
+        """Logs nothing."""
 
 
 @pytest.fixture

@@ -36,7 +36,7 @@ def wants(*installs: tuple[str, ...], python: str = "") -> Requirements:
     return Requirements(interpreter(python), installs)
 
 
-# Makes an environment with the requirements in argv, and tells where.
+# Creates an environment with the requirements in argv, and prints its path.
 _PROGRAM = """
 import os
 import sys

@@ -45,7 +45,7 @@ python3 -m venv "$tmp/venv" --system-site-packages
 """
 PIP = "python3 -m pip install --quiet --no-warn-script-location"
 KFP = """'kfp==2.17.0' '--no-deps' 'typing-extensions>=3.7.4,<5; python_version<"3.9"'"""
-QUIET = ("--quiet", "--no-warn-script-location")
+FLAGS = ("--quiet", "--no-warn-script-location")
 KFP_ARGUMENTS = ("kfp==2.17.0", "--no-deps", 'typing-extensions>=3.7.4,<5; python_version<"3.9"')
 
 
@@ -75,28 +75,35 @@ def container(install: str = "", image: str = IMAGE, command: tuple[str, ...] = 
         ("", ()),
         (
             f'{ENSURE_PIP}PIP_DISABLE_PIP_VERSION_CHECK=1 {PIP} {KFP} && "$0" "$@"\n',
-            ((*QUIET, *KFP_ARGUMENTS),),
+            ((*FLAGS, *KFP_ARGUMENTS),),
         ),
         (  # kfp 2.13
             f"{ENSURE_PIP}PIP_DISABLE_PIP_VERSION_CHECK=1 {PIP} {KFP}  &&  {PIP} 'six' "
             '\'a[b]>=1,<2; python_version>"3"\' && "$0" "$@"\n',
-            ((*QUIET, *KFP_ARGUMENTS), (*QUIET, "six", 'a[b]>=1,<2; python_version>"3"')),
+            ((*FLAGS, *KFP_ARGUMENTS), (*FLAGS, "six", 'a[b]>=1,<2; python_version>"3"')),
         ),
         (  # kfp 2.17, with an index and use_venv
             f"{ENSURE_PIP}PIP_DISABLE_PIP_VERSION_CHECK=1 {PIP} --index-url https://a/simple "
             f"--trusted-host a 'six'  &&  {VENV} {PIP} --index-url https://a/simple "
             f'--trusted-host a {KFP} && "$0" "$@"\n',
             (
-                (*QUIET, "--index-url", "https://a/simple", "--trusted-host", "a", "six"),
-                (*QUIET, "--index-url", "https://a/simple", "--trusted-host", "a", *KFP_ARGUMENTS),
+                (*FLAGS, "--index-url", "https://a/simple", "--trusted-host", "a", "six"),
+                (
+                    *FLAGS,
+                    "--index-url",
+                    "https://a/simple",
+                    "--trusted-host",
+                    "a",
+                    *KFP_ARGUMENTS,
+                ),
             ),
         ),
         (  # kfp 2.13, with use_venv
             f"{ENSURE_PIP}PIP_DISABLE_PIP_VERSION_CHECK=1 {VENV} {PIP} {KFP}  &&  {PIP} "
             '\'git+https://a/b.git@main#egg=b&subdirectory=c\' && "$0" "$@"\n',
             (
-                (*QUIET, *KFP_ARGUMENTS),
-                (*QUIET, "git+https://a/b.git@main#egg=b&subdirectory=c"),
+                (*FLAGS, *KFP_ARGUMENTS),
+                (*FLAGS, "git+https://a/b.git@main#egg=b&subdirectory=c"),
             ),
         ),
     ],

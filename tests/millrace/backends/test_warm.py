@@ -224,9 +224,9 @@ def test_runs_tells_of_servers_and_stop_ends_them(runs, private, millrace):
     pid = runs.seen(runs.report("one"), "one")["server"]
     pidfd = os.pidfd_open(pid)
     env = {"XDG_RUNTIME_DIR": str(private.parent)}
-    told = millrace("runs", "--root", runs.folder / "r" / "one", cwd=runs.folder, **env).stdout
-    assert f"warm servers: core {pid}, " in told.splitlines()[-1]
-    assert "idle since" in told
+    printed = millrace("runs", "--root", runs.folder / "r" / "one", cwd=runs.folder, **env).stdout
+    assert f"warm servers: core {pid}, " in printed.splitlines()[-1]
+    assert "idle since" in printed
     assert str(pid) in millrace("warm", "stop", cwd=runs.folder, **env).stdout
     assert ended(pidfd)
     assert {path.suffix for path in private.iterdir()} == {".lock"}

@@ -82,7 +82,7 @@ def test_which_models_has_this_file_touched(history, model, capsys, downstream):
     history.run("flights-3", data="third", data_uri="/elsewhere/flights.csv")
     out = shown(history, capsys, "/data/flights.csv", downstream)
     assert out.startswith(
-        "/data/flights.csv\ndata from outside: tasks were given it or /data/*.csv, which it matches"
+        "/data/flights.csv\nexternal data: tasks got it or /data/*.csv, which it matches"
         "\n├── example-"
     )
     assert "2 models made from it\n" in out
@@ -244,8 +244,8 @@ class TestVerify:
         with pytest.raises(StoreError) as error:
             self.verify(history, capsys, "/data/flights.csv")
         assert str(error.value) == (
-            "/data/flights.csv is data from outside, of which lineage has no digest: tasks were "
-            "given it as a parameter."
+            "/data/flights.csv is external data whose digest is not recorded: tasks got it as a "
+            "parameter."
         )
 
     def test_unknown(self, history, model, capsys):
@@ -286,7 +286,7 @@ def test_a_source_and_all_that_was_read_at_its_place(history, capsys):
     assert out.startswith("my.csv  system.Dataset #3  1 B  sha256 D\nROOT/my.csv\n├── trainer")
     assert "2 models made from it" in out
     assert out.endswith("also of that content or at that place: #1\n")
-    assert "\nread from outside" in shown(history, capsys, "r1/trainer/model").replace("    ", "")
+    assert "\nexternal data" in shown(history, capsys, "r1/trainer/model").replace("    ", "")
     assert lineage.verify(None, history.root, None, as_json=False) == 0
     out = capsys.readouterr().out
     assert out.startswith("source changed  my.csv  system.Dataset #1\n")

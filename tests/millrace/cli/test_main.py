@@ -39,7 +39,7 @@ def test_a_folder_that_is_gone(tmp_path):
     command = f"cd {gone} && rmdir {gone} && {MILLRACE} runs"
     done = subprocess.run(["sh", "-c", command], capture_output=True, text=True)
     assert done.returncode == 1
-    assert done.stderr == "error: The folder that this runs in is gone: change to another.\n"
+    assert done.stderr == "error: The current folder no longer exists: change to another.\n"
 
 
 @pytest.mark.parametrize("command", [["--help"], ["steps"], ["steps", "--json"]])

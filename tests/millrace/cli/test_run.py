@@ -179,7 +179,7 @@ def test_secrets_are_not_printed(kit, tmp_path, capsys):
 
 
 def test_a_secret_stands_in_no_message(millrace, kit, tmp_path):
-    """The step says it, and knows it by another name."""
+    """The step prints it, and has it under another name."""
 
     def login(password: str):
         kit.play(text=password, do="tell")
@@ -242,8 +242,8 @@ def test_tasks_of_one_name_are_told_apart():
     )
     stream = io.StringIO()
     command.summarise(result, stream)
-    told = [line.split()[0] for line in stream.getvalue().splitlines() if line]
-    assert told[:5] == ["task", "play", "inner/play", "Trainer", "inner/play"]
+    names = [line.split()[0] for line in stream.getvalue().splitlines() if line]
+    assert names[:5] == ["task", "play", "inner/play", "Trainer", "inner/play"]
     assert "\ninner/play failed: boom\n" in stream.getvalue()
 
 

@@ -98,7 +98,7 @@ class TestRuns:
     def test_no_runs(self, history, capsys):
         runs.list_runs(history.root, None, 20, as_json=False)
         assert capsys.readouterr().out == (
-            "There are no runs yet. `millrace run PIPELINE` makes one.\n"
+            "There are no runs yet. `millrace run PIPELINE` starts one.\n"
         )
         runs.list_runs(history.root, None, 20, as_json=True)
         assert json.loads(capsys.readouterr().out) == []
@@ -259,7 +259,7 @@ class TestShowRun:
         )
 
     def test_errors(self, filled):
-        with pytest.raises(StoreError, match='"flights-" begins the ids of 4 runs'):
+        with pytest.raises(StoreError, match='"flights-" matches 4 runs'):
             runs.show_run("flights-", filled.root, None, as_json=False)
         with pytest.raises(StoreError, match='Did you mean "flights-20260104-101520-dd44"'):
             runs.show_run("flights-20260104-101520-dd45", filled.root, None, as_json=False)

@@ -1,4 +1,4 @@
-"""What shows a run to people and machines: its page, its logs, JUnit XML."""
+"""Reports of a run for people and machines: its page, its logs, JUnit XML."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""Shards hold every row, in the same bytes however the rows came; nothing half-written is read."""
+"""Shards hold every row, in the same bytes for any batches; incomplete splits are not read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Lists are laid out as TFX's own code lays them out."""
+"""Lists have the same layout as in TFX's own code."""
 
 from __future__ import annotations
 

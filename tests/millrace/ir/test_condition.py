@@ -1,4 +1,4 @@
-"""Conditions: what KFP's compiler writes, and what is refused."""
+"""Conditions: what KFP's compiler writes, and what is rejected."""
 
 import operator
 

@@ -15,8 +15,8 @@ NAMES = st.lists(st.from_regex(r"[a-z_][a-z0-9_]{0,8}", fullmatch=True), max_siz
 def test_what_is_declared_is_read_back(
     reads: tuple[str, ...], modules: tuple[str, ...], writes: tuple[str, ...], by_content: bool
 ) -> None:
-    told = Declared(reads, modules, writes, by_content)
-    assert declared([*STEP, *told.arguments()]) == told
+    declarations = Declared(reads, modules, writes, by_content)
+    assert declared([*STEP, *declarations.arguments()]) == declarations
 
 
 def test_nothing_is_declared() -> None:

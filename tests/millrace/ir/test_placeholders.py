@@ -1,4 +1,4 @@
-"""Placeholders, beside what kfp's own local runner makes of them."""
+"""Placeholders, compared with kfp's own local runner."""
 
 import json
 

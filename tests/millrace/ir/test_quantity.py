@@ -1,4 +1,4 @@
-"""Kubernetes' quantities, protobuf's durations, KFP's selectors, and the room of the machine."""
+"""Kubernetes' quantities, protobuf's durations, KFP's selectors, and the machine's resources."""
 
 import pytest
 
@@ -71,28 +71,28 @@ class TestSelectors:
             Selector.parse('parseJson(string_value)["b"]').select(value)
 
 
-class TestRoom:
+class TestResourcePool:
     def test_cores_are_shared(self):
-        room = ResourcePool(cores=2, memory=10)
-        assert room.take(Resources(cpu_request=1))
-        assert room.take(Resources(cpu_request=0.5))
-        assert not room.take(Resources(cpu_request=1))
-        room.give_back(Resources(cpu_request=0.5))
-        assert room.take(Resources())  # which asks for one
+        pool = ResourcePool(cores=2, memory=10)
+        assert pool.take(Resources(cpu_request=1))
+        assert pool.take(Resources(cpu_request=0.5))
+        assert not pool.take(Resources(cpu_request=1))
+        pool.give_back(Resources(cpu_request=0.5))
+        assert pool.take(Resources())  # which asks for one
 
     def test_memory_is_shared(self):
-        room = ResourcePool(cores=8, memory=10)
-        assert room.take(Resources(cpu_request=1, memory_request=6))
-        assert not room.take(Resources(cpu_request=1, memory_request=6))
-        assert room.take(Resources(cpu_request=1, memory_limit=4))
+        pool = ResourcePool(cores=8, memory=10)
+        assert pool.take(Resources(cpu_request=1, memory_request=6))
+        assert not pool.take(Resources(cpu_request=1, memory_request=6))
+        assert pool.take(Resources(cpu_request=1, memory_limit=4))
 
     def test_what_asks_for_too_much_runs_alone(self):
-        room = ResourcePool(cores=2, memory=10)
+        pool = ResourcePool(cores=2, memory=10)
         giant = Resources(cpu_request=64, memory_request=1000)
-        assert room.take(giant)
-        assert not room.take(Resources(cpu_request=0.1))
-        room.give_back(giant)
-        assert room.take(Resources(cpu_request=0.1))
+        assert pool.take(giant)
+        assert not pool.take(Resources(cpu_request=0.1))
+        pool.give_back(giant)
+        assert pool.take(Resources(cpu_request=0.1))
 
     def test_of_this_machine(self):
         assert machine_cores() > 0

@@ -1,4 +1,4 @@
-"""Compiled pipelines: what is read of them, and what is refused before anything starts."""
+"""Compiled pipelines: what is read, and what is rejected before anything starts."""
 # ruff: noqa: B006, RUF013  KFP reads defaults and types from the signature
 
 from pathlib import Path
@@ -132,7 +132,7 @@ def executor_of(spec):
         ),
         (
             lambda spec: task_of(spec).update(dependentTasks=["plya"]),
-            '"play": it depends on "plya", which is not there',
+            '"play": it depends on "plya", which does not exist',
         ),
         (
             lambda spec: task_of(spec).update(dependentTasks=["play"]),

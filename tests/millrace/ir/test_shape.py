@@ -1,4 +1,4 @@
-"""YAML that is no pipeline, by mistake or by malice: one line says so, and nothing is started."""
+"""YAML that is not a pipeline, by mistake or malice, gives one clear error."""
 
 import json
 from pathlib import Path
@@ -37,7 +37,7 @@ _BOMB = "a: &a [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
     ("content", "why"),
     [
         (_BOMB, "more than 1,000,000 values"),
-        ("root: &a {dag: *a}", "*a stands within what it names"),
+        ("root: &a {dag: *a}", "alias *a is inside its own node"),
         ("root: " + "[" * 100_000, "nested more than 100 levels deep"),
         ("root: {dag: {}}\nschemaVersion: 2.1.0", "its root is not a DAG of tasks"),
         ("root: [1]", "the pipeline, root: it must be"),

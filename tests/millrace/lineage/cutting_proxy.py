@@ -1,4 +1,4 @@
-"""Stands before a database, and cuts a connection between a COMMIT and the answer to it.
+"""A proxy for a database that cuts a connection between a COMMIT and its answer.
 
 It is a process of its own, since MLMD's library holds Python's lock while it waits for a server.
 Every line on its standard input has the next COMMIT cut off; it answers each with the number of
@@ -16,7 +16,7 @@ import threading
 
 
 class Proxy:
-    """Hands on what is sent between clients and a server."""
+    """Forwards data between clients and a server."""
 
     def __init__(self, port: int) -> None:
         self._port = port
@@ -25,11 +25,11 @@ class Proxy:
         self.cuts = 0
 
     def cut(self) -> None:
-        """Has the next connection cut that commits."""
+        """Cuts the next connection that commits."""
         self._is_armed = True
 
     def accept(self) -> None:
-        """Takes connections for ever."""
+        """Accepts connections for ever."""
         while True:
             client, _ = self.listener.accept()
             server = socket.create_connection(("127.0.0.1", self._port))
@@ -52,7 +52,7 @@ class Proxy:
     ) -> None:
         with contextlib.suppress(OSError):
             while content := server.recv(1 << 16):
-                if is_cut.is_set():  # the server has committed, and says so
+                if is_cut.is_set():  # the server has committed, and answers
                     self.cuts += 1
                     break
                 client.sendall(content)
@@ -71,7 +71,7 @@ def _say(number: int) -> None:
 
 
 def main() -> None:
-    """Prints the port, and obeys until standard input ends."""
+    """Prints the port, and serves until standard input ends."""
     proxy = Proxy(int(sys.argv[1]))
     _say(proxy.listener.getsockname()[1])
     threading.Thread(target=proxy.accept, daemon=True).start()

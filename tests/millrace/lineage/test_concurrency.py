@@ -1,4 +1,4 @@
-"""Many processes write one SQLite store at once, and any of them may be killed."""
+"""Many processes write one SQLite store at once, and any may be killed."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def writer(path: Path, number: int, tasks: int) -> subprocess.Popen:
 
 
 def test_eight_processes_lose_nothing(tmp_path):
-    """They also make the store at the same moment."""
+    """They also create the store at the same time."""
     path, tasks = tmp_path / "metadata.sqlite", 25
     writers = [writer(path, number, tasks) for number in range(8)]
     for one in writers:
@@ -90,7 +90,7 @@ def test_a_killed_process_leaves_a_good_store(tmp_path, moment):
         tasks = query.tasks(store, run)
         assert [task.state for task in tasks[: last + 1]] == ["COMPLETE"] * (last + 1)
         assert len(tasks) <= last + 3
-        for task in tasks[: last + 1]:  # whole, or not there
+        for task in tasks[: last + 1]:  # complete, or absent
             assert len(task.outputs["x"]) == 1
         later = RunRecord.start(store, "flights", "flights-2", "/root/2")
         task = later.start_task("more")

@@ -1,4 +1,4 @@
-"""docs/lineage.md says what is recorded."""
+"""docs/lineage.md lists everything that is recorded."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from millrace.lineage.address import parse
 from millrace.lineage.nodes import ArtifactRecord, Kind, State
 
-# What the runner gives to runs and tasks, as the history of these tests does not.
+# Set by the runner, but not in the history of these tests.
 _OF_THE_RUNNER = {"libraries", "pipeline_digest", "image_digest"}
 
 

@@ -1,4 +1,4 @@
-"""One process at a time uses an SQLite store, and none waits for one that is dead."""
+"""One process at a time uses an SQLite store, and none waits for a dead one."""
 
 from __future__ import annotations
 

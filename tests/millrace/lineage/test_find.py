@@ -92,7 +92,7 @@ def test_by_port_that_is_not_there(history, model):
 def test_by_port_of_several_runs(history, model):
     history.start("flights-1-bb")
     assert missing(history.store, "flights-1/trainer/model").startswith(
-        '"flights-1" begins the ids of 2 runs: '
+        '"flights-1" matches 2 runs: '
     )
 
 
@@ -128,7 +128,7 @@ def test_a_digest_of_several_artifacts(history):
         outputs={"five": [ArtifactRecord("five", "/5", metadata={"digest": "abab" + "0" * 60})]},
     )
     assert missing(history.store, "abab") == (
-        '"abab" begins the digests of 2 artifacts: abab000000000000…, abababababababab…. Write '
+        '"abab" matches the digests of 2 artifacts: abab000000000000…, abababababababab…. Give '
         "more of it."
     )
 

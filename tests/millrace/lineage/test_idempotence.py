@@ -1,4 +1,4 @@
-"""A connection that is cut between the commit and its answer: every record is there once."""
+"""If a connection is cut between a commit and its answer, every record exists once."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PROXY = Path(__file__).with_name("cutting_proxy.py")
 
 @pytest.fixture(params=["mysql", "postgresql"])
 def cut_store(request) -> Iterator[tuple[Store, Callable[[], int]]]:
-    """A store, and what has the connection to it cut when it commits the next time."""
+    """A store, and a function that has its connection cut at the next commit."""
     server, _, port = request.getfixturevalue(request.param).rpartition(":")
     with subprocess.Popen(
         [sys.executable, PROXY, port], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -77,7 +77,7 @@ def test_every_record_is_there_once(cut_store):
 
 
 def _make_types(store: Store) -> None:
-    """Makes the types that a run has, so that what commits next is a record."""
+    """Creates the types of a run, so that the next commit is a record."""
     run = RunRecord.start(store, "p", "earlier", "/root")
     record = ArtifactRecord("x", "/earlier", "system.Dataset")
     for kind in (Kind.CONTAINER, Kind.IMPORTER):

@@ -1,4 +1,4 @@
-"""Runs and tasks are found, by whatever people call them."""
+"""Runs and tasks are found by id, prefix and name."""
 
 from __future__ import annotations
 
@@ -80,14 +80,13 @@ class TestFindRun:
         with pytest.raises(StoreError) as error:
             query.find_run(store, "flights-10-")
         assert str(error.value) == (
-            '"flights-10-" begins the ids of 2 runs: flights-10-ab, flights-10-aa. Write more '
-            "of it."
+            '"flights-10-" matches 2 runs: flights-10-ab, flights-10-aa. Give more of the id.'
         )
 
     def test_very_ambiguous(self, history):
         for number in range(8):
             history.start(f"r{number}")
-        with pytest.raises(StoreError, match=r"of 8 runs: r7, r6, r5, r4, r3 and 3 more\. Write"):
+        with pytest.raises(StoreError, match=r"8 runs: r7, r6, r5, r4, r3 and 3 more\. Give"):
             query.find_run(history.store, "r")
 
     def test_nearest(self, store):

@@ -1,4 +1,4 @@
-"""What is written is KFP v2's layout, as ML Metadata's own client reads it."""
+"""Records have KFP v2's layout, as ML Metadata's own client reads them."""
 
 from __future__ import annotations
 
@@ -341,7 +341,7 @@ class TestImporter:
         assert self.imported(other, record) == made.id
 
     def test_other_metadata(self, run):
-        """What the importer says of the artifact counts; what the store knows besides may stay."""
+        """The importer's metadata must match; the store may have more."""
         stages = [{"stage": "a"}, {"stage": "b"}, {"stage": 1.5}, {"other": "a"}]
         records = [
             ArtifactRecord("data", "/data", "system.Dataset", metadata={"digest": "aa", **stage})
@@ -397,7 +397,7 @@ def test_no_secret_is_written(store, tmp_path):
         properties={"secret_key": secret},
     )
     run.finish(State.FAILED, error=f"postgresql://me:{secret}@db refused")
-    assert made["x"][0].uri == f"https://me:{secret}@host/x"  # the runner goes on with it
+    assert made["x"][0].uri == f"https://me:{secret}@host/x"  # the runner resumes it
     run.cached_task("b", cached=CachedTask(task, {"session_token": secret}, {}))
     assert secret.encode() not in (tmp_path / "metadata.sqlite").read_bytes()
 
@@ -407,7 +407,7 @@ def test_a_run_id_is_used_once(store, run):
         RunRecord.start(store, "flights", "flights-1", "/root")
     assert str(error.value) == (
         f"There is a run flights-1 in the lineage store {store.where} already: "
-        "every run needs an id of its own."
+        "run ids must be unique."
     )
 
 

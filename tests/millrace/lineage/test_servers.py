@@ -1,4 +1,4 @@
-"""Every kind of store keeps the same lineage, and says the same when it is in trouble."""
+"""Every kind of store keeps the same lineage, and reports failures alike."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ ODD = 'it\'s \\ "größe" 😀 %s\n{}'
 
 
 def test_a_history(anywhere, history):
-    """SQLite, MySQL, PostgreSQL and a gRPC server tell the same of the same runs."""
+    """SQLite, MySQL, PostgreSQL and a gRPC server return the same for the same runs."""
     with Store.open(anywhere) as store:
         elsewhere = dataclasses.replace(history, store=store, made={})
         for one in (history, elsewhere):
@@ -32,10 +32,10 @@ def test_a_history(anywhere, history):
             one.run("flights-2")
             one.run("flights-3", data="other rows")
             one.fail("flights-4")
-        assert told(store) == told(history.store)
+        assert content(store) == content(history.store)
 
 
-def told(store: Store) -> str:
+def content(store: Store) -> str:
     runs = query.runs(store)
     model = find(store, "flights-3/trainer/model").artifact
     examples = find(store, "flights-1/example-gen/examples").artifact
@@ -221,5 +221,6 @@ def test_a_server_that_speaks_no_mlmd():
         Store.open(f"grpc://127.0.0.1:{port}")
     server.stop(None)
     assert str(error.value) == (
-        f"The lineage store grpc://127.0.0.1:{port} is no ML Metadata server: Method not found!."
+        f"The lineage store grpc://127.0.0.1:{port} is not an ML Metadata server: "
+        "Method not found!."
     )

@@ -1,4 +1,4 @@
-"""A store that cannot be used says why, and what to do."""
+"""An unusable store gives an error with the reason and what to do."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_an_empty_file_becomes_a_store(tmp_path):
 
 def test_no_store(tmp_path):
     assert why(tmp_path / "x", create=False) == (
-        f"There is no lineage store at {tmp_path}/x. `millrace run` makes it; --root or --store "
+        f"There is no lineage store at {tmp_path}/x. `millrace run` creates it; --root or --store "
         "names another."
     )
     assert not (tmp_path / "x").exists()
@@ -78,9 +78,9 @@ def test_no_store(tmp_path):
 def test_a_name_that_is_too_long(tmp_path, name):
     assert why(tmp_path / name, create=False).startswith("There is no lineage store at ")
     assert why(tmp_path / name).endswith(
-        "cannot be made: file name too long."
+        "cannot be created: file name too long."
         if "/" in name
-        else "cannot be opened: the file cannot be made."
+        else "cannot be opened: the file cannot be created."
     )
 
 
@@ -102,8 +102,8 @@ def test_no_path():
 def test_no_database(tmp_path):
     (tmp_path / "x").write_text("a,b\n1,2\n" * 500)
     assert why(tmp_path / "x") == (
-        f"The lineage store {tmp_path}/x is not a lineage store: the file is no SQLite database. "
-        "Name another file."
+        f"The lineage store {tmp_path}/x is not a lineage store: the file is not an SQLite "
+        "database. Name another file."
     )
 
 
@@ -126,7 +126,7 @@ def test_a_damaged_file(tmp_path):
     os.truncate(tmp_path / "x", 5_000)
     assert why(tmp_path / "x") == (
         f"The lineage store {tmp_path}/x is damaged: SQLite cannot read the file. Restore it "
-        "from a backup, or move it away, and a new one is made."
+        "from a backup, or move it away to start a new one."
     )
 
 
@@ -157,7 +157,7 @@ def test_a_read_only_file_can_be_looked_at(tmp_path, unprivileged):
             assert len(store.call("get_executions")) == 1
         said = why(tmp_path / "x")
     assert said == (
-        f"The lineage store {tmp_path}/x is read-only: it can be looked at, and nothing can be "
+        f"The lineage store {tmp_path}/x is read-only, so nothing can be "
         "recorded. Make the file and its folder writable, or name another store."
     )
 
@@ -167,13 +167,13 @@ def test_a_read_only_folder(tmp_path, unprivileged):
     (tmp_path / "x").chmod(0o666)
     tmp_path.chmod(0o555)
     with unprivileged():
-        assert "x is read-only: it can be looked at" in why(tmp_path / "x")
+        assert "x is read-only, so nothing can be recorded" in why(tmp_path / "x")
         assert why(tmp_path / "new") == (
             f"The lineage store {tmp_path}/new cannot be opened: nothing can be written to "
             f"{tmp_path}."
         )
         assert why(tmp_path / "deep" / "new") == (
-            f"The folder {tmp_path}/deep of the lineage store cannot be made: permission denied."
+            f"The folder {tmp_path}/deep of the lineage store cannot be created: permission denied."
         )
     tmp_path.chmod(0o755)
 
@@ -219,7 +219,7 @@ def test_a_store_that_another_process_locks(tmp_path):
         [sys.executable, "-c", script, tmp_path / "x"], stdout=subprocess.PIPE
     ) as other:
         assert other.stdout.readline() == b"locked\n"
-        start(tmp_path / "x", "r2")  # waits for its turn
+        start(tmp_path / "x", "r2")  # waits for the lock
     with Store.open(tmp_path / "x") as store:
         assert len(store.call("get_contexts_by_type", "system.PipelineRun")) == 2
 
@@ -330,4 +330,4 @@ class TestAddresses:
             thread.start()
             said = why(f"{scheme}://me:pw@127.0.0.1:{listening.getsockname()[1]}/d")
             thread.join()
-        assert said.endswith(f"what answers there is no {scheme} server.")
+        assert said.endswith(f"the server there is not {scheme}.")

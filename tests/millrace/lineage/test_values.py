@@ -1,4 +1,4 @@
-"""Whatever JSON a step says comes back from a store as it was."""
+"""Any JSON value comes back from a store unchanged."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An audit tells every change, names the file if it can, and takes nothing else for one."""
+"""An audit reports every change, with the file if possible, and nothing else."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from millrace.lineage.nodes import ArtifactRecord, State
-from millrace.lineage.verify import Verdict, check, from_outside, live_artifacts, verify
+from millrace.lineage.verify import Verdict, check, external, live_artifacts, verify
 from millrace.storage import digest, external_files
 from millrace.storage import store as storage
 
@@ -31,9 +31,9 @@ def test_all_is_well(history, model):
 
 
 def test_every_finding_is_told_at_once(history, model):
-    told = []
-    findings = verify(live_artifacts(history.store), on_finding=told.append)
-    assert sorted(told, key=lambda finding: finding.artifact.id) == findings
+    reported = []
+    findings = verify(live_artifacts(history.store), on_finding=reported.append)
+    assert sorted(reported, key=lambda finding: finding.artifact.id) == findings
 
 
 @pytest.mark.parametrize(
@@ -93,7 +93,7 @@ def test_a_file_in_place_of_a_folder(model):
 
 
 def test_only_what_no_task_made_may_change(history, tmp_path):
-    """Events tell, not what a step says of itself."""
+    """Events decide, not the metadata of a step."""
     data, made = tmp_path / "data", tmp_path / "made"
     records = []
     for path in (data, made):
@@ -106,7 +106,7 @@ def test_only_what_no_task_made_may_change(history, tmp_path):
     data.write_text("2")
     made.write_text("2")
     found = live_artifacts(history.store)
-    verdicts = [finding.verdict for finding in verify(found, from_outside(history.store, found))]
+    verdicts = [finding.verdict for finding in verify(found, external(history.store, found))]
     assert verdicts == [Verdict.SOURCE_CHANGED, Verdict.ALTERED]
 
 

@@ -1,4 +1,4 @@
-"""Bounds on metrics: what they may say, and which values keep them."""
+"""Bounds on metrics: valid ones, and the values that keep them."""
 
 from __future__ import annotations
 

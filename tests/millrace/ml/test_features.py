@@ -1,4 +1,4 @@
-"""Raw columns as a model takes them."""
+"""Raw columns as inputs of a model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Moments of columns in batches are those of all rows at once."""
+"""Moments computed in batches equal those of all rows at once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What kind of problem a label poses, and labels that pose none."""
+"""The kind of problem of a label, and unusable labels."""
 
 from __future__ import annotations
 
@@ -285,7 +285,7 @@ def test_quantities_that_float32_cannot_hold(tmp_path, values, furthest, unit) -
     )
 
 
-# --- Labels as models count them ---
+# --- Encoded labels ---
 
 
 def encoded(values: Any, classes: tuple, kind: Kind = Kind.MULTICLASS) -> list:

@@ -1,4 +1,4 @@
-"""SavedModels whose bytes tell equal ones."""
+"""Equal SavedModels have equal bytes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A step for tests: it tells what lies in each artifact of a list."""
+"""A step for tests: it reports the content of each artifact of a list."""
 
 import json
 from typing import Any

@@ -1,4 +1,4 @@
-"""A step for tests: it does what its parameters say, and says what it was given."""
+"""A step for tests: it follows its parameters, and reports its inputs."""
 
 import json
 import os

@@ -12,7 +12,7 @@ import pytest
 
 @pytest.fixture(scope="module")
 def both(kit, tmp_path_factory):
-    """Runs a DSL function in both, and returns what each of its tasks was given."""
+    """Runs a DSL function in both, and returns the inputs of each task."""
     from kfp import dsl, local
 
     try:

@@ -1,4 +1,4 @@
-"""What makes a task's result be taken from an earlier run, and what makes the task run again."""
+"""What makes a task reuse an earlier result, and what makes it run again."""
 # ruff: noqa: B006  KFP reads defaults and types from the signature
 
 import ast
@@ -18,7 +18,7 @@ PLAY = Path(__file__).parent / "play.py"
 
 
 def old(path):
-    """Makes a file look like one that nobody has changed for a while, as files mostly are."""
+    """Makes a file look as if it had not been changed for a while."""
     then = time.time_ns() - 60_000_000_000
     os.utime(path, ns=(then, then))
 
@@ -89,7 +89,7 @@ def test_what_follows_is_cached_if_its_input_came_out_the_same(run, pipeline):
     assert states(run(pipeline, {"text": "y"})) == ["COMPLETE", "COMPLETE"]
 
 
-class TestFilesOutside:
+class TestExternalFiles:
     def test_content_counts(self, run, pipeline, tmp_path):
         data = tmp_path / "data.csv"
         data.write_text("a\n1\n")
@@ -198,7 +198,7 @@ class TestFilesOutside:
             kit.play(do=f"flaky {tmp_path / 'words.py'}", module_file=module_file).set_retry(2)
 
         result = run(kit.compile(retried), {"module_file": str(tmp_path / "mine.py")})
-        assert "has changed before it began: module_file=" in result.error
+        assert "has changed before it started: module_file=" in result.error
 
     def test_what_the_run_itself_writes_there_does_not_count(self, kit, run, tmp_path):
         data = tmp_path / "data"
@@ -233,7 +233,7 @@ class TestFilesOutside:
         assert result.state is State.COMPLETE, result.error
 
     @pytest.mark.parametrize("text", ["[1]", "1", "{", ""])
-    def test_a_memo_that_is_none(self, run, pipeline, root, text):
+    def test_a_damaged_digest_cache(self, run, pipeline, root, text):
         root.mkdir()
         (root / FILE).write_text(text)
         assert states(run(pipeline)) == ["COMPLETE", "COMPLETE"]
@@ -419,7 +419,7 @@ class TestWhatIsLeftOfTheResult:
 
     @pytest.mark.parametrize("is_fresh", [True, False])
     def test_an_output_that_was_altered_in_place(self, run, pipeline, is_fresh):
-        """Neither size nor time of change tells: what follows would read what nobody made."""
+        """Neither its size nor its time of change shows it: later tasks would read wrong data."""
         first = run(pipeline)
         text = Path(first.tasks["play"].artifacts["out"][0].uri) / "text"
         if not is_fresh:  # its digest is remembered

@@ -1,4 +1,4 @@
-"""The cache hits by content, wherever the runs lie: in a root that was moved, or in another one."""
+"""The cache compares content, so it hits in a root that was moved, and across roots."""
 
 import shutil
 

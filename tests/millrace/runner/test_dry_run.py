@@ -1,4 +1,4 @@
-"""`--dry-run` tells what would run and why, and `cache explain` why it did."""
+"""`--dry-run` shows what would run and why, `cache explain` why it did."""
 
 from pathlib import Path
 
@@ -23,7 +23,7 @@ def plan(run, pipeline, values=None, **options):
 def test_nothing_is_made_and_nothing_recorded(run, pipeline, root):
     found = plan(run, pipeline)
     assert found["play"] == ("PLANNED", "it has not run before")
-    assert found["play-2"] == ("PLANNED", "it needs what play makes")
+    assert found["play-2"] == ("PLANNED", "it needs the outputs of play")
     assert [path.name for path in Path(root).glob("*")] in ([], [".digests.json"])
 
 
@@ -46,7 +46,7 @@ def test_a_result_that_was_deleted(run, pipeline):
     state, why = plan(run, pipeline)["play"]
     assert (state, why) == (
         "PLANNED",
-        "its result is not whole any more, or was made with the cache switched off",
+        "its result is no longer complete, or was made without the cache",
     )
 
 

@@ -1,4 +1,4 @@
-"""Runs that are stopped: by a signal, by kill -9, or by what their steps or the runner run into."""
+"""Runs that are stopped by a signal, by kill -9, or by an error of a step or the runner."""
 
 import json
 import os
@@ -185,10 +185,10 @@ def test_what_cannot_be_recorded_once_leaves_no_task_that_seems_to_go_on(
 ):
     finish = RunRecord.finish_task
 
-    def refuse_a_result(self, execution, state, **facts):
+    def refuse_a_result(self, execution, state, **values):
         if state.value == "COMPLETE":
             raise StoreError("The store is busy.")
-        return finish(self, execution, state, **facts)
+        return finish(self, execution, state, **values)
 
     monkeypatch.setattr(RunRecord, "finish_task", refuse_a_result)
     assert run(kit.single()).error == "play: The store is busy."
@@ -234,7 +234,7 @@ def test_the_servers_death_ends_its_steps_and_their_tasks(blocked, root):
         if "millrace.backends.warm" in child.cmdline()
     ]
     server.kill()
-    assert ended(pidfds[0])  # its own children cannot be told: nobody is left to do it
+    assert ended(pidfds[0])  # its own children cannot be ended: nobody is left to do it
     failed = next(line for line in process.stdout if "again in" in line)
     assert "its server ended" in failed
     os.killpg(process.pid, signal.SIGINT)  # it is waiting to try again

@@ -1,4 +1,4 @@
-"""Loops: `dsl.ParallelFor`, `dsl.Collected`, and what comes of their iterations."""
+"""Loops: `dsl.ParallelFor`, `dsl.Collected`, and the results of their iterations."""
 # ruff: noqa: B006  KFP reads defaults and types from the signature
 
 import json

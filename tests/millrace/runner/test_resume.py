@@ -1,4 +1,4 @@
-"""Runs that go on where they stopped: after a failure, a kill, or an interrupt."""
+"""Resumed runs: after a failure, a kill, or an interrupt."""
 
 import json
 import os
@@ -72,7 +72,7 @@ def test_a_failed_run_goes_on_with_what_was_mended(kit, run, root, tmp_path):
     assert result.tasks["play-2"].parameters["said"] == "right"
     names = [(task.name, task.state) for task in executions(result)]
     assert names.count(("play", "COMPLETE")) == 1
-    with pytest.raises(StoreError, match="has ended well: there is nothing to resume"):
+    with pytest.raises(StoreError, match="has succeeded: there is nothing to resume"):
         resume(failed.run_id, root=root)
 
 

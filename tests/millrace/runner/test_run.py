@@ -164,7 +164,7 @@ def test_what_follows_a_condition_that_is_false_is_skipped(kit, run):
             kit.play()
         kit.play(text="after")
 
-    def follow(spec):  # kfp's DSL has no way to say it; other writers of the format have
+    def follow(spec):  # kfp's DSL cannot express it; other compilers may
         spec["root"]["dag"]["tasks"]["play-2"]["dependentTasks"] = ["condition-1"]
 
     result = run(kit.edited(kit.compile(skipping), follow))
@@ -373,7 +373,7 @@ def test_what_lies_where_the_caller_is_does_not_replace_a_library(kit, run, tmp_
     for name in ("random", "socket", "duckdb", "jinja2"):
         (tmp_path / f"{name}.py").write_text("raise SystemExit('the wrong one')\n")
     shutil.copy(Path(__file__).with_name("play.py"), tmp_path / "mine.py")
-    step = kit.step("mine")  # which is to be found here, nevertheless
+    step = kit.step("mine")  # which must be found here nevertheless
 
     def careful():
         step(text="x")

@@ -1,4 +1,4 @@
-"""The digest follows from paths and bytes alone, and is what `sha256sum` says."""
+"""The digest depends only on paths and bytes, and equals that of `sha256sum`."""
 
 from __future__ import annotations
 

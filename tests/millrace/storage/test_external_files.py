@@ -1,4 +1,4 @@
-"""What runs read from outside: which files a folder or pattern stands for."""
+"""External files: which files a folder or pattern refers to."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Paths are read as people write them."""
+"""Paths are parsed as users write them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A store that is slow, breaks connections, forbids listing or lists late does no harm.
+"""Slow stores, broken connections, forbidden or late listings do no harm.
 
 A proxy of our own stands between the driver and a real S3 server.
 """

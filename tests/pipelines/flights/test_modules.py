@@ -1,4 +1,4 @@
-"""The flights' features and network are those that the bench gives TFX."""
+"""The flights' features and network are the same as those of the TFX benchmark."""
 
 from __future__ import annotations
 
