@@ -123,6 +123,8 @@ def whole_result(cached: CachedTask, home: Path, digests: DigestCache) -> Cached
 
 def _found(record: ArtifactRecord, home: Path, digests: DigestCache) -> ArtifactRecord | None:
     """Return an artifact as it lies now; None if it is nowhere, or is not what was recorded."""
+    if record.deleted:
+        return None
     pushed = str(record.metadata.get("pushed_destination") or "")
     if "digest" not in record.metadata:
         return record

@@ -266,7 +266,7 @@ class Session:
             "pipeline_digest": self._pipeline.digest,
             "pipeline_file": str(self._pipeline.path),
             "runner": backend.name,
-            "user": _user(),
+            "user": user(),
             "host": socket.gethostname(),
             "process": os.getpid(),
         }
@@ -291,7 +291,8 @@ def _make(folder: Path) -> None:
         ) from error
 
 
-def _user() -> str:
+def user() -> str:
+    """Return who runs this process."""
     try:
         return getpass.getuser()
     except (OSError, KeyError):

@@ -110,8 +110,8 @@ class TaskRunner:
             if self._job.caching and one.task.cache:
                 for cached in self._recorder.find(one.fingerprint):
                     made = self._whole(cached)
-                    if made is not None:
-                        return self._take(one, made)
+                    if made is not None and (taken := self._take(one, made)) is not None:
+                        return taken
         if isinstance(self._recorder, DryRecorder):
             return Outcome(State.PLANNED, error=self._why(one, self._recorder, is_forced))
         self.prepare()
@@ -228,8 +228,11 @@ class TaskRunner:
                 if self.stop.wait(seconds):
                     raise
 
-    def _take(self, one: TaskInstance, cached: CachedTask) -> Outcome:
+    def _take(self, one: TaskInstance, cached: CachedTask) -> Outcome | None:
+        """Record a result that was made before as this task's, unless it is being deleted."""
         artifacts = self._recorder.cached(one, cached)
+        if artifacts is None:
+            return None
         return Outcome(State.CACHED, artifacts, cached.parameters)
 
     def _identify(self, one: TaskInstance) -> None:
