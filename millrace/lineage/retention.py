@@ -97,13 +97,13 @@ def choose(
         if not _is_wanted(run, wanted):
             continue
         if wanted.root and not _lies_in(run.root, wanted.root):
-            left[run.run_id] = "lies in another root"
+            left[run.run_id] = "it lies in another root"
         elif run.state == State.RUNNING or is_held(run):
-            left[run.run_id] = "is going on"
+            left[run.run_id] = "it is going on"
         elif run.pinned:
-            left[run.run_id] = "is pinned"
+            left[run.run_id] = "it is pinned"
         elif newer[run.pipeline] <= wanted.keep_last:
-            left[run.run_id] = "is one of the newest"
+            left[run.run_id] = "--keep-last keeps it"
         else:
             chosen.append(run)
     return Choice(chosen, left)
@@ -122,10 +122,10 @@ def _is_wanted(run: Run, wanted: Filter) -> bool:
 def plan(store: Store, chosen: Iterable[Run]) -> Plan:
     """Returns which artifacts of some runs may be deleted, and why the others must stay.
 
-    Needed are pushed models of tasks that are COMPLETE, and everything upstream of them; everything
-    upstream of what pinned runs and those that are going on have read and made; and what all other
-    runs have read and made, results that they took from the cache included. Only what a task has
-    written into the folder of its run is deleted: no data from outside, and nothing that was
+    Needed are the models that were pushed, and everything upstream of them; everything upstream of
+    what pinned runs and those that are going on have read and made; and what all other runs have
+    read and made, results that they took from the cache included. Only files that a task has
+    written into the folder of its run are deleted: no data from outside, and nothing that was
     imported. What lies at the place of a needed artifact, within it or around it, stays too.
 
     Raises:
@@ -140,7 +140,10 @@ def plan(store: Store, chosen: Iterable[Run]) -> Plan:
     found = Plan([], [])
     for number, run_id in sorted(uses.makers.items()):
         message = uses.artifacts[number]
-        if run_id not in cleared or not _lies_in(message.uri, cleared[run_id].root):
+        has_files = bool(values.text(message, "digest"))  # metrics are in the lineage alone
+        if run_id not in cleared or not has_files:
+            continue
+        if not _lies_in(message.uri, cleared[run_id].root):
             continue
         why = reasons.get(number) or places.why(_place(message.uri))
         one = Candidate(read.artifact(message), run_id, why)
@@ -157,7 +160,7 @@ class _Uses:
         events: What each run has read and made.
         pinned: The runs that are pinned.
         running: The runs that are recorded as going on.
-        pushed: The pushed models of tasks that are COMPLETE.
+        pushed: The pushed models of tasks that ended well.
     """
 
     def __init__(self, store: Store) -> None:
@@ -201,9 +204,14 @@ class _Uses:
             is_cached = bool(values.text(execution, "cached_execution_id"))
             if not is_cached and state != pb.Execution.CACHED and execution.type == Kind.CONTAINER:
                 self.makers.setdefault(event.artifact_id, run_id)
-            is_model = self.artifacts[event.artifact_id].type == PUSHED_MODEL
-            if is_model and state in (pb.Execution.COMPLETE, pb.Execution.CACHED):
+            is_good = state in (pb.Execution.COMPLETE, pb.Execution.CACHED)
+            if is_good and _is_pushed(self.artifacts[event.artifact_id]):
                 self.pushed.add(event.artifact_id)
+
+
+def _is_pushed(artifact: pb.Artifact) -> bool:
+    """Tells whether an artifact is a pushed model, and not the record of why none was pushed."""
+    return artifact.type == PUSHED_MODEL and values.metadata(artifact).get("pushed") is not False
 
 
 def _needed(store: Store, uses: _Uses, cleared: Collection[str]) -> dict[int, str]:

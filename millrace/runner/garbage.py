@@ -127,7 +127,7 @@ class Collector:
         """Leave a run alone that somebody has resumed since it was chosen."""
         deletion.unmark(self._store, _ids(candidates) & self._marked)
         result.choice.runs.remove(run)
-        result.choice.left[run.run_id] = "is going on"
+        result.choice.left[run.run_id] = "it is going on"
 
 
 @contextlib.contextmanager
