@@ -70,7 +70,7 @@ def parameters(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def has_secret(values: Mapping[str, Any]) -> bool:
-    """Tells whether `parameters` would replace anything."""
+    """Tells whether `parameters` would replace anything in JSON values."""
     return parameters(values) != dict(values)
 
 

@@ -22,6 +22,7 @@ from millrace.errors import MillraceError, StorageError
 from millrace.ir import placeholders
 from millrace.ir import spec as ir
 from millrace.lineage.nodes import ArtifactRecord, CachedTask
+from millrace.lineage.secret_key import SecretKey
 from millrace.runner import cache, external
 from millrace.runner.attempt import LOG, Attempt, AttemptError, Outputs
 from millrace.runner.dry import DryRecorder
@@ -88,6 +89,7 @@ class TaskRunner:
         self._placement = placement
         self._retrying = retrying
         self._prepared = threading.Lock()
+        self._key = SecretKey(job.root, create=not isinstance(recorder, DryRecorder))
 
     def look_up(self, one: TaskInstance) -> Outcome | None:
         """Return what a task came to if it need not run; None if it must."""
@@ -240,7 +242,9 @@ class TaskRunner:
         component = one.task.component
         assert one.inputs is not None
         assert one.container is not None
-        one.parts = cache.parts(component, one.container, one.code, one.inputs, one.contents)
+        one.parts = cache.parts(
+            component, one.container, one.code, one.inputs, one.contents, self._key
+        )
         key = one.task.cache_key if one.task.cache else ""
         one.fingerprint = cache.of_key(component.name, key) if key else cache.fingerprint(one.parts)
 
@@ -273,7 +277,7 @@ class TaskRunner:
         """Record an artifact that exists already; one that is known from before keeps its id."""
         assert one.inputs is not None
         record = self._imported(one, importer, one.inputs.parameters)
-        one.fingerprint = cache.of_import(record)
+        one.fingerprint = cache.of_import(record, self._key)
         if not importer.reimport:
             for known in self._recorder.find(one.fingerprint):
                 for records in known.outputs.values():
