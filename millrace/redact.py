@@ -69,7 +69,7 @@ def parameters(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def has_secret(values: Mapping[str, Any]) -> bool:
-    """Returns whether `parameters` would replace anything."""
+    """Returns whether `parameters` would replace anything in JSON values."""
     return parameters(values) != dict(values)
 
 

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 from millrace.cli import output
 from millrace.errors import StoreError
-from millrace.storage import paths
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -71,7 +70,7 @@ def verify(what: str | None, root: Path, store: str | None, as_json: bool) -> in
         artifacts = _chosen(opened, what)
         sources = auditor.external(opened, artifacts)
     with _progress(artifacts, not as_json) as on_finding:
-        findings = auditor.verify(artifacts, sources, on_finding, paths.absolute(root))
+        findings = auditor.verify(artifacts, sources, on_finding, output.home_of(root))
     if as_json:
         output.as_json(
             {
@@ -130,7 +129,7 @@ def _print_descendants(console: Console, found: Found, graph: Graph) -> None:
     console.print(trees.made_from(graph, title, tasks))
     models = [record for record in graph.artifacts.values() if record.schema_title in _MODELS]
     console.print()
-    console.print(f"{_counted(len(models), 'model')} made from it", style="dim")
+    console.print(f"{output.counted(len(models), 'model')} made from it", style="dim")
     for model in sorted(models, key=lambda record: record.id or 0):
         console.print(trees.title(model).append(f"\n  {model.uri}", "dim"))
 
@@ -153,6 +152,8 @@ def _chosen(store: Store, what: str | None) -> list[ArtifactRecord]:
             f"{found.uri} is external data whose digest is not recorded: tasks got "
             "it as a parameter."
         )
+    if found.artifact.deleted:
+        raise StoreError(f"Artifact #{found.artifact.id} {output.deleted(found.artifact)}.")
     return [found.artifact]
 
 
@@ -196,10 +197,8 @@ def _report(findings: list[Finding]) -> None:
     counts = Counter(finding.verdict.value for finding in findings)
     reasons = Counter(finding.reason for finding in findings if finding.verdict == "not checked")
     parts = [f"{count} {verdict}" for verdict, count in counts.most_common()]
-    console.print(f"{_counted(len(findings), 'artifact')}: {', '.join(parts) or 'none recorded'}")
+    console.print(
+        f"{output.counted(len(findings), 'artifact')}: {', '.join(parts) or 'none recorded'}"
+    )
     for reason, count in reasons.items():
         console.print(f"  {count} not checked: {reason}", style="dim")
-
-
-def _counted(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"

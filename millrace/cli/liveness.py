@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import socket
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from datetime import datetime
 
 from millrace.lineage.nodes import Run, State, Task
 
@@ -47,4 +49,11 @@ def _is_gone(recorded: Run) -> bool:
         return True
     except psutil.Error:
         return False
-    return recorded.started is not None and born > recorded.started.timestamp() + _TOLERANCE
+    began = [recorded.started, *_resumed(recorded)]
+    return all(moment is not None and born > moment.timestamp() + _TOLERANCE for moment in began)
+
+
+def _resumed(recorded: Run) -> Iterator[datetime]:
+    """Yields when another process went on with a run."""
+    with contextlib.suppress(KeyError, TypeError, ValueError):
+        yield datetime.fromisoformat(recorded.properties["resumed_at"])

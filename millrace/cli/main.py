@@ -23,7 +23,7 @@ class _Commands(TyperGroup):
     """Lists the commands in the order in which people need them."""
 
     def list_commands(self, ctx: Any) -> list[str]:
-        return ["run", "runs", "logs", "lineage", "cache", "warm", "steps", "new", "compile"]
+        return ["run", "runs", "logs", "lineage", "cache", "gc", "warm", "steps", "new", "compile"]
 
 
 # Help in rich's boxes takes a quarter of a second more, most of it to import a Markdown reader.
@@ -234,6 +234,67 @@ def report_run(
     from millrace.cli import report
 
     report.write(run, file, root, store, as_json)
+
+
+@run_app.command("pin", context_settings=_SETTINGS)
+def pin_run(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="A run's id, or the beginning of one.")],
+    root: Root = DEFAULT_ROOT,
+    store: Store = None,
+    as_json: Json = False,
+) -> None:
+    """Keeps what a run has read and made from `millrace gc`."""
+    from millrace.cli import gc
+
+    gc.pin(run, root, store, is_pinned=True, as_json=as_json)
+
+
+@run_app.command("unpin", context_settings=_SETTINGS)
+def unpin_run(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="A run's id, or the beginning of one.")],
+    root: Root = DEFAULT_ROOT,
+    store: Store = None,
+    as_json: Json = False,
+) -> None:
+    """Lets `millrace gc` delete what a run has read and made."""
+    from millrace.cli import gc
+
+    gc.pin(run, root, store, is_pinned=False, as_json=as_json)
+
+
+@app.command("gc", context_settings=_SETTINGS)
+def collect_garbage(
+    older_than: Annotated[
+        str, typer.Option(metavar="AGE", help="Runs that ended so long ago: 12h, 30d or 8w.")
+    ] = "",
+    state: Annotated[
+        list[str] | None,
+        typer.Option(help="Runs in this state, such as FAILED; may be repeated."),
+    ] = None,
+    pipeline: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Runs of this pipeline; may be repeated."),
+    ] = None,
+    keep_last: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="Not the newest N runs of each pipeline."),
+    ] = None,
+    delete: Annotated[
+        bool,
+        typer.Option("--delete/--dry-run", help="Delete, or tell what would be deleted (default)."),
+    ] = False,
+    root: Root = DEFAULT_ROOT,
+    store: Store = None,
+    as_json: Json = False,
+) -> None:
+    """Deletes what old runs have made, unless a pushed model, a pinned or another run needs it.
+
+    A run is chosen if every option that is given applies to it.
+    """
+    from millrace.cli import gc
+
+    wanted = gc.Wanted(older_than, tuple(state or ()), tuple(pipeline or ()), keep_last)
+    raise typer.Exit(gc.collect(wanted, delete, root, store, as_json))
 
 
 @app.command("logs", context_settings=_SETTINGS)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from millrace.cli.progress import STYLES
 from millrace.report import numbers
 from millrace.runner.result import State
+from millrace.storage import paths
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -27,7 +28,7 @@ _LONGEST = 160  # characters of a parameter's value
 
 
 def store_of(root: Path, store: str | None) -> Store:
-    """Opens the lineage store of a root for reading.
+    """Opens the lineage store of a root, which must be there.
 
     Raises:
         StoreError: There is none, or it cannot be read.
@@ -35,7 +36,21 @@ def store_of(root: Path, store: str | None) -> Store:
     from millrace.lineage import address
     from millrace.lineage.store import Store as Opened
 
-    return Opened.open(address.of_root(root, store), create=False)
+    return Opened.open(address.of_root(home_of(root), store), create=False)
+
+
+def home_of(root: Path) -> Path:
+    """Returns the folder that holds the lineage store and the logs of a root."""
+    if ":/" not in str(root):
+        return paths.absolute(root)
+    from millrace.runner import run  # which takes a while
+
+    return run.home_of(root)
+
+
+def counted(number: int, what: str) -> str:
+    """Returns a number of things, in the plural unless it is one."""
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
 def console() -> Console:
@@ -95,6 +110,19 @@ def size(artifact: ArtifactRecord) -> str:
     """Returns the bytes of an artifact with a digest, as a metric may be called `bytes` too."""
     value = artifact.metadata.get("bytes") if artifact.metadata.get("digest") else None
     return numbers.size(value) if isinstance(value, (int, float)) else ""
+
+
+def deleted(artifact: ArtifactRecord) -> str:
+    """Returns when and by whom an artifact was deleted; empty if it was not."""
+    if not artifact.deleted:
+        return ""
+    said = {name: str(artifact.metadata.get(f"deleted_{name}") or "") for name in ("at", "by")}
+    try:
+        moment = when(datetime.fromisoformat(said["at"]))
+    except ValueError:  # another writer's own
+        moment = ""
+    words = ["was deleted", f"on {moment}" if moment else "", said["by"] and f"by {said['by']}"]
+    return " ".join(filter(None, words))
 
 
 def rows(artifact: ArtifactRecord) -> str:

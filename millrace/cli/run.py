@@ -175,7 +175,7 @@ def _pages(task: TaskResult) -> Iterator[Path]:
 def _asked(root: Path | None, store: str | None) -> str:
     """Returns the options for a root or store other than the default."""
     given = {
-        "--root": str(root) if root not in (None, Path(run.ROOT)) else "",
+        "--root": run.remote_of(root) or str(root) if root not in (None, Path(run.ROOT)) else "",
         "--store": redact.text(store or ""),
     }
     return "".join(f" {name} {shlex.quote(value)}" for name, value in given.items() if value)

@@ -84,17 +84,18 @@ def _runs_table(found: list[Run], width: int) -> Table:
             output.state(run.state),
             output.when(run.started, short=not is_wide),
             output.seconds(run.seconds),
-            *([_counts(run.counts)] if width >= _TINY else []),
+            *([_counts(run)] if width >= _TINY else []),
         )
     return table
 
 
-def _counts(counts: Mapping[str, int]) -> str:
-    return ", ".join(
-        f"{counts[state]} {_LABELS.get(state, state.lower())}"
+def _counts(run: Run) -> str:
+    parts = [
+        f"{run.counts[state]} {_LABELS.get(state, state.lower())}"
         for state in _COUNTED
-        if counts.get(state)
-    )
+        if run.counts.get(state)
+    ]
+    return ", ".join([*parts, *(["pinned"] if run.pinned else [])])
 
 
 def _parts(run: Run, tasks: list[Task], width: int) -> Iterator[RenderableType]:
@@ -113,6 +114,8 @@ def _parts(run: Run, tasks: list[Task], width: int) -> Iterator[RenderableType]:
     if code := run.properties.get("code_version"):
         yield Text.assemble(("code      ", "dim"), f"millrace {code}")
     yield Text.assemble(("folder    ", "dim"), Text(run.root, overflow="fold"))
+    if run.pinned:
+        yield Text.assemble(("pinned    ", "dim"), "`millrace gc` keeps what it has read and made")
     yield ""
     if given := output.parameters(run.parameters, longest=1_000):
         yield Text("parameters", "dim")
@@ -167,6 +170,8 @@ def _output(port: str, artifact: ArtifactRecord, folder: str, width: int) -> Tex
         line.append(f"  sha256 {digest}", "cyan")
     if rows := output.rows(artifact):
         line.append(f"  {rows} rows")
+    if gone := output.deleted(artifact):
+        line.append(f"  {gone}", "red")
     inside = artifact.uri.removeprefix(folder + "/") if folder else artifact.uri
     if inside.partition(".")[0] != port.partition("[")[0]:
         line.append(f"\n    {inside}", "dim")

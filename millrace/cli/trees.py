@@ -44,6 +44,8 @@ def title(artifact: ArtifactRecord, port: str = "") -> Text:
         text.append(f"  {word}" if word else "")
     if digest := output.digest(artifact):
         text.append(f"  sha256 {digest}", "cyan")
+    if gone := output.deleted(artifact):
+        text.append(f"  {gone}", "red")
     return text
 
 

@@ -140,7 +140,7 @@ def _by_pattern(store: Store, text: str) -> Found | None:
 
 
 def _newest(messages: Iterable[pb.Artifact]) -> Found | None:
-    live = [message for message in messages if message.state != pb.Artifact.DELETED]
+    live = [message for message in messages if not read.is_deleted(message)]
     found = [read.artifact(message) for message in sorted(live, key=lambda one: -one.id)]
     return Found(found[0], tuple(found[1:])) if found else None
 

@@ -106,7 +106,7 @@ def end(
     for name, value in {
         **redact.parameters(properties),
         "error": redact.message(error)[:_LONGEST_ERROR] or None,
-        "finished_at": _now(),
+        "finished_at": now(),
     }.items():
         values.set_property(execution, name, value)
 
@@ -182,7 +182,7 @@ def _start(
         **redact.parameters(properties),
         "task_name": name,
         "display_name": display_name,
-        "started_at": _now(),
+        "started_at": now(),
     }.items():
         values.set_property(execution, key, value)
 
@@ -192,5 +192,6 @@ def _own_name() -> str:
     return uuid.uuid4().hex
 
 
-def _now() -> str:
+def now() -> str:
+    """Returns the time as it is recorded."""
     return datetime.now(timezone.utc).isoformat(timespec="milliseconds")

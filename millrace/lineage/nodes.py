@@ -37,6 +37,7 @@ class ArtifactRecord:
         schema_version: The version of that type.
         metadata: JSON values: `digest`, `bytes`, `rows` and whatever else the step set.
         id: Its id in the store; None until it is recorded.
+        deleted: Whether it was deleted, or is about to be.
     """
 
     name: str
@@ -45,6 +46,7 @@ class ArtifactRecord:
     schema_version: str = "0.0.1"
     metadata: dict[str, Any] = field(default_factory=dict)
     id: int | None = None
+    deleted: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """Returns the artifact as `--json` prints it."""
@@ -53,6 +55,7 @@ class ArtifactRecord:
             "name": self.name,
             "type": self.schema_title,
             "uri": self.uri,
+            "deleted": self.deleted,
             "metadata": self.metadata,
         }
 

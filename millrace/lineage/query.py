@@ -57,6 +57,15 @@ def run_ids(store: Store, prefix: str) -> list[str]:
     return [context.name for context in _contexts(store) if context.name.startswith(prefix)]
 
 
+def pipelines(store: Store) -> list[str]:
+    """Returns the names of the pipelines that runs were made of.
+
+    Raises:
+        StoreError: The store cannot be read.
+    """
+    return sorted(str(context.name) for context in store.call("get_contexts_by_type", PIPELINE))
+
+
 def tasks(store: Store, run: Run) -> list[Task]:
     """Returns the tasks of a run in the order in which they started, with what they read and made.
 

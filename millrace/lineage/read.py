@@ -29,7 +29,13 @@ def artifact(message: pb.Artifact) -> ArtifactRecord:
         message.type,
         metadata=values.metadata(message),
         id=int(message.id),
+        deleted=is_deleted(message),
     )
+
+
+def is_deleted(message: pb.Artifact) -> bool:
+    """Tells whether an artifact was deleted, or is about to be."""
+    return message.state in (pb.Artifact.MARKED_FOR_DELETION, pb.Artifact.DELETED)
 
 
 def span(message: pb.Execution) -> dict[str, Any]:
@@ -100,11 +106,9 @@ def is_dag(message: pb.Execution) -> bool:
 
 
 def artifacts(store: Store, ids: Iterable[int]) -> dict[int, ArtifactRecord]:
-    """Returns artifacts by id, without those that were deleted."""
+    """Returns artifacts by id, those that were deleted among them."""
     return {
-        int(message.id): artifact(message)
-        for message in many(store, "get_artifacts_by_id", ids)
-        if message.state != pb.Artifact.DELETED
+        int(message.id): artifact(message) for message in many(store, "get_artifacts_by_id", ids)
     }
 
 

@@ -200,8 +200,12 @@ class RunRecord:
         properties: Mapping[str, Any] | None = None,
         *,
         cached: CachedTask,
-    ) -> dict[str, list[ArtifactRecord]]:
+    ) -> dict[str, list[ArtifactRecord]] | None:
         """Records a cached task, and returns its result.
+
+        Returns None if the result is being deleted: then the task must run. Whoever deletes first
+        marks what is to be deleted, and looks afterwards which runs use it; so either that sees
+        this record, or this sees the mark.
 
         Raises:
             StoreError: The store cannot be written.
@@ -221,6 +225,11 @@ class RunRecord:
             new + known + self._read(inputs or {}),
             self._cache(execution) if cached.store else [],
         )
+        known_ids = [pair[1].artifact_id for pair in known]
+        if not all(map(_is_live, read.many(self._store, "get_artifacts_by_id", known_ids))):
+            layout.end(execution, State.CANCELED, None, "its earlier result is being deleted", {})
+            self._put(execution, [])
+            return None
         return _with_ids(cached.outputs, iter(ids))
 
     def finish(
@@ -319,6 +328,10 @@ class RunRecord:
             reuse_context_if_already_exist=True,
         )
         return ids
+
+
+def _is_live(artifact: pb.Artifact) -> bool:
+    return bool(artifact.state == pb.Artifact.LIVE)
 
 
 def _with_ids(outputs: Ports, ids: Iterator[int]) -> dict[str, list[ArtifactRecord]]:

@@ -14,6 +14,7 @@ from millrace.lineage.record import RunRecord
 from millrace.lineage.store import Store
 
 PARTS, TASK_FINGERPRINT = "fingerprint_parts", "task_fingerprint"
+RESUMED = "resumed_at"  # a property of a run
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,6 +69,13 @@ def reopen(
         store.call("put_parent_contexts", [parent])
     messages = {int(one.id): one for one in store.call("get_executions_by_context", context.id)}
     root = messages[run.id]
+    # Before what has ended is read: from now on nothing that the run has made is deleted.
+    root.last_known_state = pb.Execution.RUNNING
+    for name in ("error", "finished_at"):
+        root.custom_properties.pop(name, None)
+    for name, value in {**properties, RESUMED: layout.now()}.items():
+        values.set_property(root, name, value)
+    store.put_execution(root, [], [])
     dags = {}
     for number, message in messages.items():
         if number == run.id:
@@ -86,12 +94,6 @@ def reopen(
         for task in query.tasks(store, run)
         if task.state in (State.COMPLETE, State.CACHED) and task.kind != Kind.DAG
     }
-    root.last_known_state = pb.Execution.RUNNING
-    for name in ("error", "finished_at"):
-        root.custom_properties.pop(name, None)
-    for name, value in properties.items():
-        values.set_property(root, name, value)
-    store.put_execution(root, [], [])
     record = RunRecord(store, context_of_pipeline, context.id, root)
     record.adopt(messages[number] for number in dags.values())
     return record, Previous(ended, dags)

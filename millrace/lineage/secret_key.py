@@ -6,15 +6,52 @@ Without it, a reader of a fingerprint could guess passwords until one matches.
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
 import secrets
+import threading
 from pathlib import Path
 
 from millrace.errors import StoreError
+from millrace.storage import paths
 
 FILE = ".secret_key"
 
 _BYTES = 32
+_logger = logging.getLogger(__name__)
+
+
+class SecretKey:
+    """The key of a root, read or made when it is first needed; may be called from any thread.
+
+    Where it cannot be, another one serves for this process: then fingerprints over secrets match
+    nothing, and a task with secrets runs.
+
+    Args:
+        root: The folder that keeps runs.
+        create: Whether the key may be made.
+    """
+
+    def __init__(self, root: Path, create: bool = True) -> None:
+        self._root = root
+        self._create = create
+        self._key = b""
+        self._lock = threading.Lock()
+
+    def __call__(self) -> bytes:
+        """Returns the key."""
+        with self._lock:
+            self._key = self._key or self._read()
+            return self._key
+
+    def _read(self) -> bytes:
+        if not self._create and not paths.exists(self._root / FILE):
+            return secrets.token_bytes(_BYTES)
+        try:
+            return secret_key(self._root)
+        except StoreError as error:
+            _logger.warning("%s Tasks with secrets are not taken from the cache.", error)
+            return secrets.token_bytes(_BYTES)
 
 
 def secret_key(root: Path) -> bytes:

@@ -2,14 +2,18 @@
 
 Image, command and environment; the code that runs; parameters; the content of the artifacts and of
 the outside files that are read. Not where they lie, and not who runs it when.
+
+Lineage keeps these digests, and whoever reads it could try passwords until one gives the same. So
+what holds a secret is digested with the key of the root.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
+import hmac
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +28,7 @@ from millrace.storage.digest_cache import DigestCache
 
 VERSION = 2
 Parts = Mapping[str, str]
+Key = Callable[[], bytes]
 _SHORT = 12  # hexadecimal digits of a part that are recorded, to tell what has changed
 
 
@@ -33,6 +38,7 @@ def parts(
     code: Mapping[str, str],
     inputs: Inputs,
     contents: external.Contents,
+    key: Key,
 ) -> Parts:
     """Returns the digest of each thing that the result of a container task follows from.
 
@@ -42,11 +48,12 @@ def parts(
         code: What the runner knows of the code: digests of sources and libraries, or of the image.
         inputs: Its parameters, defaults included, and the artifacts it reads.
         contents: What those parameters that name something stand for, instead of their values.
+        key: Returns the key of the root; called only if there is a secret.
     """
     found: dict[str, Any] = {
         "format": VERSION,
         "image": container.image,
-        "command": [container.command, container.args],
+        "command": [list(container.command), list(container.args)],
         "environment": dict(container.env),
         "outputs": [
             *((port.name, port.schema_title) for port in component.output_artifacts.values()),
@@ -62,7 +69,17 @@ def parts(
         f"input {name}": [identity(record) for record in records]
         for name, records in inputs.artifacts.items()
     }
-    return {name: _sha256(value) for name, value in found.items()}
+    secrets = {
+        "command": redact.has_secret({"command": found["command"]}),
+        "environment": redact.has_secret(container.env),
+    } | {
+        f"parameter {name}": name not in contents and redact.has_secret({name: value})
+        for name, value in inputs.parameters.items()
+    }
+    return {
+        name: _hmac(value, key()) if secrets.get(name) else _sha256(value)
+        for name, value in found.items()
+    }
 
 
 def fingerprint(found: Parts) -> str:
@@ -75,16 +92,15 @@ def short(found: Parts) -> dict[str, str]:
     return {name: value[:_SHORT] for name, value in found.items()}
 
 
-def of_import(record: ArtifactRecord) -> str:
+def of_import(record: ArtifactRecord, key: Key) -> str:
     """Returns the fingerprint of an imported artifact."""
-    return _sha256(
-        {
-            "version": VERSION,
-            "imported": record.uri,
-            "type": record.schema_title,
-            "metadata": record.metadata,
-        }
-    )
+    found = {
+        "version": VERSION,
+        "imported": record.uri,
+        "type": record.schema_title,
+        "metadata": record.metadata,
+    }
+    return _hmac(found, key()) if redact.has_secret(record.metadata) else _sha256(found)
 
 
 def of_key(component: str, key: str) -> str:
@@ -123,6 +139,8 @@ def whole_result(cached: CachedTask, home: Path, digests: DigestCache) -> Cached
 
 def _found(record: ArtifactRecord, home: Path, digests: DigestCache) -> ArtifactRecord | None:
     """Returns an artifact as it lies now; None if it is nowhere, or is not what was recorded."""
+    if record.deleted:
+        return None
     pushed = str(record.metadata.get("pushed_destination") or "")
     if "digest" not in record.metadata:
         return record
@@ -150,5 +168,13 @@ def _is_there(uri: str, recorded: str, digests: DigestCache) -> bool:
 
 
 def _sha256(value: Any) -> str:
-    text = json.dumps(value, sort_keys=True)  # ASCII: the name of a file may be no valid text
-    return hashlib.sha256(text.encode()).hexdigest()
+    return hashlib.sha256(_text(value)).hexdigest()
+
+
+def _hmac(value: Any, key: bytes) -> str:
+    return hmac.new(key, _text(value), hashlib.sha256).hexdigest()
+
+
+def _text(value: Any) -> bytes:
+    """Return JSON, in ASCII: the name of a file may be no valid text."""
+    return json.dumps(value, sort_keys=True).encode()

@@ -57,7 +57,7 @@ class DryRecorder:
 
     def cached(
         self, one: TaskInstance, cached: CachedTask
-    ) -> Mapping[str, Sequence[ArtifactRecord]]:
+    ) -> Mapping[str, Sequence[ArtifactRecord]] | None:
         """Records nothing."""
         return cached.outputs
 

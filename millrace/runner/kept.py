@@ -142,7 +142,9 @@ def lock(folder: Path) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise PipelineError(f"The run {folder.name} is still going on.") from None
+            raise PipelineError(
+                f"The run {folder.name} is still going on, or `millrace gc` is deleting it."
+            ) from None
         yield
 
 

@@ -108,8 +108,11 @@ class Recorder:
 
     def cached(
         self, one: TaskInstance, cached: CachedTask
-    ) -> Mapping[str, Sequence[ArtifactRecord]]:
-        """Records a cached task, and returns its artifacts with their ids."""
+    ) -> Mapping[str, Sequence[ArtifactRecord]] | None:
+        """Records a cached task, and returns its artifacts with their ids.
+
+        Returns None if they are being deleted.
+        """
         assert one.inputs is not None
         return self._run.cached_task(
             one.task.name,

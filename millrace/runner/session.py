@@ -13,6 +13,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from millrace import redact
 from millrace.backends.base import Backend
 from millrace.backends.docker import DockerBackend, Options
 from millrace.backends.process import ProcessBackend
@@ -74,6 +75,7 @@ class Session:
         settings: Settings,
         listener: Listener | None = None,
     ) -> None:
+        redact.learn(result.parameters)
         self._pipeline = pipeline
         self._result = result
         self._settings = settings
@@ -270,7 +272,7 @@ class Session:
             "pipeline_digest": self._pipeline.digest,
             "pipeline_file": str(self._pipeline.path),
             "runner": backend.name,
-            "user": _user(),
+            "user": user(),
             "host": socket.gethostname(),
             "process": os.getpid(),
         }
@@ -295,7 +297,8 @@ def _make(folder: Path) -> None:
         ) from error
 
 
-def _user() -> str:
+def user() -> str:
+    """Return who runs this process."""
     try:
         return getpass.getuser()
     except (OSError, KeyError):

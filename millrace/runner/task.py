@@ -22,6 +22,7 @@ from millrace.errors import MillraceError, StorageError
 from millrace.ir import placeholders
 from millrace.ir import spec as ir
 from millrace.lineage.nodes import ArtifactRecord, CachedTask
+from millrace.lineage.secret_key import SecretKey
 from millrace.runner import cache, external
 from millrace.runner.attempt import LOG, Attempt, AttemptError, Outputs
 from millrace.runner.dry import DryRecorder
@@ -88,6 +89,7 @@ class TaskRunner:
         self._placement = placement
         self._retrying = retrying
         self._prepared = threading.Lock()
+        self._key = SecretKey(job.root, create=not isinstance(recorder, DryRecorder))
 
     def look_up(self, one: TaskInstance) -> Outcome | None:
         """Returns a task's outcome if it need not run; None if it must."""
@@ -110,8 +112,8 @@ class TaskRunner:
             if self._job.caching and one.task.cache:
                 for cached in self._recorder.find(one.fingerprint):
                     made = self._whole(cached)
-                    if made is not None:
-                        return self._take(one, made)
+                    if made is not None and (taken := self._take(one, made)) is not None:
+                        return taken
         if isinstance(self._recorder, DryRecorder):
             return Outcome(State.PLANNED, error=self._why(one, self._recorder, is_forced))
         self.prepare()
@@ -228,8 +230,11 @@ class TaskRunner:
                 if self.stop.wait(seconds):
                     raise
 
-    def _take(self, one: TaskInstance, cached: CachedTask) -> Outcome:
+    def _take(self, one: TaskInstance, cached: CachedTask) -> Outcome | None:
+        """Record a result that was made before as this task's, unless it is being deleted."""
         artifacts = self._recorder.cached(one, cached)
+        if artifacts is None:
+            return None
         return Outcome(State.CACHED, artifacts, cached.parameters)
 
     def _identify(self, one: TaskInstance) -> None:
@@ -237,7 +242,9 @@ class TaskRunner:
         component = one.task.component
         assert one.inputs is not None
         assert one.container is not None
-        one.parts = cache.parts(component, one.container, one.code, one.inputs, one.contents)
+        one.parts = cache.parts(
+            component, one.container, one.code, one.inputs, one.contents, self._key
+        )
         key = one.task.cache_key if one.task.cache else ""
         one.fingerprint = cache.of_key(component.name, key) if key else cache.fingerprint(one.parts)
 
@@ -270,7 +277,7 @@ class TaskRunner:
         """Records an artifact that exists already; one that is in the store keeps its id."""
         assert one.inputs is not None
         record = self._imported(one, importer, one.inputs.parameters)
-        one.fingerprint = cache.of_import(record)
+        one.fingerprint = cache.of_import(record, self._key)
         if not importer.reimport:
             for known in self._recorder.find(one.fingerprint):
                 for records in known.outputs.values():

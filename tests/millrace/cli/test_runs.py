@@ -144,7 +144,10 @@ class TestRuns:
         (run,) = query.runs(history.store)
         before = datetime(2020, 1, 1, tzinfo=timezone.utc)
         assert liveness.run(run).state == "RUNNING"
-        assert liveness.run(dataclasses.replace(run, started=before)).state == "INTERRUPTED"
+        gone = dataclasses.replace(run, started=before)
+        assert liveness.run(gone).state == "INTERRUPTED"
+        gone.properties["resumed_at"] = datetime.now(timezone.utc).isoformat()
+        assert liveness.run(gone).state == "RUNNING", "another process went on with it"
 
 
 class TestShowRun:

@@ -140,12 +140,16 @@ def test_a_number_may_be_a_digest(history):
     assert find(history.store, "1234567").artifact == made[0]
 
 
-def test_not_what_was_deleted(history, model):
+@pytest.mark.parametrize("state", ["MARKED_FOR_DELETION", "DELETED"])
+def test_what_was_deleted_is_found_by_its_id_and_not_by_its_place(history, model, state):
     (message,) = history.store.call("get_artifacts_by_id", [model.id])
-    message.state = pb.Artifact.DELETED
+    message.state = pb.Artifact.State.Value(state)
     history.store.call("put_artifacts", [message])
-    for text in (str(model.id), model.uri):
-        assert "There is no artifact" in missing(history.store, text)
+    assert "There is no artifact" in missing(history.store, model.uri)
+    for text in (str(model.id), "flights-1-aa/trainer/model"):
+        found = find(history.store, text).artifact
+        assert found.id == model.id
+        assert found.deleted
 
 
 @pytest.mark.parametrize(

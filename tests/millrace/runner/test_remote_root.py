@@ -1,13 +1,17 @@
 """Runs whose artifacts lie in an object store, on a real S3 server."""
 
+import json
 import shutil
+from pathlib import Path
 
 import pytest
 
+from millrace.cli import gc, lineage, runs
+from millrace.cli import run as cli_run
 from millrace.lineage import query
 from millrace.lineage.store import Store
 from millrace.runner.result import State
-from millrace.runner.run import resume, run
+from millrace.runner.run import remote_of, resume, run
 from millrace.storage import digest, store
 
 
@@ -122,6 +126,21 @@ def test_copies_are_kept_up_to_a_limit(bucket, pipeline, monkeypatch, tmp_path):
     staged = [path for path in (tmp_path / "home" / "staged").rglob("*") if path.is_file()]
     assert sum(path.stat().st_size for path in staged) <= 4
     assert digest.of(result.folder / ".run").size  # what the run itself needs stays
+
+
+def test_commands_that_take_the_root_as_a_path(bucket, pipeline, tmp_path, capsys):
+    root = Path(bucket)  # which leaves one slash
+    code = cli_run.start(pipeline, [f"text={tmp_path.name}"], root=root)
+    assert (code, remote_of(root)) == (0, bucket)
+    assert f"--root {bucket}" in capsys.readouterr().out
+    runs.list_runs(root, None, 20, as_json=True)
+    (listed,) = json.loads(capsys.readouterr().out)
+    assert listed["root"] == f"{bucket}/chain/{listed['run_id']}"
+    assert store.exists(f"{listed['root']}/play/out")
+    assert gc.collect(gc.Wanted(older_than="0h"), True, root, None, as_json=True) == 0
+    assert len(json.loads(capsys.readouterr().out)["artifacts"]) == 2
+    assert not store.exists(listed["root"])
+    assert lineage.verify(None, root, None, as_json=True) == 0
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,329 @@
+"""Deleting what nothing needs: real files, a real store, and processes that come in between."""
+
+import itertools
+import signal
+import subprocess
+import sys
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from ml_metadata.proto import metadata_store_pb2 as pb
+
+from millrace.errors import PipelineError
+from millrace.lineage import deletion, provenance, query, verify
+from millrace.lineage.cache import find
+from millrace.lineage.nodes import ArtifactRecord
+from millrace.lineage.record import RunRecord
+from millrace.lineage.retention import Filter
+from millrace.lineage.store import Store
+from millrace.runner import garbage, kept
+from millrace.runner.result import State
+from millrace.runner.run import resume
+from millrace.runner.run import run as run_pipeline
+from millrace.storage import digest
+from millrace.storage import store as storage
+
+EVERYTHING = Filter()
+MADE = ["example-gen/examples", "statistics-gen/statistics", "schema-gen/schema", "trainer/model"]
+
+
+def collector(store, home, wanted=EVERYTHING) -> garbage.Collector:
+    return garbage.Collector(store, home, wanted, lambda run: run)
+
+
+def delete(history, wanted=EVERYTHING) -> garbage.Result:
+    return collector(history.store, history.root, wanted).delete("ada", "because")
+
+
+def names(found) -> list[str]:
+    return ["/".join(Path(one.artifact.uri).parts[-2:]) for one in found]
+
+
+def states(store) -> dict[str, set[str]]:
+    """The states of the artifacts with files, by what lies at their place."""
+    found = {"there": set(), "gone": set()}
+    for message in store.call("get_artifacts"):
+        if "digest" in message.custom_properties and message.type != "system.Dataset":
+            there = "there" if Path(message.uri).exists() else "gone"
+            found[there].add(pb.Artifact.State.Name(message.state))
+    return found
+
+
+def test_files_go_and_records_stay(history):
+    history.run("flights-1")
+    folder = history.root / "flights/flights-1"
+    (folder / "trainer/log.txt").write_text("a log")
+    planned = collector(history.store, history.root).plan()
+    assert names(planned.plan.deletable) == MADE
+    assert states(history.store) == {"there": {"LIVE"}, "gone": set()}
+    assert names(delete(history).plan.deletable) == MADE
+    assert states(history.store) == {"there": set(), "gone": {"DELETED"}}
+    left = [path.relative_to(folder).as_posix() for path in folder.rglob("*")]
+    assert sorted(left) == ["trainer", "trainer/log.txt"]
+    run = query.find_run(history.store, "flights-1")
+    for task in query.tasks(history.store, run):
+        for port, (record,) in task.outputs.items():
+            assert record.deleted is (port != "metrics")
+    assert verify.verify(verify.live_artifacts(history.store))[0].verdict == "not checked"
+    assert delete(history).plan.deletable == []
+    history.run("flights-2")
+    made = query.find_run(history.store, "flights-2")
+    assert {task.state for task in query.tasks(history.store, made)} == {"COMPLETE"}
+
+
+PROGRAM = """
+import os, signal, sys
+from pathlib import Path
+from millrace.lineage.retention import Filter
+from millrace.lineage.store import Store
+from millrace.runner import garbage
+from millrace.storage import store as storage
+
+root, count, remove = Path(sys.argv[1]), int(sys.argv[2]), storage.remove
+
+def killed(uri):
+    global count
+    if count == 0:
+        next(Path(uri).rglob("*.txt")).unlink()  # half of it is gone
+        os.kill(os.getpid(), signal.SIGKILL)
+    count -= 1
+    remove(uri)
+
+storage.remove = killed
+with Store.open(root / "metadata.sqlite") as store:
+    garbage.Collector(store, root, Filter(), lambda run: run).delete("ada", "because")
+"""
+
+
+@pytest.mark.parametrize("count", [0, 2])
+def test_a_kill_leaves_nothing_that_passes_for_whole(history, count):
+    history.run("flights-1")
+    command = [sys.executable, "-c", PROGRAM, str(history.root), str(count)]
+    assert subprocess.run(command).returncode == -signal.SIGKILL
+    assert states(history.store)["there"] == {"MARKED_FOR_DELETION"}
+    assert find(history.store, "flights", "trainer.rows") is None
+    findings = verify.verify(verify.live_artifacts(history.store))
+    assert {finding.verdict.value for finding in findings} == {"not checked"}
+    planned = collector(history.store, history.root).plan()
+    assert names(planned.plan.deletable) == MADE, "the next one goes on with it"
+    delete(history)
+    assert states(history.store) == {"there": set(), "gone": {"DELETED"}}
+
+
+def test_a_link_out_of_the_run_is_not_followed(history):
+    history.run("flights-1")
+    folder = history.root / "flights/flights-1/trainer"
+    folder.rename(history.root / "trainer")
+    folder.symlink_to(history.root / "trainer")
+    result = delete(history)
+    assert names(result.plan.deletable) == MADE[:3]
+    assert list(result.failed.values()) == [
+        f"{folder}/model is left alone: a link leads out of the run's folder."
+    ]
+    assert (history.root / "trainer/model/a.txt").is_file()
+    assert states(history.store) == {"there": {"MARKED_FOR_DELETION"}, "gone": {"DELETED"}}
+    folder.unlink()
+    (history.root / "trainer").rename(folder)
+    assert names(delete(history).plan.deletable) == MADE[3:]
+    assert not folder.exists()
+
+
+def test_a_run_that_a_process_holds_is_left_alone(history):
+    history.run("flights-1")
+    with kept.lock(history.root / "flights/flights-1"):
+        result = delete(history)
+    assert result.plan.deletable == []
+    assert result.choice.left == {"flights-1": "it is going on"}
+    assert states(history.store) == {"there": {"LIVE"}, "gone": set()}
+
+
+def test_one_deletes_at_a_time(history):
+    history.run("flights-1")
+    with (
+        garbage.exclusive(history.root),
+        pytest.raises(PipelineError, match="Another `millrace gc` is deleting in"),
+    ):
+        delete(history)
+
+
+def meanwhile(monkeypatch, act):
+    """Does something between the first plan and the marks."""
+    mark = deletion.mark
+
+    def late(*arguments):
+        act()
+        mark(*arguments)
+
+    monkeypatch.setattr(deletion, "mark", late)
+
+
+def test_a_result_that_was_taken_meanwhile_stays(history, monkeypatch):
+    history.run("flights-1")
+    running = history.start("flights-2")
+    cached = find(history.store, "flights", "trainer.rows")
+    meanwhile(monkeypatch, lambda: running.cached_task("trainer", cached=cached))
+    result = delete(history)
+    assert result.plan.deletable == [], "what the model was made from may be pushed with it"
+    assert states(history.store) == {"there": {"LIVE"}, "gone": set()}
+
+
+def test_a_run_that_was_pinned_or_resumed_meanwhile_stays(history, monkeypatch):
+    history.run("flights-1")
+    meanwhile(monkeypatch, lambda: deletion.pin(history.store, "flights-1"))
+    assert delete(history).plan.deletable == []
+    assert states(history.store) == {"there": {"LIVE"}, "gone": set()}
+
+
+def test_a_run_that_was_resumed_after_the_second_look_stays(history, monkeypatch):
+    history.run("flights-1")
+    find_run = query.find_run
+
+    def resumed(store, run_id):
+        (root,) = store.call("get_executions_by_type", "system.DAGExecution")
+        root.custom_properties["resumed_at"].string_value = "now"
+        store.put_execution(root, [], [])
+        return find_run(store, run_id)
+
+    monkeypatch.setattr(query, "find_run", resumed)
+    result = delete(history)
+    assert result.choice.left == {"flights-1": "it is going on"}
+    assert states(history.store) == {"there": {"LIVE"}, "gone": set()}
+
+
+@pytest.fixture
+def failed(kit, tmp_path):
+    """A run whose second task failed for a reason that can be mended."""
+
+    def mended(module_file: str):
+        first = kit.play(text="kept")
+        kit.play(do="load", module_file=module_file, data=first.outputs["out"])
+
+    module = tmp_path / "value.py"
+    module.write_text("VALUE = undefined\n")
+
+    def start(root):
+        result = run_pipeline(str(kit.compile(mended)), {"module_file": str(module)}, root=root)
+        assert result.state is State.FAILED
+        module.write_text("VALUE = 'right'\n")
+        return result
+
+    return start
+
+
+@pytest.mark.parametrize("is_killed", [False, True])
+def test_a_resumed_run_makes_again_what_was_deleted(failed, root, monkeypatch, is_killed):
+    before = failed(root)
+    (was,) = before.tasks["play"].artifacts["out"]
+    with Store.open(before.store) as store:
+        if is_killed:  # before it could remove a file
+            deletion.mark(store, [was.id], "ada", "because")
+        else:
+            found = collector(store, root).delete("ada", "because")
+            assert names(found.plan.deletable) == ["play/out"]
+            assert not Path(was.uri).exists()
+    result = resume(before.run_id, root=root)
+    assert result.state is State.COMPLETE, result.error
+    (now,) = result.tasks["play"].artifacts["out"]
+    assert (now.uri, now.id != was.id) == (was.uri, True)
+    with Store.open(before.store) as store:
+        deletion.pin(store, before.run_id)
+        assert collector(store, root).delete("ada", "because").plan.deletable == []
+    assert digest.of(Path(now.uri)).hexdigest == now.metadata["digest"]
+
+
+def test_artifacts_in_an_object_store(failed, s3, tmp_path, monkeypatch):
+    for name, value in s3.env.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("MILLRACE_HOME", str(tmp_path / "home"))
+    root = f"s3://{s3.bucket}/{tmp_path.name}"
+    before = failed(root)
+    (was,) = before.tasks["play"].artifacts["out"]
+    storage.write_bytes(f"{root}/other/file", b"of somebody else")
+    with Store.open(before.store) as store:
+        home, wanted = tmp_path / "home", Filter(root=root)
+        elsewhere = collector(store, home, Filter(root=f"s3://{s3.bucket}/else")).plan()
+        assert elsewhere.choice.left == {before.run_id: "it lies in another root"}
+        found = collector(store, home, wanted).delete("ada", "because")
+        assert [one.artifact.uri for one in found.plan.deletable] == [was.uri]
+        assert not storage.exists(was.uri)
+        assert storage.exists(f"{root}/other/file")
+    assert resume(before.run_id, root=root).state is State.COMPLETE
+    assert storage.read_bytes(f"{was.uri}/text") == b"kept"
+
+
+NUMBERS = itertools.count()
+
+
+def write(place: Path) -> ArtifactRecord:
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.write_text(f"{place}")
+    return ArtifactRecord("y", str(place), "system.Model", metadata=digest.of(place).metadata())
+
+
+@settings(max_examples=15)
+@given(data=st.data())
+def test_everything_upstream_of_what_must_stay_is_there(quick_path, data):
+    """Whatever was run, cached, imported, pushed, pinned, chosen, or is still going on."""
+    home = quick_path / f"home-{next(NUMBERS)}"
+    home.mkdir()
+    with Store.open(home / "metadata.sqlite") as store:
+        made: list[ArtifactRecord] = []
+        outside = write(home.with_name(f"{home.name}-outside"))
+        for number in range(data.draw(st.integers(1, 5), "runs")):
+            folder = home / "p" / f"run-{number}"
+            run = RunRecord.start(store, "p", folder.name, str(folder))
+            for index in range(data.draw(st.integers(0, 4), "tasks")):
+                inputs = data.draw(st.lists(st.sampled_from([outside, *made]), max_size=3))
+                key = data.draw(st.sampled_from(["", "a", "b"]))
+                if key and (cached := find(store, "p", key)) and data.draw(st.booleans(), "cached"):
+                    run.cached_task("t", inputs={"x": inputs}, fingerprint=key, cached=cached)
+                    continue
+                task = run.start_task("t", inputs={"x": inputs}, fingerprint=key)
+                record = write(folder / str(index) / "y")
+                if data.draw(st.integers(0, 3), "pushed") == 0:
+                    record.schema_title = "system.PushedModel"
+                state = data.draw(st.sampled_from([State.COMPLETE, State.FAILED]))
+                made += run.finish_task(task, state, outputs={"y": [record]})["y"]
+            if data.draw(st.integers(0, 4), "ended"):
+                run.finish(State.COMPLETE)
+            if data.draw(st.integers(0, 4), "pinned") == 0:
+                deletion.pin(store, folder.name)
+
+        runs = query.runs(store)
+        past = datetime.now(timezone.utc) + timedelta(hours=1)
+        keep = data.draw(st.integers(0, 2), "keep")
+        gc = collector(store, home, Filter(before=past, keep_last=keep, root=str(home)))
+        planned = gc.plan()
+        assert gc.plan() == planned
+        result = gc.delete("ada", "because")
+        assert not result.failed
+        assert sorted(names(result.plan.deletable)) == sorted(names(planned.plan.deletable))
+        again = gc.plan()
+        assert again.plan.deletable == []
+        assert again.plan.needed == result.plan.needed
+
+        gone = {Path(one.artifact.uri) for one in result.plan.deletable}
+        assert {path for path in gone if path.exists()} == set()
+        chosen = {run.run_id for run in result.choice.runs}
+        assert not chosen & {run.run_id for run in runs[:keep]}
+        roots: set[int] = set()
+        for run in runs:
+            for task in query.tasks(store, run):
+                for record in itertools.chain(*task.outputs.values(), *task.inputs.values()):
+                    is_pushed = record.schema_title == "system.PushedModel"
+                    if run.pinned or run.state == "RUNNING":
+                        roots.add(record.id)
+                    if run.run_id not in chosen:
+                        assert Path(record.uri).exists()
+                    if is_pushed and any(
+                        message.state == pb.Artifact.LIVE
+                        for message in store.call("get_artifacts_by_id", [record.id])
+                    ):
+                        roots.add(record.id)
+        for record in provenance.upstream(store, roots).artifacts.values():
+            assert not record.deleted
+            assert digest.of(Path(record.uri)).hexdigest == record.metadata["digest"]
+        assert Path(outside.uri).exists()
