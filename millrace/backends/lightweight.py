@@ -205,10 +205,11 @@ class LightweightBackend:
         environment = self._environments.get(_requirements(work.container))
         command = list(work.command[found.start :])
         check_length(command)
-        env = _environment(environment) | _from_caller(work.container) | dict(work.env)
+        given = {**work.env, **work.secret_env}
+        env = _environment(environment) | given
         request = command_request(command, env, work.log)
         server = None
-        if _can_fork(command[2], environment, work.env):
+        if _can_fork(command[2], environment, given):
             server = self._warm_server(environment)
             request = component_request(command[3], command[4:], env | _AT_RUN_TIME, work.log)
         server = server or self._warm_server()
@@ -271,10 +272,6 @@ def _environment(environment: Environment) -> dict[str, str]:
         "VIRTUAL_ENV": str(environment.path),
         "PYTHONUNBUFFERED": "1",  # the log shows what is printed when it is printed
     }
-
-
-def _from_caller(container: ir.Container) -> dict[str, str]:
-    return {name: os.environ[name] for name in container.env_from_caller if name in os.environ}
 
 
 def _can_fork(program: str, environment: Environment, env: Mapping[str, str]) -> bool:

@@ -92,32 +92,35 @@ class ProcessBackend:
         Raises:
             PipelineError: None does, or it cannot run these; says why each image needs it.
         """
-        foreign = [one for one in containers if step_of(one) is None]
-        self._lightweight.check(one for one in foreign if lightweight.recognise(one) is not None)
-        others = [one for one in foreign if lightweight.recognise(one) is None]
+        containers = list(containers)
+        others = [one for one in containers if _why_not_here(one)]
+        self._lightweight.check(
+            one for one in containers if step_of(one) is None and not _why_not_here(one)
+        )
         if not others:
             return
         try:
             self._others.check(others)
         except PipelineError as error:
-            reasons = {one.image: lightweight.why_not(one) for one in others}
-            why = "; ".join(f"{image}: {reason}" for image, reason in sorted(reasons.items()))
+            reasons = sorted({f"{one.image}: {_why_not_here(one)}" for one in others})
+            why = "; ".join(reasons)
             raise PipelineError(f"{error} Why it is needed: {why}.") from None
 
     def code(self, container: ir.Container) -> dict[str, Any]:
         """Returns the digests of the step's sources and of the libraries they use."""
+        if (other := self._other(container)) is not None:
+            return other.code(container)
         step = step_of(container)
-        if step is None:
-            return self._other(container).code(container)
+        assert step is not None
         return {"sources": self._sources.of_step(step), "libraries": self._sources.environment()}
 
     def imports_here(self, container: ir.Container) -> bool:
         """Tells whether a container holds a step of ours, which is forked here."""
-        return step_of(container) is not None
+        return self._other(container) is None
 
     def prepare(self, containers: Iterable[ir.Container]) -> None:
         """Starts the warm servers that these will be forked from, and makes environments."""
-        containers = list(containers)
+        containers = [one for one in containers if not _why_not_here(one)]
         self._lightweight.prepare(one for one in containers if step_of(one) is None)
         ours = [(step, one) for one in containers if (step := step_of(one)) is not None]
         for group in (CORE, HEAVY):
@@ -127,14 +130,16 @@ class ProcessBackend:
 
     def run(self, work: Work) -> Ended:
         """Forks a step and waits for it."""
+        if (other := self._other(work.container)) is not None:
+            return other.run(work)
         step = step_of(work.container)
-        if step is None:
-            return self._other(work.container).run(work)
-        early = {key: value for key, value in work.env.items() if key.startswith(_EARLY)}
+        assert step is not None
+        env = {**work.env, **work.secret_env}
+        early = {key: value for key, value in env.items() if key.startswith(_EARLY)}
         server = self._server(group_of(work.container), early, [step])
         request = {
             "argv": list(work.command[len(COMMAND) :]),
-            "env": dict(work.env),
+            "env": env,
             "log": str(work.log),
         }
         return server.run(request, work.stop, work.container.timeout)
@@ -160,8 +165,11 @@ class ProcessBackend:
         self._lightweight.close()
         self._others.close()
 
-    def _other(self, container: ir.Container) -> Backend:
-        return self._others if lightweight.recognise(container) is None else self._lightweight
+    def _other(self, container: ir.Container) -> Backend | None:
+        """Returns what runs a container; None if it is a step of ours that is forked here."""
+        if container.settings.mounts or _why_not_here(container):
+            return self._others
+        return self._lightweight if step_of(container) is None else None
 
     def _server(self, group: str, early: Mapping[str, str], steps: Sequence[str]) -> Connection:
         key = (group, tuple(sorted(early.items())))
@@ -181,6 +189,14 @@ class ProcessBackend:
                 return found
         log = self._folder / f"warm-{group}-{len(self._servers)}.log"
         return WarmServer(log, modules, early)
+
+
+def _why_not_here(container: ir.Container) -> str:
+    """Returns why a container must run in Docker; empty if it may run in a process."""
+    if container.needs_mounts:
+        path = next(one.path for one in container.settings.mounts if not one.optional)
+        return f"it has a volume mounted at {path}, and a process has no paths of its own"
+    return lightweight.why_not(container) if step_of(container) is None else ""
 
 
 def _executors(steps: Iterable[str]) -> list[str]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from millrace.ir.condition import Condition
-from millrace.ir.platform import PlatformSettings
+from millrace.ir.platform import PlatformSettings, Reference
 from millrace.ir.selector import Selector
 
 
@@ -137,9 +137,9 @@ class Container:
         return self.settings.timeout
 
     @property
-    def env_from_caller(self) -> tuple[str, ...]:
-        """Environment variables that the cluster fills from a Secret or ConfigMap."""
-        return tuple(one.name for one in self.settings.variables)
+    def needs_mounts(self) -> bool:
+        """Whether it cannot run without folders at paths of its own, as a container has them."""
+        return any(not one.optional for one in self.settings.mounts)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -159,6 +159,13 @@ class Importer:
     schema_version: str
     metadata: Mapping[str, Any]
     reimport: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class VolumeTask:
+    """Makes or deletes the volume of a PersistentVolumeClaim (`CreatePVC`, `DeletePVC`)."""
+
+    deletes: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -184,12 +191,14 @@ class Dag:
     @functools.cached_property
     def inputs_used(self) -> frozenset[str]:
         """The inputs of the DAG that its tasks take; KFP's compiler writes others as well."""
-        return frozenset(
+        used = {
             source.name
             for task in self.tasks.values()
             for name, source in (*task.parameters.items(), *task.artifacts.items())
             if isinstance(source, FromInput) and task.needs(name)
-        )
+        }
+        named = {one.parent_input for task in self.tasks.values() for one in task.references}
+        return frozenset(used | named)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -201,7 +210,7 @@ class Component:
     artifacts: Mapping[str, ArtifactPort]
     output_parameters: Mapping[str, Parameter]
     output_artifacts: Mapping[str, ArtifactPort]
-    body: Container | Importer | Dag
+    body: Container | Importer | VolumeTask | Dag
 
 
 @dataclasses.dataclass(frozen=True)
@@ -273,6 +282,12 @@ class Task:
     cache_key: str
     retry: Retry
     loop: Loop | None
+
+    @property
+    def references(self) -> tuple[Reference, ...]:
+        """Where the names of the Secrets, ConfigMaps and volumes of its container come from."""
+        body = self.component.body
+        return body.settings.references if isinstance(body, Container) else ()
 
     def needs(self, name: str) -> bool:
         """Tell whether anything looks at an input of that name."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,7 @@ def parts(
     code: Mapping[str, str],
     inputs: Inputs,
     contents: external.Contents,
+    platform: Sequence[Any] = (),
 ) -> Parts:
     """Return the digest of each thing that the result of a container task follows from.
 
@@ -42,6 +43,7 @@ def parts(
         code: What the runner knows of the code: digests of sources and libraries, or of the image.
         inputs: Its parameters, defaults included, and the artifacts it reads.
         contents: What those parameters that name something stand for, instead of their values.
+        platform: The Secrets, ConfigMaps and volumes that it is given.
     """
     found: dict[str, Any] = {
         "format": VERSION,
@@ -53,6 +55,8 @@ def parts(
             *((one.name, one.type) for one in component.output_parameters.values()),
         ],
     }
+    if platform:
+        found["platform"] = platform
     found |= {f"code, {name}": value for name, value in code.items()}
     found |= {
         f"parameter {name}": contents[name].identity if name in contents else {"value": value}

@@ -18,7 +18,7 @@ from millrace.ir import spec as ir
 from millrace.ir.checks import check
 from millrace.ir.reader import read
 from millrace.lineage import STORE
-from millrace.runner import external, kept
+from millrace.runner import cluster_values, external, kept
 from millrace.runner.kept import Request
 from millrace.runner.listener import Listener
 from millrace.runner.result import RunResult, TaskResult
@@ -51,6 +51,7 @@ def run(
     store: str | None = None,
     runner: str = "process",
     docker: Options | None = None,
+    secrets_file: Path | None = None,
     caching: bool = True,
     cache_from: Sequence[str | Path] = (),
     fail_fast: bool = False,
@@ -77,6 +78,7 @@ def run(
         runner: `process` forks steps of ours, runs lightweight Python components in processes and
             takes Docker for other images; `docker` takes it for all.
         docker: How containers are run.
+        secrets_file: The YAML file with Secrets and ConfigMaps; MILLRACE_SECRETS_FILE if None.
         caching: Whether results of earlier runs may be taken.
         cache_from: Other roots, or their lineage stores, whose results may be taken as well.
         fail_fast: Whether nothing new is started after a task has failed.
@@ -116,6 +118,7 @@ def run(
         memory_limit,
         measure_memory,
         tuple(_store_of(one) for one in cache_from),
+        cluster_values.read(secrets_file),
     )
     result = _result(loaded, run_id, home / loaded.name / run_id, store or str(home / STORE), given)
     session = Session(loaded, result, settings, listener)
@@ -133,6 +136,7 @@ def resume(
     root: str | Path | None = None,
     store: str | None = None,
     docker: Options | None = None,
+    secrets_file: Path | None = None,
     fail_fast: bool = False,
     cores: float = 0,
     memory_limit: int = 0,
@@ -147,6 +151,7 @@ def resume(
         root: As for `run`.
         store: As for `run`.
         docker: As for `run`.
+        secrets_file: As for `run`.
         fail_fast: As for `run`.
         cores: As for `run`.
         memory_limit: As for `run`.
@@ -173,6 +178,7 @@ def resume(
         cores,
         memory_limit,
         measure_memory,
+        values=cluster_values.read(secrets_file),
     )
     where = store or str(home / STORE)
     result = _result(loaded, folder.name, folder, where, dict(request.values))
