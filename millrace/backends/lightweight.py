@@ -24,6 +24,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from millrace.backends import mount_namespace
 from millrace.backends.base import Ended, Work, check_length
 from millrace.backends.environments import Environment, Environments, Requirements
 from millrace.backends.interpreters import interpreter
@@ -33,6 +34,7 @@ from millrace.backends.servers import (
     command_request,
     component_request,
 )
+from millrace.errors import PipelineError
 from millrace.ir import spec as ir
 
 logger = logging.getLogger(__name__)
@@ -207,9 +209,14 @@ class LightweightBackend:
         check_length(command)
         given = {**work.env, **work.secret_env}
         env = _environment(environment) | given
-        request = command_request(command, env, work.log)
+        line = command
+        if work.mounts:
+            _check_hides_nothing(work, environment)
+            mounts = [(str(one.source), one.target, one.readonly) for one in work.mounts]
+            line = mount_namespace.command(mounts, command)
+        request = command_request(line, env, work.log)
         server = None
-        if _can_fork(command[2], environment, given):
+        if not work.mounts and _can_fork(command[2], environment, given):
             server = self._warm_server(environment)
             request = component_request(command[3], command[4:], env | _AT_RUN_TIME, work.log)
         server = server or self._warm_server()
@@ -272,6 +279,17 @@ def _environment(environment: Environment) -> dict[str, str]:
         "VIRTUAL_ENV": str(environment.path),
         "PYTHONUNBUFFERED": "1",  # the log shows what is printed when it is printed
     }
+
+
+def _check_hides_nothing(work: Work, environment: Environment) -> None:
+    """Checks that a component still sees what it needs where folders are mounted."""
+    for mount in work.mounts:
+        for needed in (work.folder, environment.path, Path(sys.prefix), *work.reads):
+            if needed.is_relative_to(mount.target):
+                raise PipelineError(
+                    f"What is mounted at {mount.target} would hide {needed}, which it needs: "
+                    "`--runner docker` runs it in its image."
+                )
 
 
 def _can_fork(program: str, environment: Environment, env: Mapping[str, str]) -> bool:

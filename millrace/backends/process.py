@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from millrace.backends import lightweight, shared
+from millrace.backends import lightweight, mount_namespace, shared
 from millrace.backends.base import Backend, Ended, Work
 from millrace.backends.lightweight import LightweightBackend
 from millrace.backends.servers import Connection, WarmServer
@@ -15,6 +15,7 @@ from millrace.backends.sources import Sources
 from millrace.errors import PipelineError
 from millrace.images import COMMAND, Image
 from millrace.ir import spec as ir
+from millrace.ir.platform import Mount
 
 CORE, HEAVY = "core", "heavy"
 _PRELOAD = {
@@ -167,7 +168,7 @@ class ProcessBackend:
 
     def _other(self, container: ir.Container) -> Backend | None:
         """Returns what runs a container; None if it is a step of ours that is forked here."""
-        if container.settings.mounts or _why_not_here(container):
+        if _why_not_here(container, container.settings.mounts):
             return self._others
         return self._lightweight if step_of(container) is None else None
 
@@ -191,12 +192,21 @@ class ProcessBackend:
         return WarmServer(log, modules, early)
 
 
-def _why_not_here(container: ir.Container) -> str:
-    """Returns why a container must run in Docker; empty if it may run in a process."""
-    if container.needs_mounts:
-        path = next(one.path for one in container.settings.mounts if not one.optional)
-        return f"it has a volume mounted at {path}, and a process has no paths of its own"
-    return lightweight.why_not(container) if step_of(container) is None else ""
+def _why_not_here(container: ir.Container, mounts: Sequence[Mount] | None = None) -> str:
+    """Returns why a container must run in Docker; empty if it may run in a process.
+
+    Args:
+        container: The container.
+        mounts: What it will have mounted; what is not optional if None.
+    """
+    is_step = step_of(container) is not None
+    if not is_step and (why := lightweight.why_not(container)):
+        return why
+    if mounts is None:
+        mounts = [one for one in container.settings.mounts if not one.optional]
+    if mounts and (is_step or not mount_namespace.is_available()):
+        return f"it has a volume mounted at {mounts[0].path}, where a process cannot have one"
+    return ""
 
 
 def _executors(steps: Iterable[str]) -> list[str]:

@@ -136,11 +136,6 @@ class Container:
         """Seconds after which it is stopped; 0 sets no limit."""
         return self.settings.timeout
 
-    @property
-    def needs_mounts(self) -> bool:
-        """Whether it cannot run without folders at paths of its own, as a container has them."""
-        return any(not one.optional for one in self.settings.mounts)
-
 
 @dataclasses.dataclass(frozen=True)
 class Importer:

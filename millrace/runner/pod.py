@@ -83,7 +83,7 @@ class Pods:
                         raise ParameterError(f"${variable.name} comes from {_a(variable)}: {_HOW}.")
                 for mount in body.settings.mounts:
                     if mount.kind not in (CLAIM, EMPTY) and mount.source.constant:
-                        self._keys(mount, f"what is mounted at {mount.path}")
+                        self._keys(mount)
             except ParameterError as error:
                 raise PipelineError(f'{pipeline.path}: task "{path}": {error}') from None
 
@@ -117,8 +117,7 @@ class Pods:
         mounts = [
             one
             for one in settings.mounts
-            if one.kind in (CLAIM, EMPTY)
-            or self._keys(one, f"what is mounted at {one.path}") is not None
+            if one.kind in (CLAIM, EMPTY) or self._keys(one) is not None
         ]
         return dataclasses.replace(settings, mounts=tuple(mounts))
 
@@ -170,17 +169,19 @@ class Pods:
             raise ParameterError(f"${one.name} comes from {_a(one)}, whose value is not text.")
         return value
 
-    def _keys(self, one: Mount, what: str) -> Mapping[str, bytes] | None:
+    def _keys(self, one: Mount) -> Mapping[str, bytes] | None:
         keys = self._values.get(one.kind, str(one.source.constant))
         if keys is None and not one.optional:
-            raise ParameterError(f'The {one.kind} "{one.source.constant}" is {what}: {_HOW}.')
+            raise ParameterError(
+                f'the {one.kind} "{one.source.constant}" is mounted at {one.path}: {_HOW}.'
+            )
         return keys
 
     def _mount(self, one: Mount, scratch: Path) -> Iterator[BindMount]:
         if one.kind == CLAIM:
             yield BindMount(self._volumes.make(str(one.source.constant), one.sub_path), one.path)
             return
-        keys = {} if one.kind == EMPTY else self._keys(one, f"what is mounted at {one.path}")
+        keys = {} if one.kind == EMPTY else self._keys(one)
         if keys is None:
             return
         scratch.mkdir(mode=0o700)

@@ -3,11 +3,13 @@
 
 import os
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
 import yaml
 
+from millrace.backends import mount_namespace
 from millrace.cli import report
 from millrace.errors import PipelineError
 from millrace.runner.cluster_values import FILE_VARIABLE
@@ -329,11 +331,116 @@ def test_a_volume_that_no_claim_can_have(kit, run, create_pvc):
     assert "'../../etc' cannot be a PersistentVolumeClaim's" in result.tasks["createpvc"].error
 
 
-def test_a_process_has_no_mounts(kit, run, look, monkeypatch, tmp_path):
+needs_namespaces = pytest.mark.skipif(
+    not mount_namespace.is_available(), reason="this machine has no user namespaces for its users"
+)
+
+
+@needs_namespaces
+def test_volumes_are_mounted_where_they_are_asked_for(kit, run, component, create_pvc, root):
+    @component()
+    def write(path: str):
+        with open(path, "w") as file:
+            file.write("hello")
+
+    @component()
+    def read(path: str) -> str:
+        with open(path) as file:
+            return file.read()
+
+    def mounted():
+        made = create_pvc(pvc_name_suffix="-data").outputs["name"]
+        written = write(path="/data/note")
+        read(path="/mnt/again/note").after(written)
+        read(path="/data/a/b/note").after(written)
+        del made
+
+    made = {"taskOutputParameter": {"producerTask": "createpvc", "outputParameterKey": "name"}}
+
+    def claim(path, sub_path=""):
+        return {"pvcMount": [{"mountPath": path, "pvcNameParameter": made, "subPath": sub_path}]}
+
+    pipeline = kit.compile(mounted)
+    add(pipeline, write=claim("/data"), read=claim("/mnt/again"), **{"read-2": claim("/data/a/b")})
+    for number in range(2):  # what is in a volume is not known, so nothing is taken from the cache
+        result = run(pipeline, run_id=f"run{number}")
+        assert result.state is State.COMPLETE, result.error
+        assert result.tasks["read"].parameters == {"Output": "hello"}
+        assert result.tasks["read-2"].parameters == {"Output": "hello"}
+        assert (root / ".volumes" / f"run{number}-data" / "note").read_text() == "hello"
+    assert not Path("/data").exists()
+
+
+@needs_namespaces
+def test_secrets_and_empty_folders_are_mounted(kit, run, component, secrets, root):
+    @component()
+    def look_around() -> dict:
+        from pathlib import Path
+
+        found = {one.name: one.read_text()[-2:] for one in Path("/mnt/secret").iterdir()}
+        Path("/scratch/level").write_text(Path("/etc/settings/level").read_text())
+        try:
+            Path("/mnt/secret/new").touch()
+        except OSError as error:
+            found["error"] = error.strerror
+        return {**found, "etc": len(list(Path("/etc").iterdir())) > 1}
+
+    def mounted():
+        look_around()
+
+    settings = {
+        "secretAsVolume": [{"mountPath": "/mnt/secret", "secretName": "warehouse"}],
+        "configMapAsVolume": [{"mountPath": "/etc/settings", "configMapName": "settings"}],
+        "emptyDirMounts": [{"volumeName": "scratch", "mountPath": "/scratch"}],
+    }
+    result = run(add(kit.compile(mounted), **{"look-around": settings}), secrets_file=secrets)
+    assert result.tasks["look-around"].parameters == {
+        "Output": {"user": "da", "password": "-9", "error": "Read-only file system", "etc": True}
+    }
+    assert found(root, PASSWORD) == []
+
+
+@needs_namespaces
+def test_what_would_hide_the_task_itself(kit, run, look, root):
+    def mounted():
+        look(variable="X")
+
+    mount = {"mountPath": str(root), "pvcNameParameter": constant("data")}
+    result = run(add(kit.compile(mounted), look={"pvcMount": [mount]}))
+    assert f"What is mounted at {root} would hide {root}" in result.tasks["look"].error
+
+
+def test_where_processes_cannot_have_mounts(kit, run, look, monkeypatch, tmp_path):
     def mounted():
         look(variable="X")
 
     mount = {"mountPath": "/data", "pvcNameParameter": constant("data")}
+    monkeypatch.setattr(mount_namespace, "is_available", lambda: False)
     monkeypatch.setenv("PATH", str(tmp_path))  # where no docker is
-    with pytest.raises(PipelineError, match="has a volume mounted at /data, and a process has no"):
+    with pytest.raises(PipelineError, match="a volume mounted at /data, where a process cannot"):
         run(add(kit.compile(mounted), look={"pvcMount": [mount]}))
+
+
+@needs_namespaces
+def test_a_command_with_mounts(tmp_path):
+    for name in ("outer", "inner"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "file").write_text(name)
+    mounts = [
+        (str(tmp_path / "inner"), "/millrace-test/outer/inner", True),
+        (str(tmp_path / "outer"), "/millrace-test/outer", False),
+    ]
+    script = (
+        "cat /millrace-test/outer/file /millrace-test/outer/inner/file; pwd; id -u; ls /proc/self"
+    )
+    done = subprocess.run(
+        mount_namespace.command(mounts, ["sh", "-c", script]),
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=tmp_path,
+    )
+    said = done.stdout.splitlines()
+    assert said[0] == f"outerinner{tmp_path}"
+    assert said[1] == str(os.getuid())
+    assert "mountinfo" in said
