@@ -64,7 +64,7 @@ def main(mounts: Mounts, line: Sequence[str]) -> None:
             _mount("none", there, _BIND | _REMOUNT | _RDONLY | flags)
     os.chroot(root)
     os.chdir(here)
-    os.execvp(line[0], line)  # noqa: S606  a shell is the caller's to ask for
+    os.execvp(line[0], list(line))  # noqa: S606  a shell is the caller's to ask for
 
 
 def _copy(folder: Path, target: Path, paths: Sequence[Sequence[str]]) -> None:

@@ -27,11 +27,13 @@ class Inputs:
         parameters: Its parameters, with the defaults of the component.
         artifacts: The artifacts at each port.
         given: The parameters that do not come from the component's defaults.
+        unread: Why artifacts cannot be read on this machine, by their addresses.
     """
 
     parameters: Mapping[str, Any]
     artifacts: Artifacts
     given: frozenset[str] = frozenset()
+    unread: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)

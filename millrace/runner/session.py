@@ -20,7 +20,7 @@ from millrace.backends.sources import Sources
 from millrace.errors import ParameterError, PipelineError, StoreError
 from millrace.ir import spec as ir
 from millrace.lineage import STORE
-from millrace.runner import kept, memory
+from millrace.runner import imports, kept, memory
 from millrace.runner.cluster_values import ClusterValues
 from millrace.runner.engine import Engine, Events
 from millrace.runner.graph import Outcome
@@ -155,6 +155,7 @@ class Session:
             raise ParameterError(f"There is no runner {kind!r}: take {' or '.join(RUNNERS)}.")
         backend = kinds[kind]
         self._pods.check(self._pipeline)
+        imports.check(self._pipeline, self._result.parameters, Path.cwd())
         backend.check(containers(self._pipeline))
         if is_new:
             _make(self._result.folder)
