@@ -206,7 +206,9 @@ class Pods:
 
 
 def _a(one: Variable) -> str:
-    return f'the key "{one.key}" of the {one.kind} "{one.source.constant or "given at run time"}"'
+    name = one.source.constant
+    which = f'the {one.kind} "{name}"' if name is not None else f"a {one.kind} named at run time"
+    return f'the key "{one.key}" of {which}'
 
 
 def _pod_name(run_id: str, path: str) -> str:

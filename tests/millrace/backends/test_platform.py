@@ -182,7 +182,7 @@ def test_what_is_optional_may_be_missing(kit, run, look, secrets):
             constant("other"),
             r'look": \$PASSWORD comes from the key "password" of the Secret "other"',
         ),
-        ({"componentInputParameter": "name"}, 'the Secret "given at run time"'),
+        ({"componentInputParameter": "name"}, "of a Secret named at run time"),
     ],
 )
 def test_a_secret_that_nobody_has_given(kit, run, look, root, monkeypatch, reference, message):
