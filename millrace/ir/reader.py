@@ -247,7 +247,12 @@ def _parameter(name: str, spec: _Json) -> ir.Parameter:
         except ParameterError as error:
             raise PipelineError(f"a default: {error}") from None
     return ir.Parameter(
-        name, kind, default, bool(spec.get("isOptional")), spec.get("description", "")
+        name,
+        kind,
+        default,
+        bool(spec.get("isOptional")),
+        spec.get("description", ""),
+        tuple(spec.get("literals", ())),
     )
 
 

@@ -37,6 +37,7 @@ class Parameter:
         default: Its default, or MISSING.
         optional: Whether it may be left out.
         description: What it is for.
+        literals: The only values that it takes; empty if it takes any of its type.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Parameter:
     default: Any = MISSING
     optional: bool = False
     description: str = ""
+    literals: tuple[Any, ...] = ()
 
     @property
     def required(self) -> bool:

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from millrace.errors import PipelineError
+from millrace.errors import ParameterError, PipelineError
+from millrace.ir import parameters, values
 from millrace.ir import spec as ir
 from millrace.runner.run import load
 
@@ -92,6 +93,32 @@ def with_platform(pipeline, **settings):
     document = {"platforms": {"kubernetes": {"deploymentSpec": {"executors": executors}}}}
     pipeline.write_text(pipeline.read_text() + "---\n" + yaml.safe_dump(document))
     return str(pipeline)
+
+
+def test_the_values_that_a_parameter_takes(kit):
+    def edit(spec):
+        spec["root"]["inputDefinitions"]["parameters"]["text"]["literals"] = ["a", "b"]
+
+    def literals(text: str = "a"):
+        kit.play(text=text)
+
+    pipeline = load(str(kit.edited(kit.compile(literals), edit)))
+    assert parameters.checked(pipeline, {"text": "b"}) == {"text": "b"}
+    with pytest.raises(ParameterError, match='"text" must be one of "a", "b", and is \'c\''):
+        parameters.checked(pipeline, {"text": "c"})
+
+
+@pytest.mark.parametrize(("name", "good", "bad"), [("text", "a", "b"), ("count", 1, 2)])
+def test_the_values_that_an_input_takes(kit, name, good, bad):
+    def edit(spec):
+        spec["components"]["comp-play"]["inputDefinitions"]["parameters"][name]["literals"] = [good]
+
+    task = load(str(kit.edited(kit.single(), edit))).dag.tasks["play"]
+    parameter = task.component.parameters[name]
+    assert values.typed(parameter, good) == good
+    assert values.typed(parameter, None) is None
+    with pytest.raises(ParameterError, match=f'"{name}" must be one of'):
+        values.typed(parameter, bad)
 
 
 class TestWhatOnlyAClusterHas:
