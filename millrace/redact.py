@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 HIDDEN = "***"
@@ -92,6 +93,29 @@ def message(value: str) -> str:
     return _BEARER.sub(_hidden, _ASSIGNED.sub(_hidden, text(value)))
 
 
+def file(path: Path) -> None:
+    """Replaces known secrets in a text file; the rest of it stays as it is.
+
+    Of a secret of several lines each line is replaced.
+    """
+    parts = {line.strip() for secret in _known for line in secret.splitlines()}
+    known = sorted((one for one in parts if _TELLING.match(one)), key=len, reverse=True)
+    if not known or not path.is_file():
+        return
+    pattern = re.compile(b"|".join(re.escape(one.encode()) for one in known))
+    partial = path.with_name(f"{path.name}.tmp")
+    found = False
+    with path.open("rb") as source, partial.open("wb") as target:
+        for line in source:
+            cleaned, count = pattern.subn(HIDDEN.encode(), line)
+            found = found or bool(count)
+            target.write(cleaned)
+    if found:
+        partial.replace(path)
+    else:
+        partial.unlink()
+
+
 def _secrets(value: Any, is_secret: bool = False) -> Iterator[str]:
     """Yields the secrets among parameters; everything in a secret is one, except its `type`."""
     if isinstance(value, Mapping):
@@ -134,7 +158,10 @@ def _is_secret(name: str, value: Any) -> bool:
 
 def _is_about(name: str) -> bool:
     """Returns whether a name is about something other than the secret, such as `token_count`."""
-    return bool(_ABOUT.intersection(_words(name)[-1:]))
+    words = _words(name)
+    if words[:1] == ["pipelinechannel"] and words[-1] == "output":  # that of a task, as KFP says
+        words.pop()
+    return bool(_ABOUT.intersection(words[-1:]))
 
 
 def _words(name: str) -> list[str]:

@@ -58,6 +58,15 @@ class Stop:
         return self._event.wait(seconds)
 
 
+@dataclasses.dataclass(frozen=True)
+class BindMount:
+    """A folder of this machine that a container sees at a path of its own."""
+
+    source: Path
+    target: str
+    readonly: bool = False
+
+
 @dataclasses.dataclass
 class Work:
     """One attempt to run a container.
@@ -72,6 +81,8 @@ class Work:
         reads: The files and folders it reads.
         writes: Folders outside its own that it writes to.
         stop: Asks to stop when the run is stopped.
+        secret_env: Environment variables whose values no other user of the machine may see.
+        mounts: Folders that it sees at paths of its own, for which it must run in a container.
     """
 
     name: str
@@ -83,6 +94,8 @@ class Work:
     reads: Sequence[Path]
     writes: Sequence[Path]
     stop: Stop
+    secret_env: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    mounts: Sequence[BindMount] = ()
 
 
 @dataclasses.dataclass(frozen=True)

@@ -95,6 +95,7 @@ class DockerBackend:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
+                env={**os.environ, **work.secret_env},
                 start_new_session=True,  # Ctrl-C is the runner's to handle
             )
             done = threading.Event()
@@ -178,9 +179,10 @@ class DockerBackend:
             yield from ("--network", self._options.network)
         yield from _limits(container.resources)
         for key, value in {"HOME": "/tmp", **work.env}.items():  # noqa: S108
-            yield from ("--env", f"{key}={value}")
-        for name in container.env_from_caller:
-            yield from ("--env", name)  # a secret's value stays out of `ps`
+            if key not in work.secret_env:
+                yield from ("--env", f"{key}={value}")
+        for name in work.secret_env:
+            yield from ("--env", name)  # its value, a secret, is in no list of processes
         yield from _mounts(work)
         entry, *rest = work.command or [""]
         if container.command:
@@ -194,10 +196,8 @@ class DockerBackend:
         """Looks up the ids of the images that the engine has."""
         try:
             answer = _docker("version", "--format", "{{.Server.Version}}")
-        except FileNotFoundError:
-            raise PipelineError(
-                f"{_needed(images)}, and there is no `docker` command here: install Docker."
-            ) from None
+        except PipelineError as error:
+            raise PipelineError(f"{_needed(images)}, and {error}") from None
         if answer.returncode:
             raise PipelineError(
                 f"{_needed(images)}, and no engine answers: {' '.join(answer.stderr.split())}"
@@ -235,8 +235,14 @@ def _mounts(work: Work) -> Iterator[str]:
     written = [work.folder, *work.writes]
     readonly = {path: ",readonly" for path in work.reads if path.exists()}
     for path, how in {**readonly, **dict.fromkeys(written, "")}.items():
-        quoted = str(path).replace('"', '""')  # Docker reads it as a line of CSV
-        yield from ("--mount", f'type=bind,"source={quoted}","target={quoted}"{how}')
+        yield from _bind(path, str(path), how)
+    for mount in work.mounts:
+        yield from _bind(mount.source, mount.target, ",readonly" if mount.readonly else "")
+
+
+def _bind(source: Path, target: str, how: str) -> Iterator[str]:
+    here, there = (str(one).replace('"', '""') for one in (source, target))  # a line of CSV
+    yield from ("--mount", f'type=bind,"source={here}","target={there}"{how}')
 
 
 def _how_to_get(image: str) -> str:
@@ -250,7 +256,11 @@ def _needed(images: list[str]) -> str:
 
 
 def _docker(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(["docker", *arguments], capture_output=True, text=True, check=False)
+    command = ["docker", *arguments]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        raise PipelineError("there is no `docker` command here: install Docker.") from None
 
 
 def _last_line(log: Path) -> str:

@@ -24,6 +24,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from millrace.backends import mount_namespace
 from millrace.backends.base import Ended, Work, check_length
 from millrace.backends.environments import Environment, Environments, Requirements
 from millrace.backends.interpreters import interpreter
@@ -33,6 +34,7 @@ from millrace.backends.servers import (
     command_request,
     component_request,
 )
+from millrace.errors import PipelineError
 from millrace.ir import spec as ir
 
 logger = logging.getLogger(__name__)
@@ -211,10 +213,16 @@ class LightweightBackend:
         environment = self._environments.get(_requirements(work.container))
         command = list(work.command[found.start :])
         check_length(command)
-        env = _environment(environment) | _from_caller(work.container) | dict(work.env)
-        request = command_request(command, env, work.log)
+        given = {**work.env, **work.secret_env}
+        env = _environment(environment) | given
+        line = command
+        if work.mounts:
+            _check_hides_nothing(work, environment)
+            mounts = [(str(one.source), one.target, one.readonly) for one in work.mounts]
+            line = mount_namespace.command(mounts, command)
+        request = command_request(line, env, work.log)
         server = None
-        if _can_fork(command[2], environment, work.env):
+        if not work.mounts and _can_fork(command[2], environment, given):
             server = self._warm_server(environment)
             request = component_request(command[3], command[4:], env | _AT_RUN_TIME, work.log)
         server = server or self._warm_server()
@@ -279,8 +287,15 @@ def _environment(environment: Environment) -> dict[str, str]:
     }
 
 
-def _from_caller(container: ir.Container) -> dict[str, str]:
-    return {name: os.environ[name] for name in container.env_from_caller if name in os.environ}
+def _check_hides_nothing(work: Work, environment: Environment) -> None:
+    """Checks that a component still sees what it needs where folders are mounted."""
+    for mount in work.mounts:
+        for needed in (work.folder, environment.path, Path(sys.prefix), *work.reads):
+            if needed.is_relative_to(mount.target):
+                raise PipelineError(
+                    f"What is mounted at {mount.target} would hide {needed}, which it needs: "
+                    "`--runner docker` runs it in its image."
+                )
 
 
 def _can_fork(program: str, environment: Environment, env: Mapping[str, str]) -> bool:

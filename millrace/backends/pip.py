@@ -25,6 +25,7 @@ _NEUTRAL = (
 # Those that uv has under the same name.
 _SAME_IN_UV = ("extra-index-url", "find-links", "index-url")
 _KFP = Path("kfp") / "dsl" / "executor_main.py"
+_KFP_BEFORE = Path("kfp") / "components" / "executor_main.py"  # in pre-releases of kfp 2.0
 _UNREACHABLE = ("NewConnectionError", "name resolution", "Connection refused", "ConnectTimeout")
 
 Run = Callable[[Sequence[str]], int]
@@ -61,7 +62,7 @@ def fill(
     for arguments in installs:
         if not _copy_kfp(arguments, interpreter, packages):
             _install(python, arguments, uv if options is not None else "", options or [], run, log)
-    if not (packages / _KFP).exists():
+    if not any((packages / one).exists() for one in (_KFP, _KFP_BEFORE)):
         # With install_kfp_package=False the image must have it; here nothing else provides it.
         own = _own_kfp()
         name = f"kfp=={own.version}" if own else "kfp"

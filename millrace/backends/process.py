@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from millrace.backends import lightweight, shared
+from millrace.backends import lightweight, mount_namespace, shared
 from millrace.backends.base import Backend, Ended, Work
 from millrace.backends.lightweight import LightweightBackend
 from millrace.backends.servers import Connection, WarmServer
@@ -15,6 +15,7 @@ from millrace.backends.sources import Sources
 from millrace.errors import PipelineError
 from millrace.images import COMMAND, Image
 from millrace.ir import spec as ir
+from millrace.ir.platform import Mount
 
 CORE, HEAVY = "core", "heavy"
 _PRELOAD = {
@@ -101,32 +102,35 @@ class ProcessBackend:
         Raises:
             PipelineError: None does, or it cannot run these; the message says why it is needed.
         """
-        foreign = [one for one in containers if step_of(one) is None]
-        self._lightweight.check(one for one in foreign if lightweight.recognise(one) is not None)
-        others = [one for one in foreign if lightweight.recognise(one) is None]
+        containers = list(containers)
+        others = [one for one in containers if _why_not_here(one)]
+        self._lightweight.check(
+            one for one in containers if step_of(one) is None and not _why_not_here(one)
+        )
         if not others:
             return
         try:
             self._others.check(others)
         except PipelineError as error:
-            reasons = {one.image: lightweight.why_not(one) for one in others}
-            why = "; ".join(f"{image}: {reason}" for image, reason in sorted(reasons.items()))
+            reasons = sorted({f"{one.image}: {_why_not_here(one)}" for one in others})
+            why = "; ".join(reasons)
             raise PipelineError(f"{error} Why it is needed: {why}.") from None
 
     def code(self, container: ir.Container) -> dict[str, Any]:
         """Returns the digests of the step's sources and of the libraries they use."""
+        if (other := self._other(container)) is not None:
+            return other.code(container)
         step = step_of(container)
-        if step is None:
-            return self._other(container).code(container)
+        assert step is not None
         return {"sources": self._sources.of_step(step), "libraries": self._sources.environment()}
 
     def imports_here(self, container: ir.Container) -> bool:
         """Returns whether a container runs a step of ours, which is forked here."""
-        return step_of(container) is not None
+        return self._other(container) is None
 
     def prepare(self, containers: Iterable[ir.Container]) -> None:
         """Starts the warm servers for these containers, and creates environments."""
-        containers = list(containers)
+        containers = [one for one in containers if not _why_not_here(one)]
         self._lightweight.prepare(one for one in containers if step_of(one) is None)
         ours = [(step, one) for one in containers if (step := step_of(one)) is not None]
         for group in (CORE, HEAVY):
@@ -136,14 +140,16 @@ class ProcessBackend:
 
     def run(self, work: Work) -> Ended:
         """Forks a step and waits for it."""
+        if (other := self._other(work.container)) is not None:
+            return other.run(work)
         step = step_of(work.container)
-        if step is None:
-            return self._other(work.container).run(work)
-        early = {key: value for key, value in work.env.items() if key.startswith(_EARLY)}
+        assert step is not None
+        env = {**work.env, **work.secret_env}
+        early = {key: value for key, value in env.items() if key.startswith(_EARLY)}
         server = self._server(group_of(work.container), early, [step])
         request = {
             "argv": list(work.command[len(COMMAND) :]),
-            "env": dict(work.env),
+            "env": env,
             "log": str(work.log),
         }
         return server.run(request, work.stop, work.container.timeout)
@@ -169,8 +175,11 @@ class ProcessBackend:
         self._lightweight.close()
         self._others.close()
 
-    def _other(self, container: ir.Container) -> Backend:
-        return self._others if lightweight.recognise(container) is None else self._lightweight
+    def _other(self, container: ir.Container) -> Backend | None:
+        """Returns what runs a container; None if it is a step of ours that is forked here."""
+        if _why_not_here(container, container.settings.mounts):
+            return self._others
+        return self._lightweight if step_of(container) is None else None
 
     def _server(self, group: str, early: Mapping[str, str], steps: Sequence[str]) -> Connection:
         key = (group, tuple(sorted(early.items())))
@@ -190,6 +199,23 @@ class ProcessBackend:
                 return found
         log = self._folder / f"warm-{group}-{len(self._servers)}.log"
         return WarmServer(log, modules, early, steps=self._steps)
+
+
+def _why_not_here(container: ir.Container, mounts: Sequence[Mount] | None = None) -> str:
+    """Returns why a container must run in Docker; empty if it may run in a process.
+
+    Args:
+        container: The container.
+        mounts: What it will have mounted; what is not optional if None.
+    """
+    is_step = step_of(container) is not None
+    if not is_step and (why := lightweight.why_not(container)):
+        return why
+    if mounts is None:
+        mounts = [one for one in container.settings.mounts if not one.optional]
+    if mounts and (is_step or not mount_namespace.is_available()):
+        return f"it has a volume mounted at {mounts[0].path}, where a process cannot have one"
+    return ""
 
 
 def _executors(steps: Iterable[str]) -> list[str]:

@@ -130,6 +130,13 @@ def start(
             envvar="MILLRACE_DOCKER_NETWORK", help="The network of containers, if not Docker's own."
         ),
     ] = "",
+    secrets: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="MILLRACE_SECRETS_FILE",
+            help="A YAML file with the Secrets and ConfigMaps that the pipeline asks for.",
+        ),
+    ] = None,
     no_cache: Annotated[bool, typer.Option("--no-cache", help="Run every task anew.")] = False,
     cache_from: Annotated[
         list[Path] | None,
@@ -199,6 +206,7 @@ def start(
         store=store,
         runner=runner,
         docker_network=docker_network,
+        secrets_file=secrets,
         use_cache=not no_cache,
         measure_memory=memory,
         as_json=as_json,

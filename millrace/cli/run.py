@@ -39,6 +39,7 @@ def start(
     store: str | None = None,
     runner: str = "process",
     docker_network: str = "",
+    secrets_file: Path | None = None,
     use_cache: bool = True,
     measure_memory: bool = False,
     as_json: bool = False,
@@ -59,6 +60,7 @@ def start(
         store: The lineage store, if it is not SQLite within the root.
         runner: `process` or `docker`.
         docker_network: The network of containers; Docker's own if empty.
+        secrets_file: The YAML file with Secrets and ConfigMaps.
         use_cache: Whether results of earlier runs may be reused.
         measure_memory: Whether to measure the memory of all processes together.
         as_json: Whether to print one JSON document, and nothing else.
@@ -68,6 +70,7 @@ def start(
         "root": root,
         "store": store,
         "docker": Options(network=docker_network),
+        "secrets_file": secrets_file,
         "fail_fast": fail_fast,
         "measure_memory": measure_memory,
         "listener": None if as_json or dry else progress.listener(),

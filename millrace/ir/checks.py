@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Collection, Iterator
 
 from millrace.errors import PipelineError, nearest
+from millrace.ir import platform
 from millrace.ir import spec as ir
 
 
@@ -54,12 +54,8 @@ def _problems(
         inputs = task.artifacts if task.loop.over_artifacts else task.parameters
         if items.name not in inputs:
             yield f'its loop is over "{items.name}", which is none of its inputs'
-    body = component.body
-    for variable in body.env_from_caller if isinstance(body, ir.Container) else ():
-        if variable not in os.environ:
-            yield f"the cluster gives it ${variable} from a Secret or ConfigMap: set it here too"
-    for mount in body.settings.mounts if isinstance(body, ir.Container) else ():
-        yield f"it mounts a volume of the cluster at {mount.path}, which this machine does not have"
+    for reference in task.references:
+        yield from _reference(reference, around.parameters.keys() | items_around, dag)
     for name, source in task.parameters.items():
         if not task.needs(name):
             continue
@@ -98,6 +94,21 @@ def _source(
             f'its input "{name}" comes from "{source.name}", which is no input of the pipeline'
             f" around it.{nearest(source.name, inputs)}"
         )
+
+
+def _reference(
+    reference: platform.Reference, inputs: Collection[str], dag: ir.Dag
+) -> Iterator[str]:
+    """Check where the name of a Secret, a ConfigMap or a volume comes from."""
+    name = reference.parent_input
+    if name and name not in inputs:
+        yield (
+            f'a name in its Kubernetes settings comes from "{name}", which is no input of the '
+            f"pipeline around it.{nearest(name, inputs)}"
+        )
+    if reference.task:
+        for problem in _output(ir.FromTask(reference.task, reference.output), dag):
+            yield f"a name in its Kubernetes settings: {problem}"
 
 
 def _output(source: ir.FromTask, dag: ir.Dag) -> Iterator[str]:

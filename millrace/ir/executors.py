@@ -8,11 +8,13 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from millrace.errors import PipelineError
+from millrace.ir import platform
 from millrace.ir import spec as ir
-from millrace.ir.platform import PlatformSettings
+from millrace.ir.platform import PlatformSettings, Reference
 from millrace.ir.quantity import cpus, duration, memory
 
 Message = Mapping[str, Any]
+_VOLUME_TASKS = {"argostub/createpvc": False, "argostub/deletepvc": True}  # whether it deletes
 _RUNTIME = ("image", "resources")  # fields that may hold a placeholder, filled in when a task runs
 
 
@@ -33,8 +35,15 @@ def retry(spec: Message) -> ir.Retry:
     )
 
 
-def container(label: str, spec: Message, settings: PlatformSettings | None) -> ir.Container:
-    """Returns a container with its resources and its platform settings."""
+def container(
+    label: str, spec: Message, settings: PlatformSettings | None
+) -> ir.Container | ir.VolumeTask:
+    """Returns a container with its resources and its platform settings.
+
+    The containers of `CreatePVC` and `DeletePVC` only stand for what KFP's driver does.
+    """
+    if spec.get("image") in _VOLUME_TASKS:
+        return ir.VolumeTask(deletes=_VOLUME_TASKS[spec["image"]])
     only(
         spec,
         ("image", "command", "args", "env", "resources"),
@@ -52,16 +61,25 @@ def container(label: str, spec: Message, settings: PlatformSettings | None) -> i
     )
 
 
-def filled(container: ir.Container, fill: Callable[[Any], Any]) -> ir.Container:
-    """Returns a container whose image and resources have their placeholders filled in.
+def filled(
+    container: ir.Container,
+    fill: Callable[[Any], Any],
+    look_up: Callable[[Reference], Any],
+) -> ir.Container:
+    """Returns a container with its names, and its placeholders in image and resources, filled in.
 
     Args:
         container: The container.
         fill: Fills in the placeholders of a JSON value.
+        look_up: Returns the value of a reference.
 
     Raises:
         PipelineError: The value of a placeholder is not an image or a quantity.
+        ParameterError: A Secret, a ConfigMap or a volume that is needed has no name.
     """
+    if container.settings.references:
+        settings = platform.resolved(container.settings, look_up)
+        container = dataclasses.replace(container, settings=settings)
     if container.template is None:
         return container
     spec = fill(container.template)

@@ -97,6 +97,16 @@ def checked(pipeline: ir.Pipeline, values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def check(parameter: ir.Parameter, value: Any) -> Any:
+    """Returns a value as its parameter declares it.
+
+    Raises:
+        ParameterError: It is of another type, holds what JSON does not have, or is none of the
+            values that the parameter takes.
+    """
+    return literal(parameter, check_type(parameter, value))
+
+
+def check_type(parameter: ir.Parameter, value: Any) -> Any:
     """Returns a value as the type that its parameter declares.
 
     Raises:
@@ -105,6 +115,20 @@ def check(parameter: ir.Parameter, value: Any) -> Any:
     value = _typed(parameter, value)
     if problem := _problem(value):
         raise ParameterError(f'The parameter "{parameter.name}" {problem}.')
+    return value
+
+
+def literal(parameter: ir.Parameter, value: Any) -> Any:
+    """Returns a value that is one of those that its parameter declares, if it declares any.
+
+    Raises:
+        ParameterError: It is another.
+    """
+    if parameter.literals and value not in parameter.literals:
+        choices = ", ".join(json.dumps(one, ensure_ascii=False) for one in parameter.literals)
+        raise ParameterError(
+            f'The parameter "{parameter.name}" must be one of {choices}, and is {value!r}.'
+        )
     return value
 
 

@@ -2,25 +2,44 @@
 
 Where a task is placed and how its image is pulled means nothing on this machine and is passed over.
 Time limits, environment variables, secrets, ConfigMaps, volumes and the workspace are kept.
+
+The messages are described in
+https://github.com/kubeflow/pipelines/blob/master/kubernetes_platform/proto/kubernetes_executor_config.proto.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from millrace.errors import PipelineError
+from millrace.errors import ParameterError, PipelineError
 
-SECRET, CONFIG_MAP = "Secret", "ConfigMap"
-_UNSUPPORTED = ("genericEphemeralVolume",)
+SECRET, CONFIG_MAP, CLAIM, EMPTY = "Secret", "ConfigMap", "PersistentVolumeClaim", "emptyDir"
+FIELDS = (
+    *("metadata.name", "metadata.namespace", "metadata.uid"),
+    *("spec.nodeName", "spec.serviceAccountName"),
+    *("status.hostIP", "status.hostIPs", "status.podIP", "status.podIPs"),
+)
+_KEYED = re.compile(r"metadata\.(labels|annotations)\['([^']+)'\]")
 
 
 @dataclasses.dataclass(frozen=True)
 class Reference:
-    """A value that is a constant, an input of the task, or an output of another task."""
+    """Where a value comes from: a constant, an input of the DAG, or an output of another task.
 
-    spec: Mapping[str, Any]
+    Attributes:
+        constant: The value itself, if neither of the others is given.
+        parent_input: An input of the DAG that the task is in.
+        task: Another task of that DAG.
+        output: The output parameter of that task.
+    """
+
+    constant: Any = None
+    parent_input: str = ""
+    task: str = ""
+    output: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,8 +67,8 @@ class Mount:
 
     Attributes:
         path: Where the container sees it.
-        kind: `Secret`, `ConfigMap`, or empty for a PersistentVolumeClaim.
-        source: The name of what is mounted.
+        kind: `Secret`, `ConfigMap`, `PersistentVolumeClaim`, or `emptyDir` for an empty folder.
+        source: The name of what is mounted; an empty folder has none.
         sub_path: The folder within the volume.
         optional: Whether the task runs without it.
     """
@@ -70,19 +89,33 @@ class PlatformSettings:
         variables: Environment variables from Secrets and ConfigMaps.
         mounts: Volumes, Secrets and ConfigMaps that are mounted as folders.
         fields: Environment variables from fields of the pod, by their `fieldPath`.
+        labels: The labels of the pod.
+        annotations: The annotations of the pod.
     """
 
     timeout: float = 0
     variables: tuple[Variable, ...] = ()
     mounts: tuple[Mount, ...] = ()
     fields: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    labels: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    annotations: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+    @property
+    def sources(self) -> tuple[Variable | Mount, ...]:
+        """The variables and mounts."""
+        return (*self.variables, *self.mounts)
+
+    @property
+    def references(self) -> tuple[Reference, ...]:
+        """Where the names of Secrets, ConfigMaps and volumes come from."""
+        return tuple(one.source for one in self.sources)
 
 
 def settings(documents: list[dict[str, Any]]) -> dict[str, PlatformSettings]:
     """Returns the settings of each executor.
 
     Raises:
-        PipelineError: A task mounts a kind of volume that this machine cannot stand in for.
+        PipelineError: A task needs something of a cluster that this machine cannot stand in for.
     """
     return {
         label: _settings(label, spec)
@@ -92,6 +125,49 @@ def settings(documents: list[dict[str, Any]]) -> dict[str, PlatformSettings]:
         .get("executors", {})
         .items()
     }
+
+
+def resolved(settings: PlatformSettings, look_up: Callable[[Reference], Any]) -> PlatformSettings:
+    """Return settings with the names of Secrets, ConfigMaps and volumes in place of references.
+
+    What is optional and has no name is left out.
+
+    Args:
+        settings: The settings.
+        look_up: Returns the value of a reference, None if it has none.
+
+    Raises:
+        ParameterError: Something that is needed has no name.
+    """
+
+    def named(one: Any, what: str) -> Iterator[Any]:
+        name = look_up(one.source)
+        if isinstance(name, str) and name:
+            yield dataclasses.replace(one, source=Reference(name))
+        elif name:
+            raise ParameterError(f"The name of {what} must be text, and is {name!r}.")
+        elif not one.optional:
+            raise ParameterError(f"The name of {what} has no value.")
+
+    variables = [
+        found
+        for one in settings.variables
+        for found in named(one, f"the {one.kind} with ${one.name}")
+    ]
+    mounts = [
+        found
+        for one in settings.mounts
+        for found in (
+            (one,) if one.kind == EMPTY else named(one, f"the {one.kind} mounted at {one.path}")
+        )
+    ]
+    return dataclasses.replace(settings, variables=tuple(variables), mounts=tuple(mounts))
+
+
+def field_key(path: str) -> tuple[str, str] | None:
+    """Return `labels` or `annotations` and the key, if a field path names one of those."""
+    found = _KEYED.fullmatch(path)
+    return (found[1], found[2]) if found else None
 
 
 def uses_workspace(documents: list[dict[str, Any]]) -> bool:
@@ -107,16 +183,25 @@ def _kubernetes(document: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _settings(label: str, spec: Mapping[str, Any]) -> PlatformSettings:
-    for kind in _UNSUPPORTED:
-        if spec.get(kind):
+    if spec.get("initContainers"):
+        raise PipelineError(
+            f'the executor "{label}" has init containers, which run on a cluster only'
+        )
+    fields = {one["name"]: one["fieldPath"] for one in spec.get("fieldPathAsEnv", [])}
+    for name, path in fields.items():
+        if path not in FIELDS and field_key(path) is None:
             raise PipelineError(
-                f'the executor "{label}" has "{kind}": this machine has no volume of the cluster'
+                f'the executor "{label}" sets ${name} to the field "{path}" of its pod, which has '
+                "no value on this machine"
             )
+    pod = spec.get("podMetadata", {})
     return PlatformSettings(
         float(spec.get("activeDeadlineSeconds", 0)),
         tuple(_variables(spec)),
         tuple(_mounts(spec)),
-        {one["name"]: one["fieldPath"] for one in spec.get("fieldPathAsEnv", [])},
+        fields,
+        {key: str(value) for key, value in pod.get("labels", {}).items()},
+        {key: str(value) for key, value in pod.get("annotations", {}).items()},
     )
 
 
@@ -136,12 +221,11 @@ def _mounts(spec: Mapping[str, Any]) -> Iterator[Mount]:
             optional = bool(source.get("optional"))
             yield Mount(source["mountPath"], kind, _name(source, kind), optional=optional)
     for source in spec.get("pvcMount", []):
-        reference = source.get("pvcNameParameter") or {
-            key: source[key]
-            for key in ("constant", "taskOutputParameter", "componentInputParameter")
-            if key in source
-        }
-        yield Mount(source["mountPath"], "", Reference(reference), source.get("subPath", ""))
+        reference = _reference(source.get("pvcNameParameter") or source)
+        yield Mount(source["mountPath"], CLAIM, reference, source.get("subPath", ""))
+    for field in ("emptyDirMounts", "genericEphemeralVolume"):
+        for source in spec.get(field, []):
+            yield Mount(source["mountPath"], EMPTY, Reference())
 
 
 def _name(source: Mapping[str, Any], kind: str) -> Reference:
@@ -149,5 +233,16 @@ def _name(source: Mapping[str, Any], kind: str) -> Reference:
     prefix = "secret" if kind == SECRET else "configMap"
     parameter = source.get(f"{prefix}NameParameter")
     if isinstance(parameter, Mapping):
-        return Reference(parameter)
-    return Reference({"runtimeValue": {"constant": source.get(f"{prefix}Name", "")}})
+        return _reference(parameter)
+    return Reference(source.get(f"{prefix}Name", ""))
+
+
+def _reference(spec: Mapping[str, Any]) -> Reference:
+    if "taskOutputParameter" in spec:
+        source = spec["taskOutputParameter"]
+        return Reference(task=source["producerTask"], output=source["outputParameterKey"])
+    if "componentInputParameter" in spec:
+        return Reference(parent_input=spec["componentInputParameter"])
+    if "runtimeValue" in spec:
+        return Reference(spec["runtimeValue"]["constant"])
+    return Reference(spec.get("constant"))

@@ -104,6 +104,11 @@ class _Reader:
         return self._components[name]
 
     def _component_of(self, name: str, spec: _Json) -> ir.Component:
+        if "taskConfigPassthroughs" in spec:
+            raise PipelineError(
+                f'the component "{name}" asks for the configuration of its own pod '
+                "(taskConfigPassthroughs), which only a cluster has"
+            )
         only(
             spec,
             ("executorLabel", "dag", "inputDefinitions", "outputDefinitions"),
@@ -124,7 +129,7 @@ class _Reader:
         body = self._dag(spec["dag"]) if "dag" in spec else self._executor(spec["executorLabel"])
         return dataclasses.replace(component, body=body)
 
-    def _executor(self, label: str) -> ir.Container | ir.Importer:
+    def _executor(self, label: str) -> ir.Container | ir.Importer | ir.VolumeTask:
         if label not in self._executors:
             raise PipelineError(f'there is no executor "{label}"{nearest(label, self._executors)}')
         spec = self._executors[label]
@@ -186,13 +191,16 @@ class _Reader:
             for source in (*parameters.values(), *artifacts.values())
             if isinstance(source, (ir.FromTask, ir.FinalStatus))
         ]
+        component = self._component(spec["componentRef"]["name"])
+        body = component.body
+        if isinstance(body, ir.Container):
+            producers += [one.task for one in body.settings.references if one.task]
         depends = tuple(dict.fromkeys([*spec.get("dependentTasks", []), *producers]))
         for other in depends:
             if other not in siblings:
                 raise PipelineError(
                     f'it depends on "{other}", which does not exist{nearest(other, siblings)}'
                 )
-        component = self._component(spec["componentRef"]["name"])
         return ir.Task(
             name=name,
             display_name=spec.get("taskInfo", {}).get("name") or name,
@@ -239,7 +247,12 @@ def _parameter(name: str, spec: _Json) -> ir.Parameter:
         except ParameterError as error:
             raise PipelineError(f"a default: {error}") from None
     return ir.Parameter(
-        name, kind, default, bool(spec.get("isOptional")), spec.get("description", "")
+        name,
+        kind,
+        default,
+        bool(spec.get("isOptional")),
+        spec.get("description", ""),
+        tuple(spec.get("literals", ())),
     )
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from millrace.ir.condition import Condition
-from millrace.ir.platform import PlatformSettings
+from millrace.ir.platform import PlatformSettings, Reference
 from millrace.ir.selector import Selector
 
 
@@ -37,6 +37,7 @@ class Parameter:
         default: Its default, or MISSING.
         optional: Whether it may be omitted.
         description: Its description.
+        literals: The only values that it takes; empty if it takes any of its type.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Parameter:
     default: Any = MISSING
     optional: bool = False
     description: str = ""
+    literals: tuple[Any, ...] = ()
 
     @property
     def required(self) -> bool:
@@ -136,11 +138,6 @@ class Container:
         """Seconds after which it is stopped; 0 sets no limit."""
         return self.settings.timeout
 
-    @property
-    def env_from_caller(self) -> tuple[str, ...]:
-        """Environment variables that the cluster fills from a Secret or ConfigMap."""
-        return tuple(one.name for one in self.settings.variables)
-
 
 @dataclasses.dataclass(frozen=True)
 class Importer:
@@ -159,6 +156,13 @@ class Importer:
     schema_version: str
     metadata: Mapping[str, Any]
     reimport: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class VolumeTask:
+    """Makes or deletes the volume of a PersistentVolumeClaim (`CreatePVC`, `DeletePVC`)."""
+
+    deletes: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -184,12 +188,14 @@ class Dag:
     @functools.cached_property
     def inputs_used(self) -> frozenset[str]:
         """The inputs of the DAG that its tasks use; KFP's compiler also writes others."""
-        return frozenset(
+        used = {
             source.name
             for task in self.tasks.values()
             for name, source in (*task.parameters.items(), *task.artifacts.items())
             if isinstance(source, FromInput) and task.needs(name)
-        )
+        }
+        named = {one.parent_input for task in self.tasks.values() for one in task.references}
+        return frozenset(used | named)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -201,7 +207,7 @@ class Component:
     artifacts: Mapping[str, ArtifactPort]
     output_parameters: Mapping[str, Parameter]
     output_artifacts: Mapping[str, ArtifactPort]
-    body: Container | Importer | Dag
+    body: Container | Importer | VolumeTask | Dag
 
 
 @dataclasses.dataclass(frozen=True)
@@ -273,6 +279,12 @@ class Task:
     cache_key: str
     retry: Retry
     loop: Loop | None
+
+    @property
+    def references(self) -> tuple[Reference, ...]:
+        """Where the names of the Secrets, ConfigMaps and volumes of its container come from."""
+        body = self.component.body
+        return body.settings.references if isinstance(body, Container) else ()
 
     def needs(self, name: str) -> bool:
         """Returns whether anything uses an input of that name."""

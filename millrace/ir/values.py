@@ -24,12 +24,12 @@ def typed(parameter: ir.Parameter, value: Any) -> Any:
     """Returns a value as the type that an input declares; loops and selectors pass text.
 
     Raises:
-        ParameterError: It is not of that type.
+        ParameterError: It is not of that type, or none of the declared values.
     """
     if parameter.type == "TASK_FINAL_STATUS" or value is None:
         return value
     if parameter.type == "STRING":
-        return text_of(value)
+        return parameters.literal(parameter, text_of(value))
     if isinstance(value, str):
         return parsed(parameter, value)
     return parameters.check(parameter, value)
@@ -42,13 +42,14 @@ def parsed(parameter: ir.Parameter, text: str) -> Any:
         ParameterError: It is not of the declared type.
     """
     if parameter.type == "STRING":
-        return text
+        return parameters.literal(parameter, text)
     try:
-        return whole_within(parameters.check(parameter, _read(parameter.type, text.strip())))
+        value = parameters.check_type(parameter, _read(parameter.type, text.strip()))
     except (MillraceError, ValueError, KeyError, RecursionError):
         raise ParameterError(
             f'"{parameter.name}" must be {parameter.type}, and is {text[:80]!r}.'
         ) from None
+    return parameters.literal(parameter, whole_within(value))
 
 
 def whole_within(value: Any) -> Any:

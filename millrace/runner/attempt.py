@@ -6,7 +6,7 @@ import dataclasses
 import json
 import shutil
 import signal
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +15,14 @@ from millrace.artifacts import Artifact
 from millrace.backends.base import Backend, Ended, Stop, Work
 from millrace.backends.log_reason import reason_in
 from millrace.entrypoint import INTERNAL_ERROR, TERMINATION_LOG, USER_ERROR
-from millrace.errors import DataError, StepError
+from millrace.errors import DataError, ParameterError, StepError
 from millrace.ir import placeholders, values
 from millrace.ir import spec as ir
+from millrace.ir.platform import SECRET
 from millrace.lineage.nodes import ArtifactRecord
 from millrace.runner import external
 from millrace.runner.inputs import Inputs
+from millrace.runner.pod import Pods
 from millrace.storage import digest
 from millrace.storage.digest_cache import stamp
 from millrace.values import whole
@@ -68,6 +70,8 @@ class Attempt:
         context: What placeholders say about run and task.
         ours: Whether our entrypoint runs it: then exit code 1 is a user's mistake, and the
             digests that it reports can be trusted.
+        pods: Makes what a cluster would put into its pod.
+        shared: The workspace that it shares with the other tasks, if the pipeline has one.
     """
 
     name: str
@@ -77,6 +81,8 @@ class Attempt:
     folder: Path
     context: Mapping[str, str]
     ours: bool
+    pods: Pods
+    shared: Path | None = None
 
     def run(self, backend: Backend, stop: Stop) -> Outputs:
         """Runs the container once, in a folder with nothing of an earlier attempt.
@@ -84,25 +90,14 @@ class Attempt:
         Raises:
             AttemptError: It failed.
         """
-        container = self.container
         self._clean()
         declared = external.of(self.component)
         places = list(external.mounts(declared, self.inputs.parameters))
         artifacts = list(self._input_paths())
         before = {path: stamps(path) for path in artifacts}
-        ended = backend.run(
-            Work(
-                name=self.name,
-                container=container,
-                command=self.command(),
-                env={**container.env, TERMINATION_LOG: str(self._own("termination"))},
-                folder=self.folder,
-                log=self.folder / LOG,
-                reads=[*artifacts, *(path for path, written in places if not written)],
-                writes=[path for path, written in places if written],
-                stop=stop,
-            )
-        )
+        reads = [*artifacts, *(path for path, written in places if not written)]
+        writes = [path for path, written in places if written]
+        ended = self._run(backend, stop, reads, [*writes, *filter(None, (self.shared,))])
         for path, was in before.items():
             if stamps(path) != was:
                 raise AttemptError(
@@ -116,6 +111,34 @@ class Attempt:
         shutil.rmtree(self._own())
         self._output_file.unlink(missing_ok=True)
         return outputs
+
+    def _run(
+        self, backend: Backend, stop: Stop, reads: Sequence[Path], writes: Sequence[Path]
+    ) -> Ended:
+        """Run the container with what a cluster would put into its pod."""
+        container, log = self.container, self.folder / LOG
+        own = {TERMINATION_LOG: str(self._own("termination"))}
+        try:
+            with self.pods.provide(container.settings, self.name) as pod:
+                work = Work(
+                    name=self.name,
+                    container=container,
+                    command=self.command(),
+                    env={**container.env, **pod.env, **own},
+                    folder=self.folder,
+                    log=log,
+                    reads=reads,
+                    writes=writes,
+                    stop=stop,
+                    secret_env=pod.secret_env,
+                    mounts=pod.mounts,
+                )
+                return backend.run(work)
+        except ParameterError as error:
+            raise AttemptError(str(error), final=True) from None
+        finally:
+            if any(one.kind == SECRET for one in container.settings.sources):
+                redact.file(log)
 
     def command(self) -> list[str]:
         """Returns the command with its placeholders filled in."""
@@ -204,6 +227,8 @@ class Attempt:
             message = written.read_text(encoding="utf-8", errors="replace").strip()
         if not message:
             message = _of_exit_code(ended.exit_code, self.folder / LOG)
+            for uri, why in self.inputs.unread.items():
+                message += f". Its input {uri} cannot be read here: {why}"
         final = self.ours and ended.exit_code == USER_ERROR and not ended.reason
         return AttemptError(message, final, ended.peak_memory)
 

@@ -13,7 +13,7 @@ import dataclasses
 import hashlib
 import hmac
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,7 @@ def parts(
     inputs: Inputs,
     contents: external.Contents,
     key: Key,
+    platform: Sequence[Any] = (),
 ) -> Parts:
     """Returns the digest of each thing that the result of a container task follows from.
 
@@ -49,6 +50,7 @@ def parts(
         inputs: Its parameters, defaults included, and the artifacts it reads.
         contents: What those parameters that name something stand for, instead of their values.
         key: Returns the key of the root; called only if there is a secret.
+        platform: The Secrets, ConfigMaps and volumes that it is given.
     """
     found: dict[str, Any] = {
         "format": VERSION,
@@ -60,6 +62,8 @@ def parts(
             *((one.name, one.type) for one in component.output_parameters.values()),
         ],
     }
+    if platform:
+        found["platform"] = platform
     found |= {f"code, {name}": value for name, value in code.items()}
     found |= {
         f"parameter {name}": contents[name].identity if name in contents else {"value": value}

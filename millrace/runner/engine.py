@@ -21,7 +21,7 @@ from millrace.ir import placeholders
 from millrace.ir import spec as ir
 from millrace.ir.executors import filled
 from millrace.runner.graph import DagInstance, Iterations, Outcome, TaskInstance
-from millrace.runner.inputs import Inputs, TaskContext, items, iteration, resolve
+from millrace.runner.inputs import Inputs, TaskContext, items, iteration, reference, resolve
 from millrace.runner.resources import ResourcePool
 from millrace.runner.result import State, TaskResult
 from millrace.runner.selection import Selection
@@ -142,8 +142,9 @@ class Engine:
         """Resolves the inputs of a task, and acts on them."""
         one.result.started = time.monotonic()
         try:
+            context = self._context(one)
             if one.inputs is None:
-                one.inputs = resolve(one.task, self._context(one))
+                one.inputs = resolve(one.task, context)
             condition = None if one.loop else one.task.condition
             if condition is not None and not condition.holds(one.inputs.parameters):
                 self._skip(one, f"its condition is false: {condition}")
@@ -151,7 +152,11 @@ class Engine:
             if one.is_loop:
                 one.iterations = Iterations(items(one.task, one.inputs))
             elif isinstance(one.task.component.body, ir.Container):
-                one.container = filled(one.task.component.body, self._filler(one))
+                one.container = filled(
+                    one.task.component.body,
+                    self._filler(one),
+                    lambda source: reference(source, context),
+                )
         except Exception as error:
             self._end(one, self._runner.broken(one, error))
             return

@@ -11,6 +11,7 @@ from typing import Any
 from millrace.errors import ParameterError
 from millrace.ir import placeholders, values
 from millrace.ir import spec as ir
+from millrace.ir.platform import Reference
 from millrace.ir.spec import MISSING
 from millrace.lineage.nodes import ArtifactRecord
 from millrace.runner import external
@@ -26,11 +27,13 @@ class Inputs:
         parameters: Its parameters, including the component's defaults.
         artifacts: The artifacts at each port.
         given: The parameters that do not come from the component's defaults.
+        unread: Why artifacts cannot be read on this machine, by their addresses.
     """
 
     parameters: Mapping[str, Any]
     artifacts: Artifacts
     given: frozenset[str] = frozenset()
+    unread: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,6 +97,21 @@ def resolve(task: ir.Task, context: TaskContext) -> Inputs:
     found = external.absolute(external.of(task.component), found, folders)
     given = frozenset(name for name, value in raw.items() if value is not None)
     return Inputs(found, _artifacts(task, context), given)
+
+
+def reference(source: Reference, context: TaskContext) -> Any:
+    """Return the value of a reference in the platform settings of a task; None if it has none."""
+    if source.task:
+        value = context.parameter(source.task, source.output)
+    elif source.parent_input:
+        value = _parameter(ir.FromInput(source.parent_input), context)
+    else:
+        value = placeholders.fill_value(
+            source.constant,
+            {"inputs": {"parameterValues": {}}, "outputs": {}},
+            context.placeholders,
+        )
+    return None if value is MISSING else value
 
 
 def items(task: ir.Task, given: Inputs) -> Sequence[Any]:

@@ -59,8 +59,8 @@ class Placement:
     def stage(self, inputs: Inputs, contents: Contents, ours: bool) -> Inputs:
         """Returns the inputs of a task with local copies in place of what is remote.
 
-        What somebody else has put elsewhere is copied for steps of ours only: a component of others
-        may want its address, and not its content.
+        A component of others may want the address of what somebody else has put elsewhere, and not
+        its content. So if that cannot be read, the component is given the address.
 
         Args:
             inputs: What the task is given.
@@ -70,19 +70,28 @@ class Placement:
         Raises:
             StorageError: Something cannot be read, or is not what was recorded.
         """
+        unread: dict[str, str] = {}
+
+        def staged(record: ArtifactRecord) -> ArtifactRecord:
+            try:
+                return self._stage_artifact(record)
+            except StorageError as error:
+                if ours or "digest" in record.metadata:
+                    raise
+                unread[record.uri] = str(error)
+                return record
+
         artifacts = {
-            port: [
-                self._stage_artifact(one) if ours or "digest" in one.metadata else one
-                for one in records
-            ]
-            for port, records in inputs.artifacts.items()
+            port: [staged(one) for one in records] for port, records in inputs.artifacts.items()
         }
         parameters = dict(inputs.parameters)
         for name, content in contents.items():
             value = parameters.get(name)
             if isinstance(value, str) and is_remote(value) and content.digest is not None:
                 parameters[name] = str(self._copy(value, content.digest.hexdigest))
-        return dataclasses.replace(inputs, parameters=parameters, artifacts=artifacts)
+        return dataclasses.replace(
+            inputs, parameters=parameters, artifacts=artifacts, unread=unread
+        )
 
     def local(self, record: ArtifactRecord) -> Path | None:
         """Returns the copy of an artifact on this machine, if there is one."""

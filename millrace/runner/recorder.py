@@ -30,6 +30,7 @@ _CODE = {"sources": "code_digest", "image": "image_digest"}
 _KINDS: dict[type, str] = {
     ir.Container: Kind.CONTAINER,
     ir.Importer: Kind.IMPORTER,
+    ir.VolumeTask: Kind.CONTAINER,
     ir.Dag: Kind.DAG,
 }
 

@@ -18,7 +18,7 @@ from millrace.ir import spec as ir
 from millrace.ir.checks import check
 from millrace.ir.reader import read
 from millrace.lineage import STORE
-from millrace.runner import external, kept
+from millrace.runner import cluster_values, external, kept
 from millrace.runner.kept import Request
 from millrace.runner.listener import Listener
 from millrace.runner.result import RunResult, TaskResult
@@ -52,6 +52,7 @@ def run(
     store: str | None = None,
     runner: str = "process",
     docker: Options | None = None,
+    secrets_file: Path | None = None,
     caching: bool = True,
     cache_from: Sequence[str | Path] = (),
     fail_fast: bool = False,
@@ -78,6 +79,7 @@ def run(
         runner: `process` forks steps of ours, runs lightweight Python components in processes and
             takes Docker for other images; `docker` takes it for all.
         docker: How containers are run.
+        secrets_file: The YAML file with Secrets and ConfigMaps; MILLRACE_SECRETS_FILE if None.
         caching: Whether results of earlier runs may be reused.
         cache_from: Other roots, or their lineage stores, whose results may be reused as well.
         fail_fast: Whether nothing new is started after a task has failed.
@@ -117,6 +119,7 @@ def run(
         memory_limit,
         measure_memory,
         tuple(_store_of(one) for one in cache_from),
+        cluster_values.read(secrets_file),
     )
     result = _result(loaded, run_id, home / loaded.name / run_id, store or str(home / STORE), given)
     session = Session(loaded, result, settings, listener)
@@ -134,6 +137,7 @@ def resume(
     root: str | Path | None = None,
     store: str | None = None,
     docker: Options | None = None,
+    secrets_file: Path | None = None,
     fail_fast: bool = False,
     cores: float = 0,
     memory_limit: int = 0,
@@ -148,6 +152,7 @@ def resume(
         root: As for `run`.
         store: As for `run`.
         docker: As for `run`.
+        secrets_file: As for `run`.
         fail_fast: As for `run`.
         cores: As for `run`.
         memory_limit: As for `run`.
@@ -174,6 +179,7 @@ def resume(
         cores,
         memory_limit,
         measure_memory,
+        values=cluster_values.read(secrets_file),
     )
     where = store or str(home / STORE)
     result = _result(loaded, folder.name, folder, where, dict(request.values))

@@ -21,18 +21,21 @@ from millrace.backends.sources import Sources
 from millrace.errors import ParameterError, PipelineError, StoreError
 from millrace.ir import spec as ir
 from millrace.lineage import STORE
-from millrace.runner import kept, memory
+from millrace.runner import imports, kept, memory
+from millrace.runner.cluster_values import ClusterValues
 from millrace.runner.engine import Engine, Events
 from millrace.runner.graph import Outcome
 from millrace.runner.inputs import Inputs
 from millrace.runner.kept import Request
 from millrace.runner.listener import Listener, ResilientListener, Silent
 from millrace.runner.placement import Placement
+from millrace.runner.pod import Pods
 from millrace.runner.resources import ResourcePool
 from millrace.runner.result import RunResult, State
 from millrace.runner.selection import Selection
 from millrace.runner.signals import Signals, interrupt, interruptible
-from millrace.runner.task import Job, TaskRunner, containers, reason
+from millrace.runner.task import WORKSPACE, Job, TaskRunner, containers, reason
+from millrace.runner.volumes import Volumes
 from millrace.storage import location, paths
 from millrace.storage.digest_cache import FILE, DigestCache
 from millrace.version import __version__
@@ -63,6 +66,7 @@ class Settings:
     memory_limit: int
     measure_memory: bool
     cache_from: tuple[str, ...] = ()
+    values: ClusterValues = dataclasses.field(default_factory=ClusterValues)
 
 
 class Session:
@@ -99,6 +103,7 @@ class Session:
         target = location.join(settings.root, pipeline.name, result.run_id) if settings.root else ""
         self._placement = Placement(result.folder, target, settings.home, self._digests)
         result.target = target
+        self._pods = Pods(settings.values, Volumes(settings.home), result.run_id)
 
     def start(self, request: Request) -> None:
         """Runs the pipeline to its end."""
@@ -155,6 +160,8 @@ class Session:
         if kind not in kinds:
             raise ParameterError(f"There is no runner {kind!r}: take {' or '.join(RUNNERS)}.")
         backend = kinds[kind]
+        self._pods.check(self._pipeline)
+        imports.check(self._pipeline, self._result.parameters, Path.cwd())
         backend.check(containers(self._pipeline))
         if is_new:
             _make(self._result.folder)
@@ -173,6 +180,8 @@ class Session:
             kept.lock(self._result.folder),
             _measured(self._settings.measure_memory, backend, self._result),
         ):
+            if self._pipeline.uses_workspace:
+                (self._result.folder / WORKSPACE).mkdir(exist_ok=True)
             if self._is_new:  # nothing can be cached, so imports may begin at once
                 backend.prepare(containers(self._pipeline))
             with contextlib.ExitStack() as stack:
@@ -230,6 +239,7 @@ class Session:
             self._digests,
             self._sources,
             self._placement,
+            self._pods,
             lambda *arguments: events.put(lambda: self._listener.retrying(*arguments)),
         )
         settings = self._settings

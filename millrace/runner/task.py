@@ -21,6 +21,7 @@ from millrace.backends.sources import Sources
 from millrace.errors import MillraceError, StorageError
 from millrace.ir import placeholders
 from millrace.ir import spec as ir
+from millrace.ir.platform import CLAIM
 from millrace.lineage.nodes import ArtifactRecord, CachedTask
 from millrace.lineage.secret_key import SecretKey
 from millrace.runner import cache, external
@@ -28,8 +29,10 @@ from millrace.runner.attempt import LOG, Attempt, AttemptError, Outputs
 from millrace.runner.dry import DryRecorder
 from millrace.runner.graph import Outcome, TaskInstance
 from millrace.runner.placement import Placement
+from millrace.runner.pod import Pods
 from millrace.runner.result import State, TaskResult
 from millrace.runner.selection import Selection
+from millrace.runner.volumes import Volumes
 from millrace.storage.digest_cache import DigestCache
 
 WORKSPACE = "workspace"
@@ -75,6 +78,7 @@ class TaskRunner:
         digests: DigestCache,
         sources: Sources,
         placement: Placement,
+        pods: Pods,
         retrying: Callable[[TaskResult, str, float], None],
     ) -> None:
         self.stop = Stop()
@@ -87,6 +91,8 @@ class TaskRunner:
         self._digests = digests
         self._sources = sources
         self._placement = placement
+        self._pods = pods
+        self._volumes = Volumes(job.root)
         self._retrying = retrying
         self._prepared = threading.Lock()
         self._key = SecretKey(job.root, create=not isinstance(recorder, DryRecorder))
@@ -96,8 +102,12 @@ class TaskRunner:
         body = one.task.component.body
         if isinstance(body, ir.Importer):
             return self._import(one, body)
+        if isinstance(body, ir.VolumeTask):
+            return self._volume(one, body)
         assert one.container is not None
         assert one.inputs is not None
+        settings = self._pods.present(one.container.settings)
+        one.container = dataclasses.replace(one.container, settings=settings)
         one.code = self._backend.code(one.container)
         one.contents = self._contents(one)
         one.external = external.datasets(one.contents)
@@ -109,7 +119,7 @@ class TaskRunner:
                 made = self._whole(before.result)
                 if made is not None:
                     return Outcome(State(before.state), made.outputs, made.parameters)
-            if self._job.caching and one.task.cache:
+            if self._job.caching and one.task.cache and not _has_volume(one.container):
                 for cached in self._recorder.find(one.fingerprint):
                     made = self._whole(cached)
                     if made is not None and (taken := self._take(one, made)) is not None:
@@ -125,6 +135,8 @@ class TaskRunner:
             return f"asked for: {self._job.selection.why}"
         if not self._job.caching or not one.task.cache:
             return "caching is off"
+        if one.container is not None and _has_volume(one.container):
+            return "it has a volume, whose content is not known"
         return recorder.why_not(one)
 
     def _whole(self, cached: CachedTask) -> CachedTask | None:
@@ -153,6 +165,8 @@ class TaskRunner:
                 folder,
                 self.placeholders(one),
                 ours,
+                self._pods,
+                self._job.folder / WORKSPACE if self._pipeline.uses_workspace else None,
             )
             outputs = self._attempts(attempt, one)
             one.result.peak_memory = outputs.peak_memory
@@ -242,8 +256,9 @@ class TaskRunner:
         component = one.task.component
         assert one.inputs is not None
         assert one.container is not None
+        platform = self._pods.identity(one.container.settings)
         one.parts = cache.parts(
-            component, one.container, one.code, one.inputs, one.contents, self._key
+            component, one.container, one.code, one.inputs, one.contents, self._key, platform
         )
         key = one.task.cache_key if one.task.cache else ""
         one.fingerprint = cache.of_key(component.name, key) if key else cache.fingerprint(one.parts)
@@ -272,6 +287,21 @@ class TaskRunner:
         if changed:
             what = ", ".join(f"{name}={parameters[name]}" for name in changed)
             raise AttemptError(f"What it reads has changed {when}: {what}. Run again.", final=True)
+
+    def _volume(self, one: TaskInstance, task: ir.VolumeTask) -> Outcome:
+        """Make or delete the volume of a claim."""
+        assert one.inputs is not None
+        if isinstance(self._recorder, DryRecorder):
+            return Outcome(State.PLANNED, error="it makes or deletes a volume")
+        given = one.inputs.parameters
+        name = given.get("pvc_name") or f"{self._job.run_id}{given.get('pvc_name_suffix') or ''}"
+        self._recorder.start(one)
+        if task.deletes:
+            self._volumes.delete(str(name))
+            return self._recorder.finish(one, Outcome(State.COMPLETE))
+        self._volumes.make(str(name))
+        outputs = {output: str(name) for output in one.task.component.output_parameters}
+        return self._recorder.finish(one, Outcome(State.COMPLETE, {}, outputs))
 
     def _import(self, one: TaskInstance, importer: ir.Importer) -> Outcome:
         """Records an artifact that exists already; one that is in the store keeps its id."""
@@ -306,6 +336,10 @@ class TaskRunner:
         return ArtifactRecord(
             path_name(where), where, importer.schema_title, importer.schema_version, metadata
         )
+
+
+def _has_volume(container: ir.Container) -> bool:
+    return any(one.kind == CLAIM for one in container.settings.mounts)
 
 
 def folder_of(run: Path, path: str) -> Path:

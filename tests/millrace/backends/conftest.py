@@ -14,11 +14,11 @@ PYTHON = "{}.{}".format(*sys.version_info)
 IMAGE = f"python:{PYTHON}"  # no component here is for another Python than the tests'
 
 
-def make_wheel(folder: Path, name: str, version: str, source: str) -> Path:
-    """Writes a wheel of one module."""
+def make_wheel(folder: Path, name: str, version: str, source: str, module: str = "") -> Path:
+    """Writes a wheel of one module, which is a file of the wheel's name unless it is given."""
     info = f"{name}-{version}.dist-info"
     files = {
-        f"{name}.py": source,
+        module or f"{name}.py": source,
         f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n",
         f"{info}/WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
         f"{info}/entry_points.txt": f"[console_scripts]\n{name}-say = {name}:say\n",

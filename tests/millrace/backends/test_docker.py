@@ -17,6 +17,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+import yaml
 
 from millrace.backends.docker import Options
 from millrace.errors import PipelineError
@@ -321,6 +322,70 @@ class TestRights:
         )
         said = result.tasks["sh"].parameters["said"].split()
         assert said == ["CapEff:", "0000000000000000", "NoNewPrivs:", "1", str(os.getuid())]
+
+
+def with_platform(pipeline, config=None, **executors):
+    """Adds what kfp-kubernetes would set to a compiled pipeline."""
+    kubernetes = {"deploymentSpec": {"executors": executors}, "pipelineConfig": config or {}}
+    document = {"platforms": {"kubernetes": kubernetes}}
+    pipeline.write_text(pipeline.read_text() + "---\n" + yaml.safe_dump(document))
+    return pipeline
+
+
+SECRETS = """
+kind: Secret
+metadata: {name: warehouse}
+stringData: {password: correct-horse-9}
+"""
+
+
+def test_secrets_are_given_to_a_container_and_to_no_process_list(
+    kit, in_docker, shell, tmp_path, root
+):
+    secrets = tmp_path / "secrets.yaml"
+    secrets.write_text(SECRETS)
+    mapping = [{"secretKey": "password", "envVar": "PASSWORD"}]
+    settings = {
+        "secretAsEnv": [{"secretName": "warehouse", "keyToEnv": mapping}],
+        "secretAsVolume": [{"secretName": "warehouse", "mountPath": "/mnt/secret"}],
+        "emptyDirMounts": [{"volumeName": "scratch", "mountPath": "/scratch"}],
+    }
+    script = """
+        test "$PASSWORD" = "$(cat /mnt/secret/password)" && test ${#PASSWORD} = 15
+        if touch /mnt/secret/new; then exit 1; fi
+        touch /scratch/new
+        echo "$PASSWORD"
+        printf right > "$0"
+    """
+    result = in_docker(with_platform(shell(script), **{"exec-sh": settings}), secrets_file=secrets)
+    assert result.tasks["sh"].parameters == {"said": "right"}, result.tasks["sh"].error
+    assert "***" in result.tasks["sh"].log.read_text()
+    files = [path for path in root.rglob("*") if path.is_file()]
+    assert not [path for path in files if b"correct-horse-9" in path.read_bytes()]
+
+
+def test_containers_share_volumes_and_the_workspace(kit, in_docker):
+    dsl = kit.dsl
+
+    @dsl.container_component
+    def sh(script: str, folder: str, said: dsl.OutputPath(str)):
+        return dsl.ContainerSpec(image=BASE, command=["sh", "-euc"], args=[script, said, folder])
+
+    def sharing():
+        write = sh(
+            script='echo a > /data/a; echo b > "$1/b"; echo > "$0"', folder="{{$.workspace_path}}"
+        )
+        sh(script='cat /again/a "$1/b" > "$0"', folder="{{$.workspace_path}}").after(write)
+
+    def claim(path):
+        return {"pvcMount": [{"mountPath": path, "constant": "data"}]}
+
+    pipeline = kit.compile(sharing)
+    with_platform(
+        pipeline, {"workspace": {}}, **{"exec-sh": claim("/data"), "exec-sh-2": claim("/again")}
+    )
+    result = in_docker(pipeline)
+    assert result.tasks["sh-2"].parameters == {"said": "a\nb\n"}, result.error
 
 
 class Registry(ThreadingHTTPServer):

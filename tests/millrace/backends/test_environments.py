@@ -151,6 +151,12 @@ def test_an_environment_is_made_once_and_found_again(tmp_path, environments, whe
     again.cancel()
 
 
+def test_a_pre_release_of_kfp_is_not_replaced(environments, tmp_path):
+    module = "kfp/components/executor_main.py"
+    wheel = make_wheel(tmp_path, "kfp", "2.0.0b16", "", module)
+    assert "kfp-2.0.0b16@" in environments.get(wants((str(wheel),))).packages()
+
+
 def _kfp() -> str:
     from importlib.metadata import version
 

@@ -19,6 +19,7 @@ from millrace.backends.log_reason import reason_in
 from millrace.errors import PipelineError
 from millrace.ir import spec as ir
 from millrace.runner.result import State
+from millrace.storage import store
 
 from .conftest import IMAGE, PYTHON
 
@@ -726,3 +727,44 @@ def test_packages_from_an_index(single, component):
 
     task = single(use)
     assert task.parameters == {"Output": "1.17.0 7"}, task.error
+
+
+@pytest.fixture
+def opened(kit, component):
+    """A component that reads its input, or wants its address only."""
+
+    dsl = kit.dsl
+
+    @component()
+    def opened(data: dsl.Input[dsl.Dataset], read: bool) -> str:
+        if not read:
+            return data.uri
+        with open(data.path) as file:
+            return file.read()
+
+    return opened
+
+
+def importing(kit, opened, uri, read):
+    def remote():
+        data = kit.dsl.importer(artifact_uri=uri, artifact_class=kit.dsl.Dataset)
+        opened(data=data.output, read=read)
+
+    return kit.compile(remote)
+
+
+def test_what_is_imported_from_an_object_store_is_read(kit, run, opened, s3, monkeypatch):
+    for name, value in s3.env.items():
+        monkeypatch.setenv(name, value)
+    uri = f"s3://{s3.bucket}/of-others/data.csv"
+    store.write_bytes(uri, b"a,b")
+    result = run(importing(kit, opened, uri, read=True))
+    assert result.tasks["opened"].parameters == {"Output": "a,b"}
+
+
+def test_an_import_that_cannot_be_read_is_an_address(kit, run, opened):
+    uri = "minio://bucket/data.csv"
+    given = run(importing(kit, opened, uri, read=False)).tasks["opened"]
+    assert given.parameters == {"Output": uri}
+    failed = run(importing(kit, opened, uri, read=True)).tasks["opened"]
+    assert f'Its input {uri} cannot be read here: "{uri}" begins with minio://' in failed.error

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from millrace.errors import PipelineError
+from millrace.errors import ParameterError, PipelineError
+from millrace.ir import parameters, values
 from millrace.ir import spec as ir
 from millrace.runner.run import load
 
@@ -86,25 +87,84 @@ def test_a_default_may_be_absent_and_still_optional(kit):
     assert parameter.optional
 
 
-class TestWhatIsNotRunYet:
-    def test_a_volume_of_the_cluster(self, kit):
-        pipeline = kit.single()
-        platform = {"exec-play": {"pvcMount": [{"mountPath": "/data", "constant": "pvc"}]}}
-        document = {"platforms": {"kubernetes": {"deploymentSpec": {"executors": platform}}}}
-        pipeline.write_text(pipeline.read_text() + "---\n" + yaml.safe_dump(document))
-        with pytest.raises(PipelineError, match="it mounts a volume of the cluster at /data"):
-            load(str(pipeline))
+def with_platform(pipeline, **settings):
+    """Adds what kfp-kubernetes would set for the executor of a pipeline's only task."""
+    executors = {"exec-play": settings}
+    document = {"platforms": {"kubernetes": {"deploymentSpec": {"executors": executors}}}}
+    pipeline.write_text(pipeline.read_text() + "---\n" + yaml.safe_dump(document))
+    return str(pipeline)
 
-    def test_a_secret_that_the_caller_has_not_set(self, kit, monkeypatch):
-        pipeline = kit.single()
-        secret = {"secretName": "s", "keyToEnv": [{"secretKey": "k", "envVar": "PLAY_TOKEN"}]}
-        platform = {"exec-play": {"secretAsEnv": [secret], "nodeSelector": {"labels": {"a": "b"}}}}
-        document = {"platforms": {"kubernetes": {"deploymentSpec": {"executors": platform}}}}
-        pipeline.write_text(pipeline.read_text() + "---\n" + yaml.safe_dump(document))
-        with pytest.raises(PipelineError, match=r"\$PLAY_TOKEN from a Secret or ConfigMap: set it"):
-            load(str(pipeline))
-        monkeypatch.setenv("PLAY_TOKEN", "x")
-        load(str(pipeline))
+
+def test_the_values_that_a_parameter_takes(kit):
+    def edit(spec):
+        spec["root"]["inputDefinitions"]["parameters"]["text"]["literals"] = ["a", "b"]
+
+    def literals(text: str = "a"):
+        kit.play(text=text)
+
+    pipeline = load(str(kit.edited(kit.compile(literals), edit)))
+    assert parameters.checked(pipeline, {"text": "b"}) == {"text": "b"}
+    with pytest.raises(ParameterError, match='"text" must be one of "a", "b", and is \'c\''):
+        parameters.checked(pipeline, {"text": "c"})
+
+
+@pytest.mark.parametrize(("name", "good", "bad"), [("text", "a", "b"), ("count", 1, 2)])
+def test_the_values_that_an_input_takes(kit, name, good, bad):
+    def edit(spec):
+        spec["components"]["comp-play"]["inputDefinitions"]["parameters"][name]["literals"] = [good]
+
+    task = load(str(kit.edited(kit.single(), edit))).dag.tasks["play"]
+    parameter = task.component.parameters[name]
+    assert values.typed(parameter, good) == good
+    assert values.typed(parameter, None) is None
+    with pytest.raises(ParameterError, match=f'"{name}" must be one of'):
+        values.typed(parameter, bad)
+
+
+class TestWhatOnlyAClusterHas:
+    def test_init_containers(self, kit):
+        pipeline = with_platform(kit.single(), initContainers=[{"name": "a", "image": "b"}])
+        with pytest.raises(PipelineError, match="has init containers, which run on a cluster only"):
+            load(pipeline)
+
+    def test_an_unknown_field_of_the_pod(self, kit):
+        field = {"name": "LIMIT", "fieldPath": "spec.weird"}
+        pipeline = with_platform(kit.single(), fieldPathAsEnv=[field])
+        with pytest.raises(
+            PipelineError, match=r'sets \$LIMIT to the field "spec.weird" of its pod'
+        ):
+            load(pipeline)
+
+    def test_where_a_task_is_placed_does_not_matter(self, kit):
+        settings = {
+            "nodeSelector": {"labels": {"a": "b"}},
+            "tolerations": [{"key": "k"}],
+            "podResourceClaims": [{"resourceClaimTemplateName": "gpu"}],
+        }
+        load(with_platform(kit.single(), **settings))
+
+    def test_the_configuration_of_its_own_pod(self, kit):
+        def edit(spec):
+            spec["components"]["comp-play"]["taskConfigPassthroughs"] = [{"field": "ENV"}]
+
+        with pytest.raises(PipelineError, match="asks for the configuration of its own pod"):
+            load(str(kit.edited(kit.single(), edit)))
+
+
+@pytest.mark.parametrize(
+    ("reference", "message"),
+    [
+        ({"componentInputParameter": "claim"}, 'comes from "claim", which is no input'),
+        (
+            {"taskOutputParameter": {"producerTask": "make", "outputParameterKey": "name"}},
+            'it depends on "make", which is not there',
+        ),
+    ],
+)
+def test_the_name_of_a_volume_from_nowhere(kit, reference, message):
+    mount = {"mountPath": "/data", "pvcNameParameter": reference}
+    with pytest.raises(PipelineError, match=message):
+        load(with_platform(kit.single(), pvcMount=[mount]))
 
 
 def task_of(spec):

@@ -1,0 +1,446 @@
+"""What kfp-kubernetes sets for a task: Secrets, ConfigMaps, volumes, fields, the workspace."""
+# ruff: noqa: PTH123, T201  the components are as people write them
+
+import os
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+
+from millrace.backends import mount_namespace
+from millrace.cli import report
+from millrace.errors import PipelineError
+from millrace.runner.cluster_values import FILE_VARIABLE
+from millrace.runner.result import State
+
+PASSWORD = "correct-horse-9"
+SECRETS = f"""
+kind: Secret
+metadata: {{name: warehouse}}
+stringData: {{user: ada, password: {PASSWORD}}}
+---
+kind: ConfigMap
+metadata: {{name: settings}}
+data: {{level: "3"}}
+"""
+
+
+@pytest.fixture(scope="session")
+def kept(tmp_path_factory):
+    """The environments of all tests here."""
+    return tmp_path_factory.mktemp("envs")
+
+
+@pytest.fixture
+def root(tmp_path, kept):
+    root = tmp_path / "root"
+    root.mkdir()
+    (root / "envs").symlink_to(kept)
+    return root
+
+
+@pytest.fixture
+def secrets(tmp_path, monkeypatch):
+    """A file with a Secret and a ConfigMap."""
+    monkeypatch.delenv(FILE_VARIABLE, raising=False)
+    file = tmp_path / "secrets.yaml"
+    file.write_text(SECRETS)
+    return file
+
+
+def add(pipeline: Path, config=None, **executors):
+    """Adds a platform document to a compiled pipeline."""
+    named = {f"exec-{name}": settings for name, settings in executors.items()}
+    kubernetes = {"deploymentSpec": {"executors": named}, "pipelineConfig": config or {}}
+    document = {"platforms": {"kubernetes": kubernetes}}
+    pipeline.write_text(pipeline.read_text() + "---\n" + yaml.safe_dump(document))
+    return pipeline
+
+
+def secret_env(variable, key, optional=False, **reference):
+    mapping = [{"secretKey": key, "envVar": variable}]
+    return {"secretNameParameter": reference, "keyToEnv": mapping, "optional": optional}
+
+
+@pytest.fixture(scope="session")
+def look(component):
+    """A component that tells whether it has what it is to have, and prints it."""
+
+    @component()
+    def look(variable: str, expected: str = "") -> bool:
+        import os
+
+        print(os.environ.get(variable))
+        return os.environ.get(variable, "") == expected
+
+    return look
+
+
+def constant(value):
+    return {"runtimeValue": {"constant": value}}
+
+
+def found(folder: Path, text: str) -> list[Path]:
+    files = [path for path in folder.rglob("*") if path.is_file() and not path.is_symlink()]
+    return [path for path in files if text.encode() in path.read_bytes()]
+
+
+def test_a_secret_is_seen_by_the_task_and_by_nobody_else(kit, run, look, secrets, root, caplog):
+    def one():
+        look(variable="PASSWORD", expected="no")
+
+    pipeline = add(
+        kit.compile(one),
+        look={"secretAsEnv": [secret_env("PASSWORD", "password", **constant("warehouse"))]},
+    )
+    result = run(pipeline, secrets_file=secrets)
+    assert result.tasks["look"].parameters == {"Output": False}
+    assert result.tasks["look"].log.read_text().splitlines().count("***") == 1
+    report.write(result.run_id, None, root, None, as_json=True)
+    assert found(root, PASSWORD) == []
+    assert PASSWORD not in caplog.text + str(result.to_json())
+
+
+def test_a_secret_in_an_error(kit, run, component, secrets, root):
+    @component()
+    def log_in():
+        import os
+
+        raise ValueError(f"cannot log in with {os.environ['PASSWORD']}")
+
+    def one():
+        log_in()
+
+    settings = {"secretAsEnv": [secret_env("PASSWORD", "password", **constant("warehouse"))]}
+    result = run(add(kit.compile(one), **{"log-in": settings}), secrets_file=secrets)
+    assert "ValueError: cannot log in with ***" in result.tasks["log-in"].error
+    assert found(root, PASSWORD) == []
+
+
+def test_names_that_are_known_when_the_task_runs(kit, run, component, look, secrets):
+    dsl = kit.dsl
+
+    @component()
+    def name_it() -> str:
+        return "warehouse"
+
+    def names(secret: str = "warehouse"):
+        made = name_it()
+        look(variable="PASSWORD", expected=PASSWORD).after(made)
+        with dsl.ParallelFor(["warehouse", "warehouse"]) as item:
+            look(variable=item)
+
+    pipeline = kit.compile(names)
+    (item,) = set(re.findall(r"pipelinechannel--loop-item-param-\d+", pipeline.read_text()))
+    output = {"producerTask": "name-it", "outputParameterKey": "Output"}
+    add(
+        pipeline,
+        look={
+            "secretAsEnv": [
+                secret_env("PASSWORD", "password", taskOutputParameter=output),
+                secret_env("NAME", "user", componentInputParameter="secret"),
+            ]
+        },
+        **{
+            "look-2": {
+                "secretAsEnv": [secret_env("warehouse", "user", componentInputParameter=item)]
+            }
+        },
+    )
+    result = run(pipeline, secrets_file=secrets)
+    assert result.state is State.COMPLETE, result.error
+    assert result.tasks["look"].parameters == {"Output": True}
+
+
+def test_what_is_optional_may_be_missing(kit, run, look, secrets):
+    def optional(name: str = None):  # noqa: RUF013
+        look(variable="PASSWORD", expected="")
+
+    settings = {
+        "secretAsEnv": [
+            secret_env("PASSWORD", "password", optional=True, componentInputParameter="name"),
+            secret_env("PASSWORD", "none", optional=True, **constant("warehouse")),
+        ],
+        "secretAsVolume": [
+            {
+                "mountPath": "/mnt/secret",
+                "optional": True,
+                "secretNameParameter": {"componentInputParameter": "name"},
+            }
+        ],
+    }
+    result = run(add(kit.compile(optional), look=settings), secrets_file=secrets)
+    assert result.tasks["look"].parameters == {"Output": True}
+
+
+@pytest.mark.parametrize(
+    ("reference", "message"),
+    [
+        (
+            constant("other"),
+            r'look": \$PASSWORD comes from the key "password" of the Secret "other"',
+        ),
+        ({"componentInputParameter": "name"}, "of a Secret named at run time"),
+    ],
+)
+def test_a_secret_that_nobody_has_given(kit, run, look, root, monkeypatch, reference, message):
+    monkeypatch.delenv(FILE_VARIABLE, raising=False)
+
+    def missing(name: str = "warehouse"):
+        look(variable="PASSWORD", expected="from the caller")
+
+    pipeline = add(
+        kit.compile(missing),
+        look={"secretAsEnv": [secret_env("PASSWORD", "password", **reference)]},
+    )
+    with pytest.raises(PipelineError, match=message) as caught:
+        run(pipeline)
+    assert "--secrets FILE" in str(caught.value)
+    assert not (root / "missing").exists()
+    monkeypatch.setenv("PASSWORD", "from the caller")
+    assert run(pipeline).tasks["look"].parameters == {"Output": True}
+
+
+def test_the_cache_sees_a_config_map_and_no_secret(kit, run, look, secrets):
+    def cached():
+        look(variable="LEVEL", expected="3")
+
+    level = {
+        "configMapNameParameter": constant("settings"),
+        "keyToEnv": [{"configMapKey": "level", "envVar": "LEVEL"}],
+    }
+    settings = {
+        "configMapAsEnv": [level],
+        "secretAsEnv": [secret_env("PASSWORD", "password", **constant("warehouse"))],
+    }
+    pipeline = add(kit.compile(cached), look=settings)
+    assert run(pipeline, secrets_file=secrets).tasks["look"].parameters == {"Output": True}
+    secrets.write_text(SECRETS.replace(PASSWORD, "another-horse-1"))
+    assert run(pipeline, secrets_file=secrets).tasks["look"].state is State.CACHED
+    secrets.write_text(SECRETS.replace('"3"', '"4"'))
+    again = run(pipeline, secrets_file=secrets).tasks["look"]
+    assert (again.state, again.parameters) == (State.COMPLETE, {"Output": False})
+
+
+def test_fields_of_the_pod(kit, run, component):
+    @component()
+    def fields() -> dict:
+        import os
+
+        return {key[2:]: value for key, value in os.environ.items() if key.startswith("F_")}
+
+    def pod():
+        fields()
+
+    paths = {
+        "F_NAME": "metadata.name",
+        "F_UID": "metadata.uid",
+        "F_SPACE": "metadata.namespace",
+        "F_NODE": "spec.nodeName",
+        "F_IP": "status.podIP",
+        "F_TEAM": "metadata.labels['team']",
+        "F_RUN": "metadata.labels['pipeline/runid']",
+        "F_NONE": "metadata.annotations['none']",
+    }
+    settings = {
+        "fieldPathAsEnv": [{"name": name, "fieldPath": path} for name, path in paths.items()],
+        "podMetadata": {"labels": {"team": "blue"}},
+    }
+    result = run(add(kit.compile(pod), fields=settings), run_id="Pod_1")
+    given = result.tasks["fields"].parameters["Output"]
+    assert len(given.pop("UID")) == 36
+    assert given == {
+        "NAME": "pod-1-fields",
+        "SPACE": "default",
+        "NODE": os.uname().nodename,
+        "IP": "127.0.0.1",
+        "TEAM": "blue",
+        "RUN": "Pod_1",
+        "NONE": "",
+    }
+
+
+def test_the_workspace_is_shared_by_the_tasks_of_a_run(kit, run, component):
+    @component()
+    def write(folder: str) -> str:
+        with open(folder + "/note", "x") as file:
+            file.write("hello")
+        return folder + "/note"
+
+    @component()
+    def read(file: str) -> str:
+        with open(file) as opened:
+            return opened.read()
+
+    def workspace():
+        read(file=write(folder="{{$.workspace_path}}").output)
+
+    pipeline = add(kit.compile(workspace), {"workspace": {"size": "1Gi"}})
+    for _ in range(2):  # a run has a workspace of its own, so nothing of an earlier one is taken
+        result = run(pipeline)
+        assert result.tasks["read"].parameters == {"Output": "hello"}
+        assert result.tasks["read"].state is State.COMPLETE
+
+
+@pytest.fixture(scope="session")
+def create_pvc(kit):
+    """The component of `kubernetes.CreatePVC`."""
+    dsl = kit.dsl
+
+    @dsl.container_component
+    def createpvc(name: dsl.OutputPath(str), pvc_name: str = None, pvc_name_suffix: str = None):  # noqa: RUF013
+        return dsl.ContainerSpec(image="argostub/createpvc")
+
+    return createpvc
+
+
+@pytest.fixture(scope="session")
+def delete_pvc(kit):
+    """The component of `kubernetes.DeletePVC`."""
+    dsl = kit.dsl
+
+    @dsl.container_component
+    def deletepvc(pvc_name: str):
+        return dsl.ContainerSpec(image="argostub/deletepvc")
+
+    return deletepvc
+
+
+def test_volumes_are_folders_of_the_root(kit, run, create_pvc, delete_pvc, root):
+    def volumes():
+        create_pvc(pvc_name="data")
+        delete_pvc(pvc_name=create_pvc(pvc_name_suffix="-tmp").outputs["name"])
+
+    pipeline = kit.compile(volumes)
+    planned = run(pipeline, dry=True)
+    assert {one.state for one in planned.tasks.values()} == {State.PLANNED}
+    assert not (root / ".volumes").exists()
+    result = run(pipeline, run_id="one")
+    assert result.tasks["createpvc"].parameters == {"name": "data"}
+    assert result.tasks["createpvc-2"].parameters == {"name": "one-tmp"}
+    assert [path.name for path in (root / ".volumes").iterdir()] == ["data"]
+
+
+def test_a_volume_that_no_claim_can_have(kit, run, create_pvc):
+    def bad():
+        create_pvc(pvc_name="../../etc")
+
+    result = run(kit.compile(bad))
+    assert "'../../etc' cannot be a PersistentVolumeClaim's" in result.tasks["createpvc"].error
+
+
+needs_namespaces = pytest.mark.skipif(
+    not mount_namespace.is_available(), reason="this machine has no user namespaces for its users"
+)
+
+
+@needs_namespaces
+def test_volumes_are_mounted_where_they_are_asked_for(kit, run, component, create_pvc, root):
+    @component()
+    def write(path: str):
+        with open(path, "w") as file:
+            file.write("hello")
+
+    @component()
+    def read(path: str) -> str:
+        with open(path) as file:
+            return file.read()
+
+    def mounted():
+        made = create_pvc(pvc_name_suffix="-data").outputs["name"]
+        written = write(path="/data/note")
+        read(path="/mnt/again/note").after(written)
+        read(path="/data/a/b/note").after(written)
+        del made
+
+    made = {"taskOutputParameter": {"producerTask": "createpvc", "outputParameterKey": "name"}}
+
+    def claim(path, sub_path=""):
+        return {"pvcMount": [{"mountPath": path, "pvcNameParameter": made, "subPath": sub_path}]}
+
+    pipeline = kit.compile(mounted)
+    add(pipeline, write=claim("/data"), read=claim("/mnt/again"), **{"read-2": claim("/data/a/b")})
+    for number in range(2):  # what is in a volume is not known, so nothing is taken from the cache
+        result = run(pipeline, run_id=f"run{number}")
+        assert result.state is State.COMPLETE, result.error
+        assert result.tasks["read"].parameters == {"Output": "hello"}
+        assert result.tasks["read-2"].parameters == {"Output": "hello"}
+        assert (root / ".volumes" / f"run{number}-data" / "note").read_text() == "hello"
+    assert not Path("/data").exists()
+
+
+@needs_namespaces
+def test_secrets_and_empty_folders_are_mounted(kit, run, component, secrets, root):
+    @component()
+    def look_around() -> dict:
+        from pathlib import Path
+
+        found = {one.name: one.read_text()[-2:] for one in Path("/mnt/secret").iterdir()}
+        Path("/scratch/level").write_text(Path("/etc/settings/level").read_text())
+        try:
+            Path("/mnt/secret/new").touch()
+        except OSError as error:
+            found["error"] = error.strerror
+        return {**found, "etc": len(list(Path("/etc").iterdir())) > 1}
+
+    def mounted():
+        look_around()
+
+    settings = {
+        "secretAsVolume": [{"mountPath": "/mnt/secret", "secretName": "warehouse"}],
+        "configMapAsVolume": [{"mountPath": "/etc/settings", "configMapName": "settings"}],
+        "emptyDirMounts": [{"volumeName": "scratch", "mountPath": "/scratch"}],
+    }
+    result = run(add(kit.compile(mounted), **{"look-around": settings}), secrets_file=secrets)
+    assert result.tasks["look-around"].parameters == {
+        "Output": {"user": "da", "password": "-9", "error": "Read-only file system", "etc": True}
+    }
+    assert found(root, PASSWORD) == []
+
+
+@needs_namespaces
+def test_what_would_hide_the_task_itself(kit, run, look, root):
+    def mounted():
+        look(variable="X")
+
+    mount = {"mountPath": str(root), "pvcNameParameter": constant("data")}
+    result = run(add(kit.compile(mounted), look={"pvcMount": [mount]}))
+    assert f"What is mounted at {root} would hide {root}" in result.tasks["look"].error
+
+
+def test_where_processes_cannot_have_mounts(kit, run, look, monkeypatch, tmp_path):
+    def mounted():
+        look(variable="X")
+
+    mount = {"mountPath": "/data", "pvcNameParameter": constant("data")}
+    monkeypatch.setattr(mount_namespace, "is_available", lambda: False)
+    monkeypatch.setenv("PATH", str(tmp_path))  # where no docker is
+    with pytest.raises(PipelineError, match="a volume mounted at /data, where a process cannot"):
+        run(add(kit.compile(mounted), look={"pvcMount": [mount]}))
+
+
+@needs_namespaces
+def test_a_command_with_mounts(tmp_path):
+    for name in ("outer", "inner"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "file").write_text(name)
+    mounts = [
+        (str(tmp_path / "inner"), "/millrace-test/outer/inner", True),
+        (str(tmp_path / "outer"), "/millrace-test/outer", False),
+    ]
+    script = (
+        "cat /millrace-test/outer/file /millrace-test/outer/inner/file; pwd; id -u; ls /proc/self"
+    )
+    done = subprocess.run(
+        mount_namespace.command(mounts, ["sh", "-c", script]),
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=tmp_path,
+    )
+    said = done.stdout.splitlines()
+    assert said[0] == f"outerinner{tmp_path}"
+    assert said[1] == str(os.getuid())
+    assert "mountinfo" in said
