@@ -28,6 +28,7 @@ STYLES = {
 _REFRESHES = 8  # a second
 _MANY = 50  # iterations of a loop that lines are printed for
 _WIDTH = 160  # of the table where nobody watches
+_PAUSE = 10.0  # seconds between two lines on how far a task is
 
 
 def listener(stream: TextIO | None = None) -> Lines:
@@ -47,6 +48,7 @@ class Lines:
         self._start = time.monotonic()
         self._run: RunResult | None = None
         self._told: dict[str, int] = {}
+        self._progressed: dict[str, float] = {}
 
     def started(self, run: RunResult) -> None:
         """Print what is run, and where."""
@@ -73,6 +75,14 @@ class Lines:
         """Print why a task is tried again."""
         assert self._run is not None
         self._print(f"{self._run.name(task)}: failed, again in {seconds:g} s: {error}")
+
+    def progressed(self, task: TaskResult) -> None:
+        """Print now and then how far a task is."""
+        assert self._run is not None
+        now = time.monotonic()
+        if now - max(task.started, self._progressed.get(task.path, 0.0)) >= _PAUSE:
+            self._progressed[task.path] = now
+            self._print(f"{self._run.name(task)}: {task.progress}")
 
     def ended(self, run: RunResult) -> None:
         """Print nothing: the summary follows."""
@@ -137,6 +147,9 @@ class Live(Lines):
         """Shows why a task is tried again beside its name."""
         self._notes[task.path] = f"again in {seconds:g} s: {error}"
 
+    def progressed(self, task: TaskResult) -> None:
+        """Leaves it to the next refresh."""
+
     def ended(self, run: RunResult) -> None:
         """Takes the table away: the summary follows."""
         if self._live is not None:
@@ -195,7 +208,9 @@ def _what(task: TaskResult, notes: Mapping[str, str], failures: bool) -> str:
     if task.error:
         return task.error.partition("\n")[0] if failures or task.state is not State.FAILED else ""
     if task.state is State.RUNNING:
-        return notes.get(task.path, summary_of(task) if task.iterations is not None else "")
+        if task.iterations is not None:
+            return summary_of(task)
+        return str(task.progress or notes.get(task.path, ""))
     return summary_of(task)
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from millrace import redact
+from millrace import progress, redact
 from millrace.artifacts import Artifact
 from millrace.backends.base import Backend, Ended, Stop, Work
 from millrace.backends.log_reason import reason_in
@@ -38,12 +38,20 @@ class AttemptError(StepError):
     Attributes:
         final: Whether trying again cannot help: the mistake is the user's.
         peak_memory: The most bytes the process held.
+        exit_code: How its process ended, if it was started.
     """
 
-    def __init__(self, message: str, final: bool = False, peak_memory: int = 0) -> None:
+    def __init__(
+        self,
+        message: str,
+        final: bool = False,
+        peak_memory: int = 0,
+        exit_code: int | None = None,
+    ) -> None:
         super().__init__(redact.message(message))
         self.final = final
         self.peak_memory = peak_memory
+        self.exit_code = exit_code
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,8 +86,13 @@ class Attempt:
     context: Mapping[str, str]
     ours: bool
 
-    def run(self, backend: Backend, stop: Stop) -> Outputs:
+    def run(self, backend: Backend, stop: Stop, env: Mapping[str, str]) -> Outputs:
         """Run the container once, in a folder with nothing of an earlier attempt.
+
+        Args:
+            backend: Runs containers.
+            stop: Asked when the run is stopped.
+            env: What the container's environment is to have beside its own.
 
         Raises:
             AttemptError: It failed.
@@ -95,7 +108,12 @@ class Attempt:
                 name=self.name,
                 container=container,
                 command=self.command(),
-                env={**container.env, TERMINATION_LOG: str(self._own("termination"))},
+                env={
+                    **env,
+                    **container.env,
+                    TERMINATION_LOG: str(self._own("termination")),
+                    progress.VARIABLE: str(self.progress_file),
+                },
                 folder=self.folder,
                 log=self.folder / LOG,
                 reads=[*artifacts, *(path for path, written in places if not written)],
@@ -159,6 +177,11 @@ class Attempt:
         }
 
     @property
+    def progress_file(self) -> Path:
+        """Where the step may report how far it is."""
+        return self._own("progress.json")
+
+    @property
     def _output_file(self) -> Path:
         """Where the ExecutorOutput goes: `dsl.get_uri()` of KFP names what lies beside it."""
         return self.folder / "executor_output.json"
@@ -205,7 +228,7 @@ class Attempt:
         if not message:
             message = _of_exit_code(ended.exit_code, self.folder / LOG)
         final = self.ours and ended.exit_code == USER_ERROR and not ended.reason
-        return AttemptError(message, final, ended.peak_memory)
+        return AttemptError(message, final, ended.peak_memory, ended.exit_code)
 
     def _collect(self, peak_memory: int) -> Outputs:
         path = self._output_file

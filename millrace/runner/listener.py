@@ -20,6 +20,9 @@ class Listener(Protocol):
     def retrying(self, task: TaskResult, error: str, seconds: float) -> None:
         """A task has failed, and will be tried again after some seconds."""
 
+    def progressed(self, task: TaskResult) -> None:
+        """A running task has reported how far it is."""
+
     def ended(self, run: RunResult) -> None:
         """The run has ended."""
 
@@ -36,15 +39,18 @@ class Silent:
     def retrying(self, task: TaskResult, error: str, seconds: float) -> None:
         """Says nothing."""
 
+    def progressed(self, task: TaskResult) -> None:
+        """Says nothing."""
+
     def ended(self, run: RunResult) -> None:
         """Says nothing."""
 
 
-class ResilientListener:
-    """Passes on how a run goes on until the listener cannot write any more: the run goes on."""
+class Listeners:
+    """Passes on to each listener how a run goes on, until one cannot write: the run goes on."""
 
-    def __init__(self, listener: Listener) -> None:
-        self._listener = listener
+    def __init__(self, *listeners: Listener) -> None:
+        self._listeners = list(listeners)
 
     def started(self, run: RunResult) -> None:
         """Passes it on."""
@@ -58,12 +64,17 @@ class ResilientListener:
         """Passes it on."""
         self._tell(lambda listener: listener.retrying(task, error, seconds))
 
+    def progressed(self, task: TaskResult) -> None:
+        """Passes it on."""
+        self._tell(lambda listener: listener.progressed(task))
+
     def ended(self, run: RunResult) -> None:
         """Passes it on."""
         self._tell(lambda listener: listener.ended(run))
 
     def _tell(self, call: Callable[[Listener], None]) -> None:
-        try:
-            call(self._listener)
-        except (OSError, ValueError):  # a closed pipe, a full disk; a closed file is a ValueError
-            self._listener = Silent()
+        for listener in list(self._listeners):
+            try:
+                call(listener)
+            except (OSError, ValueError):  # a closed pipe, a full disk; a closed file: ValueError
+                self._listeners.remove(listener)

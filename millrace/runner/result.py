@@ -13,6 +13,7 @@ from typing import Any
 
 from millrace import redact
 from millrace.lineage.nodes import ArtifactRecord
+from millrace.progress import Progress
 
 
 class State(str, enum.Enum):
@@ -62,6 +63,7 @@ class TaskResult:
         iterations: How many iterations it has, if it is a loop.
         iterations_ended: How many of them have ended.
         started: `time.monotonic()` when it started.
+        progress: How far it is, if it runs and says so.
     """
 
     path: str
@@ -78,6 +80,7 @@ class TaskResult:
     iterations: int | None = None
     iterations_ended: int = 0
     started: float = 0.0
+    progress: Progress | None = None
 
     @property
     def is_in_loop(self) -> bool:

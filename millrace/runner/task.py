@@ -26,9 +26,12 @@ from millrace.runner import cache, external
 from millrace.runner.attempt import LOG, Attempt, AttemptError, Outputs
 from millrace.runner.dry import DryRecorder
 from millrace.runner.graph import Outcome, TaskInstance
+from millrace.runner.inputs import Inputs
 from millrace.runner.placement import Placement
 from millrace.runner.result import State, TaskResult
 from millrace.runner.selection import Selection
+from millrace.runner.tracing import Tracer
+from millrace.runner.watch import ProgressWatcher
 from millrace.storage.digest_cache import DigestCache
 
 WORKSPACE = "workspace"
@@ -62,6 +65,21 @@ class Job:
     folders: tuple[Path, ...]
 
 
+@dataclasses.dataclass(frozen=True)
+class Observers:
+    """Who is told how tasks go on, by the threads that run them.
+
+    Attributes:
+        retrying: Is told which task failed, why, and after how many seconds it is tried again.
+        watcher: Watches what steps report of their progress.
+        tracer: Traces attempts and staging.
+    """
+
+    retrying: Callable[[TaskResult, str, float], None]
+    watcher: ProgressWatcher
+    tracer: Tracer
+
+
 class TaskRunner:
     """Looks tasks up, runs and records them, each in the thread that calls."""
 
@@ -74,7 +92,7 @@ class TaskRunner:
         digests: DigestCache,
         sources: Sources,
         placement: Placement,
-        retrying: Callable[[TaskResult, str, float], None],
+        observers: Observers,
     ) -> None:
         self.stop = Stop()
         self.stop.register(backend.cancel)
@@ -86,7 +104,7 @@ class TaskRunner:
         self._digests = digests
         self._sources = sources
         self._placement = placement
-        self._retrying = retrying
+        self._observers = observers
         self._prepared = threading.Lock()
 
     def look_up(self, one: TaskInstance) -> Outcome | None:
@@ -147,7 +165,7 @@ class TaskRunner:
                 one.result.path,
                 one.task.component,
                 one.container,
-                self._placement.stage(one.inputs, one.contents, ours),
+                self._stage(one, ours),
                 folder,
                 self.placeholders(one),
                 ours,
@@ -155,7 +173,7 @@ class TaskRunner:
             outputs = self._attempts(attempt, one)
             one.result.peak_memory = outputs.peak_memory
             self._check_contents(one, "while it ran", code=False)  # that may be edited meanwhile
-            artifacts = self._placement.publish(outputs.artifacts)
+            artifacts = self._publish(one, outputs)
         except (AttemptError, StorageError) as error:
             failed = Outcome(State.FAILED, error=str(error))
             outcome = Outcome(State.CANCELED) if self.stop.asked else failed
@@ -216,7 +234,11 @@ class TaskRunner:
             number = one.result.attempts
             one.result.attempts += 1
             try:
-                return attempt.run(self._backend, self.stop)
+                with (
+                    self._observers.watcher.watching(one.result, attempt.progress_file),
+                    self._observers.tracer.attempt(one.result) as env,
+                ):
+                    return attempt.run(self._backend, self.stop, env)
             except AttemptError as error:
                 one.result.peak_memory = error.peak_memory
                 if error.final or number >= retry.count or self.stop.asked:
@@ -224,9 +246,22 @@ class TaskRunner:
                 seconds = retry.wait(number)
                 if time.monotonic() - begun + seconds > retry.longest:
                     raise
-                self._retrying(one.result, str(error), seconds)
+                self._observers.retrying(one.result, str(error), seconds)
                 if self.stop.wait(seconds):
                     raise
+
+    def _stage(self, one: TaskInstance, ours: bool) -> Inputs:
+        assert one.inputs is not None
+        if not self._placement.is_staged(one.inputs, one.contents):
+            return one.inputs
+        with self._observers.tracer.staging(one.result, "in"):
+            return self._placement.stage(one.inputs, one.contents, ours)
+
+    def _publish(self, one: TaskInstance, outputs: Outputs) -> dict[str, list[ArtifactRecord]]:
+        if not self._placement.is_remote:
+            return outputs.artifacts
+        with self._observers.tracer.staging(one.result, "out"):
+            return self._placement.publish(outputs.artifacts)
 
     def _take(self, one: TaskInstance, cached: CachedTask) -> Outcome:
         artifacts = self._recorder.cached(one, cached)
