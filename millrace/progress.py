@@ -25,9 +25,9 @@ import math
 import os
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from millrace import redact
 
@@ -37,6 +37,8 @@ _LOG_PAUSE = 5.0  # seconds between two lines of the log
 _LONGEST = 4096  # bytes of the file; it may be anybody's
 _LONGEST_WORD = 40
 _MOST_VALUES = 4
+
+Batch = TypeVar("Batch", bound=Any)  # something with `num_rows`
 
 logger = logging.getLogger(__name__)
 
@@ -106,6 +108,12 @@ class Counter:
             self._done += number
             done = self._done
         report(done, self._total, self._unit)
+
+    def over(self, batches: Iterable[Batch]) -> Iterator[Batch]:
+        """Yield batches, such as pyarrow's, and report the rows of each once it has been used."""
+        for batch in batches:
+            yield batch
+            self.add(batch.num_rows)
 
 
 def read(path: Path) -> Progress | None:
