@@ -62,7 +62,7 @@ class OpenTelemetryTracer(Tracer):
         self._failures = _Failures()
         self._tracer = self._provider.get_tracer("millrace", __version__)
         self._root: Span = trace.INVALID_SPAN
-        self._run: dict[str, str] = {}
+        self._run: dict[str, Any] = {}
         self._open: dict[str, tuple[Span, TaskResult]] = {}
 
     def started(self, run: RunResult) -> None:
@@ -117,7 +117,8 @@ class OpenTelemetryTracer(Tracer):
         self._failures.close()
 
     def _send(self) -> None:
-        self._provider.shutdown()
+        shutdown: Any = self._provider.shutdown  # it has no types in all versions
+        shutdown()
         self._failures.settled.set()
 
     def _begin(self, task: TaskResult) -> None:

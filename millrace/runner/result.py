@@ -5,9 +5,8 @@ from __future__ import annotations
 import dataclasses
 import enum
 import functools
-import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +86,17 @@ class TaskResult:
         """Whether it is an iteration of a loop, or a task in one."""
         return "[" in self.path
 
+    @property
+    def is_group(self) -> bool:
+        """Whether it is a condition, a pipeline within the pipeline, or an iteration of a loop."""
+        return self.is_dag and self.iterations is None
+
+    @property
+    def loop(self) -> tuple[str, int]:
+        """The path of the innermost loop that it is in, and its iteration there."""
+        loop, _, index = self.path[: self.path.rindex("]")].rpartition("[")
+        return loop, int(index)
+
     def to_json(self) -> dict[str, Any]:
         """Returns the task as `--json` prints it."""
         return {
@@ -120,11 +130,14 @@ def _ports(artifacts: Mapping[str, Sequence[ArtifactRecord]]) -> dict[str, Any]:
     return found
 
 
-def _in_order(task: TaskResult) -> list[str]:
-    """Return what sorts tasks of a loop by their iterations."""
-    return [
-        f"{int(part):09}" if part.isdigit() else part for part in re.split(r"\[(\d+)\]", task.path)
-    ]
+def _within(
+    loop: TaskResult, inner: Mapping[str, Mapping[int, Sequence[TaskResult]]]
+) -> Iterator[TaskResult]:
+    """Yield the tasks of a loop, iteration by iteration, and those of the loops in it."""
+    for _, tasks in sorted(inner.get(loop.path, {}).items()):
+        for task in tasks:
+            yield task
+            yield from _within(task, inner)
 
 
 @dataclasses.dataclass
@@ -176,20 +189,18 @@ class RunResult:
 
         Of a loop with many tasks these are the ones that run or have failed.
         """
-        inner: dict[str, list[TaskResult]] = {}
+        inner: dict[str, dict[int, list[TaskResult]]] = {}  # by loop and iteration
         for task in list(self.tasks.values()):
-            if task.is_in_loop and not task.is_dag:
-                inner.setdefault(task.path.partition("[")[0], []).append(task)
+            if task.is_in_loop and not task.is_group:
+                loop, index = task.loop
+                inner.setdefault(loop, {}).setdefault(index, []).append(task)
         rows: list[TaskResult] = []
         for task in list(self.tasks.values()):
-            if task.is_in_loop:
-                continue
-            if not task.is_dag or task.iterations is not None:
-                rows.append(task)
-            tasks = sorted(inner.get(task.path, []), key=_in_order)
-            if len(tasks) > _MANY:
-                tasks = [one for one in tasks if one.state in _NOTABLE][:_MANY]
-            rows += tasks
+            if not task.is_in_loop and not task.is_group:
+                within = list(_within(task, inner))
+                if len(within) > _MANY:
+                    within = [one for one in within if not one.is_dag and one.state in _NOTABLE]
+                rows += [task, *within[:_MANY]]
         return rows
 
     @functools.cached_property
