@@ -22,7 +22,7 @@ PIPELINES = sorted(path.parent.name for path in ROOT.glob("pipelines/*/pipeline.
 HEAVY = {"apache_beam", "kfp", "pandas", "pyarrow", "tensorflow", "tf_keras", "duckdb"}
 HEAVY |= {"tensorflow_data_validation", "tensorflow_transform", "tfx_bsl", "ml_metadata"}
 # What an executor may import of Millrace, besides its own folder.
-SHARED = {"artifacts", "data", "errors", "ml", "modules", "redact", "report", "storage"}
+SHARED = {"artifacts", "data", "errors", "ml", "modules", "progress", "redact", "report", "storage"}
 
 
 def imports(path: Path) -> list[tuple[int, str]]:

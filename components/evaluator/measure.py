@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from millrace import progress
 from millrace.components.evaluator.baseline import align
 from millrace.components.evaluator.slices import Encoder, Slicing
 from millrace.data import examples
@@ -20,8 +20,6 @@ from millrace.ml.features import to_numpy
 from millrace.ml.metrics import METRICS
 from millrace.ml.problem import Kind
 from millrace.ml.scores import Scores
-
-logger = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,7 +87,7 @@ def measure(
             outputs = align(outputs, model.problem, baseline.problem)
             theirs.append(Scores.of(model.problem, rows.labels, outputs))
         done += rows.batch.num_rows
-        logger.info("predicted %s of %s rows", f"{done:,}", f"{total:,}")
+        progress.report(done, total)
     slicings = [slices.slicing(spec) for spec in specs]
     return Measured(done, Scores.join(ours), Scores.join(theirs) if baseline else None, slicings)
 

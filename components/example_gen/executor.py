@@ -57,7 +57,7 @@ def run(
         engine.lock(connection)
         parts = [splits[name] for name in names]
         batches = rows.stream(connection, sql, types, key_columns, parts)
-        written = writing.write(batches, examples.path, names)
+        written = writing.write(batches, examples.path, names, None if query else read.rows)
     logger.info("%d rows read, %d rejected: %s", read.rows, len(read.rejected), written)
     if read.rejected:
         rejected.write(read.rejected, examples.path)

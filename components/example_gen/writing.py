@@ -3,27 +3,27 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from millrace import progress
 from millrace.data.examples import SplitWriter
 from millrace.errors import DataError
 
-_LOG_ROWS = 5_000_000
-logger = logging.getLogger(__name__)
 
-
-def write(batches: Iterable[pa.RecordBatch], root: Path, splits: Sequence[str]) -> dict[str, int]:
+def write(
+    batches: Iterable[pa.RecordBatch], root: Path, splits: Sequence[str], total: int | None = None
+) -> dict[str, int]:
     """Writes rows into their splits.
 
     Args:
         batches: The rows; the last columns say for each split whether a row is in it.
         root: The folder of the examples.
         splits: The names of the splits.
+        total: How many rows there are, if that is known.
 
     Returns:
         The rows of each split.
@@ -32,13 +32,12 @@ def write(batches: Iterable[pa.RecordBatch], root: Path, splits: Sequence[str]) 
         DataError: They cannot be written, for example because the disk is full.
     """
     try:
-        return _write(batches, root, splits)
+        return _write(progress.Counter(total).over(batches), root, splits)
     except OSError as error:
         raise DataError(f"Cannot write the examples to {root}: {error}.") from error
 
 
 def _write(batches: Iterable[pa.RecordBatch], root: Path, splits: Sequence[str]) -> dict[str, int]:
-    done = logged = 0
     with contextlib.ExitStack() as stack:
         writers: list[SplitWriter] = []
         for batch in batches:
@@ -50,8 +49,4 @@ def _write(batches: Iterable[pa.RecordBatch], root: Path, splits: Sequence[str])
             for writer, chosen in zip(writers, batch.columns[-len(splits) :], strict=True):
                 # `rows.filter` is equivalent, but imports pandas for a quarter of a second.
                 writer.write(pc.call_function("filter", [rows, chosen]))
-            done += batch.num_rows
-            if done - logged >= _LOG_ROWS:
-                logger.info("%s rows written", f"{done:,}")
-                logged = done
     return {name: writer.rows for name, writer in zip(splits, writers, strict=False)}

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from tensorflow_metadata.proto.v0 import schema_pb2, statistics_pb2
 
+from millrace import progress
 from millrace.artifacts import HTML, Examples, Input, Output, Schema, Statistics
 from millrace.components.statistics_gen import analysis, cards
 from millrace.data import examples as data
@@ -36,7 +37,8 @@ def run(
     """Computes TensorFlow Data Validation's statistics of every split, in one pass over it."""
     splits = data.chosen_splits(examples.path, exclude_splits)
     known = schemas.load(schema.path) if schema else None
-    analyze = functools.partial(_analyze, examples.path, known)
+    total = sum(data.num_rows(examples.path, split) for split in splits)
+    analyze = functools.partial(_analyze, examples.path, known, progress.Counter(total))
     # TFDV's sketches release the interpreter lock, so splits run in parallel.
     with ThreadPoolExecutor(min(len(splits), os.cpu_count() or 1)) as pool:
         results = dict(zip(splits, pool.map(analyze, splits), strict=True))
@@ -69,7 +71,8 @@ def _page(
 
 
 def _analyze(
-    root: Path, schema: schema_pb2.Schema | None, split: str
+    root: Path, schema: schema_pb2.Schema | None, counter: progress.Counter, split: str
 ) -> statistics_pb2.DatasetFeatureStatisticsList:
     batch_rows = data.group_rows(data.schema(root, split))
-    return analysis.analyze(data.read(root, split, batch_rows=batch_rows), split, schema)
+    batches = counter.over(data.read(root, split, batch_rows=batch_rows))
+    return analysis.analyze(batches, split, schema)

@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 import tf_keras
 
+from millrace import progress
 from millrace.components.trainer import export
 from millrace.components.trainer.fn_args import FnArgs
 from millrace.components.trainer.rows import Rows
@@ -143,11 +144,16 @@ class _Recorder(tf_keras.callbacks.Callback):  # type: ignore[misc]
         self.curves.steps = step
         if not math.isfinite(logs.get("loss", 0.0)):
             raise ModelError(_diverged(step, self._fn_args))
+        self.report(step, logs)
         if step // self._point > last // self._point or step == self._steps:
             self.curves.add(TRAIN, step, logs)
             self.model.reset_metrics()
         if step // self._check_every > last // self._check_every or step == self._steps:
             self.check()
+
+    def report(self, step: int, logs: Mapping[str, float]) -> None:
+        """Reports how far the training is."""
+        progress.report(step, self._steps, "steps", **_loss(logs))
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Counts the steps."""
@@ -177,6 +183,10 @@ class _EarlyStopping(_Recorder):
         self._waited = 0
         self._best_step = 0
 
+    def report(self, step: int, logs: Mapping[str, float]) -> None:
+        """Reports how far the training is; when it stops is not known."""
+        progress.report(step / self._point, unit="epochs", **_loss(logs))
+
     def check(self) -> dict[str, float]:
         """Evaluates the model, and decides whether to go on and with which learning rate."""
         measured = super().check()
@@ -205,6 +215,10 @@ class _EarlyStopping(_Recorder):
             )
         self.model.set_weights(self._weights)
         self.curves.best_step, self.curves.chosen = self._best_step, True
+
+
+def _loss(logs: Mapping[str, float]) -> dict[str, float]:
+    return {"loss": logs["loss"]} if "loss" in logs else {}
 
 
 def _diverged(step: int, fn_args: FnArgs) -> str:

@@ -19,7 +19,7 @@ import tensorflow_transform as tft
 from tensorflow_metadata.proto.v0 import schema_pb2
 from tensorflow_transform.tf_metadata import dataset_metadata, metadata_io
 
-from millrace import modules
+from millrace import modules, progress
 from millrace.artifacts import HTML, Examples, Input, Output, Schema, TransformGraph
 from millrace.components.transform import (
     defaults,
@@ -92,9 +92,11 @@ def run(
 
     summary = FeatureSummary(tft.TFTransformOutput(str(transform_graph.path)), posed)
     with _on_data(module_file):
+        total = sum(data.num_rows(split.root, split.name) for split in splits.values())
+        counter = progress.Counter(total, "rows transformed")
         rows = {
             name: _transform(
-                analysis.transform, split, summary, module_file, transformed_examples.path
+                analysis.transform, split, summary, module_file, transformed_examples.path, counter
             )
             for name, split in splits.items()
         }
@@ -211,10 +213,14 @@ def _analyze(
 ) -> engine.Analysis:
     """Learns the transform and writes TFT's output folder, with Beam if the engine cannot."""
     folder.mkdir(parents=True, exist_ok=True)
+    total = sum(data.num_rows(split.root, split.name) for split in splits)
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        rows = itertools.chain(*(split.read() for split in splits))
+        return progress.Counter(total, "rows analyzed").over(rows)
+
     try:
-        return engine.analyze(
-            function, inputs, lambda: itertools.chain(*(split.read() for split in splits)), folder
-        )
+        return engine.analyze(function, inputs, batches, folder)
     except Unsupported as reason:
         logger.info("the analysis runs on Beam, because of %s", reason)
         files = [path for split in splits for path in data.shards(split.root, split.name)]
@@ -228,12 +234,13 @@ def _transform(
     summary: FeatureSummary,
     module_file: str,
     root: Path,
+    counter: progress.Counter,
 ) -> int:
     """Writes the features of a split, adds them to the summary, and returns their rows."""
     features = Features(summary.spec)
     label = features.schema.get_field_index(summary.problem.label)
     with data.SplitWriter(root, split.name, features.schema) as writer:
-        for raw in split.read():
+        for raw in counter.over(split.read()):
             batch = features.batch(transform(raw), raw.num_rows)
             if module_file:
                 _check_label(raw, batch.column(label), summary.problem, split.name, module_file)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -51,6 +53,18 @@ def home_of(root: Path) -> Path:
 def counted(number: int, what: str) -> str:
     """Returns a number of things, in the plural unless it is one."""
     return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
+@contextlib.contextmanager
+def outliving_reader() -> Iterator[None]:
+    """Runs the body to its end or to where nobody reads what it prints, as after `| head`."""
+    try:
+        yield
+        sys.stdout.flush()
+    except BrokenPipeError:
+        nothing = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nothing, sys.stdout.fileno())  # Python flushes it once more when it ends
+        os.close(nothing)
 
 
 def console() -> Console:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -13,6 +14,7 @@ from millrace.report import numbers
 from millrace.runner.result import RunResult, State, TaskResult
 
 if TYPE_CHECKING:  # rich takes 50 ms to import, which is done beside the first tasks
+    from rich.console import Console
     from rich.table import Table
 
 STYLES = {
@@ -28,6 +30,9 @@ STYLES = {
 _REFRESHES = 8  # a second
 _MANY = 50  # iterations of a loop that lines are printed for
 _WIDTH = 160  # of the table where nobody watches
+_AROUND = 5  # lines of a terminal that the table leaves
+_INDEX = re.compile(r"\[\d+\]")
+_PAUSE = 10.0  # seconds between two lines on how far a task is
 
 
 def listener(stream: TextIO | None = None) -> Lines:
@@ -47,6 +52,7 @@ class Lines:
         self._start = time.monotonic()
         self._run: RunResult | None = None
         self._told: dict[str, int] = {}
+        self._progressed: dict[str, float] = {}
 
     def started(self, run: RunResult) -> None:
         """Prints what is run, and where."""
@@ -73,6 +79,14 @@ class Lines:
         """Prints why a task is tried again."""
         assert self._run is not None
         self._print(f"{self._run.name(task)}: failed, again in {seconds:g} s: {error}")
+
+    def progressed(self, task: TaskResult) -> None:
+        """Print now and then how far a task is."""
+        assert self._run is not None
+        now = time.monotonic()
+        if now - max(task.started, self._progressed.get(task.path, 0.0)) >= _PAUSE:
+            self._progressed[task.path] = now
+            self._print(f"{self._run.name(task)}: {task.progress}")
 
     def ended(self, run: RunResult) -> None:
         """Prints nothing: the summary follows."""
@@ -112,6 +126,7 @@ class Live(Lines):
     def __init__(self, stream: TextIO) -> None:
         super().__init__(stream)
         self._live: Any = None
+        self._console: Console | None = None
         self._notes: dict[str, str] = {}
 
     def started(self, run: RunResult) -> None:
@@ -120,7 +135,7 @@ class Live(Lines):
         from rich.live import Live as RichLive
 
         self._run = run
-        console = Console(file=self._stream)
+        console = self._console = Console(file=self._stream)
         console.print(f"[bold]{run.pipeline}[/]  run {run.run_id}", highlight=False)
         self._live = RichLive(
             console=console,
@@ -137,6 +152,9 @@ class Live(Lines):
         """Shows why a task is tried again beside its name."""
         self._notes[task.path] = f"again in {seconds:g} s: {error}"
 
+    def progressed(self, task: TaskResult) -> None:
+        """Leaves it to the next refresh."""
+
     def ended(self, run: RunResult) -> None:
         """Takes the table away: the summary follows."""
         if self._live is not None:
@@ -144,11 +162,17 @@ class Live(Lines):
 
     def _table(self) -> Table:
         assert self._run is not None
-        return table(self._run, self._notes)
+        assert self._console is not None
+        width, height = self._console.size
+        return table(self._run, self._notes, width=width, height=height - _AROUND)
 
 
 def table(
-    run: RunResult, notes: Mapping[str, str] = MappingProxyType({}), failures: bool = True
+    run: RunResult,
+    notes: Mapping[str, str] = MappingProxyType({}),
+    failures: bool = True,
+    width: int = 0,
+    height: int = 0,
 ) -> Table:
     """Returns a table with a row for each task.
 
@@ -156,33 +180,51 @@ def table(
         run: The run.
         notes: What to say of a running task, by its path.
         failures: Whether to say why a task failed.
+        width: Columns of the terminal, of which names take a third at most; 0 cuts no name.
+        height: The most rows, each of one line; 0 shows all.
     """
     from rich.table import Table
     from rich.text import Text
 
+    tasks = run.shown()
+    shown = _most_telling(tasks, height) if height else tasks
     result = Table(box=None, pad_edge=False, header_style="dim")
-    result.add_column("task", no_wrap=True)
+    result.add_column("task", no_wrap=True, max_width=width // 3 or None)
     result.add_column("state", no_wrap=True)
     result.add_column("time", justify="right", no_wrap=True)
     result.add_column("memory", justify="right", no_wrap=True)
     result.add_column("what came out", overflow="fold")
-    for task in run.shown():
+    one_line: dict[str, Any] = {"no_wrap": True, "overflow": "ellipsis"} if height else {}
+    for task in shown:
         name = Text(_label(run, task), style="bold" if task.state.good else "")
         result.add_row(
             name,
             Text(task.state.value.lower(), style=STYLES[task.state]),
             _elapsed(task),
             numbers.size(task.peak_memory) if task.peak_memory else "",
-            Text(_what(task, notes, failures)),
+            Text(_what(task, notes, failures), **one_line),
         )
+    if len(shown) < len(tasks):
+        result.add_row(Text(f"… {len(tasks) - len(shown)} more", style="dim"))
     return result
 
 
+def _most_telling(tasks: Sequence[TaskResult], height: int) -> Sequence[TaskResult]:
+    """Return the tasks that there is room for: those that run or failed before others."""
+    if len(tasks) <= height:
+        return tasks
+    notable = (State.RUNNING, State.FAILED)
+    ranked = sorted(tasks, key=lambda task: (task.state not in notable, task.is_in_loop))
+    kept = {task.path for task in ranked[: max(1, height - 1)]}
+    return [task for task in tasks if task.path in kept]
+
+
 def _label(run: RunResult, task: TaskResult) -> str:
-    """Returns a task's name, indented below the loop or the DAG it is in."""
-    around, bracket, within = task.path.partition("[")
-    depth = around.count("/")
-    return "  " * (depth + 1) + bracket + within if bracket else "  " * depth + run.name(task)
+    """Return a task's name; in loops with its iterations, and indented below the loop."""
+    indices = _INDEX.findall(task.path)
+    if not indices:
+        return run.name(task)
+    return f"{'  ' * len(indices)}{''.join(indices)} {task.display_name}"
 
 
 def _elapsed(task: TaskResult) -> str:
@@ -195,7 +237,9 @@ def _what(task: TaskResult, notes: Mapping[str, str], failures: bool) -> str:
     if task.error:
         return task.error.partition("\n")[0] if failures or task.state is not State.FAILED else ""
     if task.state is State.RUNNING:
-        return notes.get(task.path, summary_of(task) if task.iterations is not None else "")
+        if task.iterations is not None:
+            return summary_of(task)
+        return str(task.progress or notes.get(task.path, ""))
     return summary_of(task)
 
 
@@ -207,5 +251,6 @@ def table_text(run: RunResult, stream: TextIO) -> str:
         file=stream, width=None if stream.isatty() else _WIDTH, highlight=False, soft_wrap=True
     )
     with console.capture() as captured:
-        console.print(table(run, failures=False))
+        width = console.width if stream.isatty() else 0
+        console.print(table(run, failures=False, width=width))
     return "\n".join(line.rstrip() for line in captured.get().splitlines())

@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import os
+import re
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from millrace.cli import liveness, output, task_summary
 from millrace.errors import PipelineError
-from millrace.lineage.nodes import Kind, Run, Task
+from millrace.ir import spec as ir
+from millrace.lineage.nodes import Kind, Run, State, Task
 from millrace.runner import kept
+from millrace.runner.attempt import LOG
 from millrace.runner.result import TaskResult
+from millrace.runner.run import home_of
+from millrace.runner.task import folder_of
 
 if TYPE_CHECKING:  # jinja2 takes 50 ms to import
     from millrace.report import run_page
 
 _PAGES = ("system.HTML", "system.Markdown")
+_INDEX = re.compile(r"\[(\d+)\]")
 
 
 def write(run: str, target: Path | None, root: Path, store: str | None, as_json: bool) -> None:
@@ -39,7 +46,10 @@ def write(run: str, target: Path | None, root: Path, store: str | None, as_json:
     with output.store_of(root, store) as opened:
         found = liveness.run(query.find_run(opened, run))
         tasks = liveness.tasks(found, query.tasks(opened, found))
-    target = target or Path(found.root) / "report.html"
+    folder = Path(found.root)
+    if "://" in found.root:
+        folder = home_of(root) / found.pipeline / found.run_id
+    target = target or folder / "report.html"
     text = run_page.page(
         found.run_id,
         found.pipeline,
@@ -47,7 +57,7 @@ def write(run: str, target: Path | None, root: Path, store: str | None, as_json:
         found.started,
         found.seconds,
         output.parameters(found.parameters, longest=1_000),
-        _rows(found, tasks, target),
+        _rows(found, tasks, folder, target),
         found.error,
     )
     try:
@@ -63,28 +73,53 @@ def write(run: str, target: Path | None, root: Path, store: str | None, as_json:
         output.console().print(target.resolve().as_uri(), soft_wrap=True)
 
 
-def _rows(run: Run, tasks: list[Task], target: Path) -> list[run_page.TaskRow]:
-    from millrace.report import run_page
+def _rows(run: Run, tasks: list[Task], folder: Path, target: Path) -> list[run_page.TaskRow]:
+    """Return the tasks in the order in which they started, those of a loop after it."""
+    from millrace.report.run_page import TaskRow
 
-    depends = _dependencies(run, tasks)
     shown = [task for task in tasks if task.kind != Kind.DAG or _is_loop(task)]
-    return [
-        run_page.TaskRow(
-            task.display_name if "[" not in task.name else task.name,
+    planned = _planned(folder)
+    here = target.resolve().parent
+    depends = _dependencies(shown, planned)
+    rows = [
+        TaskRow(
+            _label(task),
             task.name,
             task.state,
             _since(run.started, task.started),
             task.seconds,
             task.error or _summary(task),
-            _pages(task, target),
+            dict(_links(task, run.root, folder, here)),
             tuple(sorted(depends.get(task.name, ()))),
+            task.name.count("["),
+            _is_loop(task),
         )
         for task in shown
     ]
+    state = "WAITING" if run.state == State.RUNNING else "NOT_RUN"
+    started = {task.name for task in tasks}
+    rows += [
+        TaskRow(task.display_name, path, state, None, None, depends=tuple(sorted(depends[path])))
+        for path, task in planned.items()
+        if path not in started and not _is_group(task)
+    ]
+    return _each_after_its_loop(rows)
 
 
-def _dependencies(run: Run, tasks: list[Task]) -> dict[str, set[str]]:
-    """Returns what each task waited for: what made its inputs, and what the pipeline says."""
+def _planned(folder: Path) -> dict[str, ir.Task]:
+    """Return the tasks outside of loops by path, as the run's own copy of the pipeline says."""
+    if not (folder / kept.FOLDER).is_dir():
+        return {}
+    return dict(ir.walk(kept.pipeline(folder).dag, loops=False))
+
+
+def _is_group(task: ir.Task) -> bool:
+    """Tell whether a task is a condition or a pipeline, whose tasks are shown in its place."""
+    return isinstance(task.component.body, ir.Dag) and task.loop is None
+
+
+def _dependencies(tasks: list[Task], planned: Mapping[str, ir.Task]) -> dict[str, set[str]]:
+    """Return what each task waited for: what made its inputs, and what the pipeline says."""
     makers = {
         record.id: task.name
         for task in tasks
@@ -93,20 +128,44 @@ def _dependencies(run: Run, tasks: list[Task]) -> dict[str, set[str]]:
     }
     found: dict[str, set[str]] = {}
     for task in tasks:
-        made_by = {
-            makers[record.id]
-            for records in task.inputs.values()
-            for record in records
-            if record.id in makers
-        }
-        found[task.name] = made_by - {task.name}
-    folder = Path(run.root)
-    if (folder / kept.FOLDER).is_dir():
-        for path, task_spec in kept.pipeline(folder).walk():
-            prefix = path.rpartition("/")[0]
-            names = {f"{prefix}/{name}" if prefix else name for name in task_spec.depends}
-            found.setdefault(path, set()).update(names)
+        read = [record.id for records in task.inputs.values() for record in records]
+        found[task.name] = {makers[one] for one in read if one in makers} - {task.name}
+    for path, planned_task in planned.items():
+        if not _is_group(planned_task):
+            found.setdefault(path, set()).update(_upstream(path, planned))
     return found
+
+
+def _upstream(path: str, planned: Mapping[str, ir.Task]) -> Iterator[str]:
+    """Yield the shown tasks that a task, and the groups around it, wait for."""
+    while path:
+        around = path.rpartition("/")[0]
+        for name in planned[path].depends:
+            other = f"{around}/{name}" if around else name
+            if not _is_group(planned[other]):
+                yield other
+                continue
+            inside = (one for one in planned if one.startswith(f"{other}/"))
+            yield from (one for one in inside if not _is_group(planned[one]))
+        path = around
+
+
+def _each_after_its_loop(rows: list[run_page.TaskRow]) -> list[run_page.TaskRow]:
+    """Put the tasks of a loop after it, iteration by iteration."""
+    places = {row.path: place for place, row in enumerate(rows)}
+
+    def key(row: run_page.TaskRow) -> list[int]:
+        found = []
+        for bracket in _INDEX.finditer(row.path):
+            found += [places.get(row.path[: bracket.start()], len(rows)), int(bracket[1])]
+        return [*found, places[row.path]]
+
+    return sorted(rows, key=key)
+
+
+def _label(task: Task) -> str:
+    indices = "".join(match[0] for match in _INDEX.finditer(task.name))
+    return f"{indices} {task.display_name}".strip()
 
 
 def _is_loop(task: Task) -> bool:
@@ -127,11 +186,13 @@ def _summary(task: Task) -> str:
     return task_summary.of(result)
 
 
-def _pages(task: Task, target: Path) -> dict[str, str]:
-    """Returns links to the pages that a task wrote, relative to the page of the run."""
-    return {
-        port: os.path.relpath(record.uri, target.resolve().parent)
-        for port, records in task.outputs.items()
-        for record in records
-        if record.schema_title in _PAGES and "://" not in record.uri
-    }
+def _links(task: Task, root: str, folder: Path, here: Path) -> Iterator[tuple[str, str]]:
+    """Yield links to the pages that a task wrote and to its log, as seen from a folder."""
+    for port, records in task.outputs.items():
+        for record in records:
+            uri = record.uri.replace(root, str(folder), 1)  # a copy stays on this machine
+            if record.schema_title in _PAGES and "://" not in uri:
+                yield port, os.path.relpath(uri, here)
+    log = folder_of(folder, task.name) / LOG
+    if log.is_file():
+        yield "log", os.path.relpath(log, here)

@@ -88,12 +88,13 @@ def start(
         return STOPPED
     if junit_file is not None:
         _write_junit(result, junit_file)
-    if as_json:
-        print(json.dumps(result.to_json(), ensure_ascii=False, indent=1))  # noqa: T201
-    elif dry:
-        _print_plan(result)
-    else:
-        summarise(result, sys.stdout, _asked(root, store))
+    with output.outliving_reader():
+        if as_json:
+            output.as_json(result.to_json())
+        elif dry:
+            _print_plan(result)
+        else:
+            summarise(result, sys.stdout, _asked(root, store))
     return result.exit_code
 
 

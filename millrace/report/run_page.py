@@ -10,7 +10,7 @@ from pathlib import Path
 from millrace.report.page import render
 
 _TEMPLATE = Path(__file__).parent / "templates" / "run.html.j2"
-_WIDTH, _HEIGHT, _GAP_X, _GAP_Y = 124, 32, 22, 12  # pixels of a task in the graph
+_WIDTH, _HEIGHT, _GAP_X, _GAP_Y = 124, 44, 22, 12  # pixels of a task in the graph
 _ROWS = 400  # of the timeline and the table; a loop may have thousands of tasks
 
 
@@ -27,6 +27,8 @@ class TaskRow:
         summary: What came out, or why it failed.
         pages: Links to what it wrote, by name.
         depends: The paths of the tasks that it waited for.
+        depth: How many loops it is in.
+        is_loop: Whether it is a loop, whose tasks have rows of their own.
     """
 
     name: str
@@ -37,13 +39,21 @@ class TaskRow:
     summary: str = ""
     pages: Mapping[str, str] = dataclasses.field(default_factory=dict)
     depends: tuple[str, ...] = ()
+    depth: int = 0
+    is_loop: bool = False
+
+    @property
+    def word(self) -> str:
+        """The state as people read it."""
+        return self.state.lower().replace("_", " ")
 
 
 @dataclasses.dataclass(frozen=True)
 class Node:
-    """A task in the graph, with the pixel of its upper left corner."""
+    """A task in the graph, with the pixel of its upper left corner and the number of its row."""
 
     row: TaskRow
+    number: int
     x: float
     y: float
 
@@ -67,14 +77,15 @@ def page(
         started: When it started.
         seconds: How long it took.
         parameters: Its parameters as `name=value`.
-        rows: Its tasks, in the order in which they started.
+        rows: Its tasks, each loop's after it.
         error: Why it failed.
     """
-    nodes = _placed([row for row in rows if "[" not in row.path])
+    nodes = _placed(rows)
     total = max([seconds or 0.0, *((row.begin or 0) + (row.seconds or 0) for row in rows)])
     counts: dict[str, int] = {}
     for row in rows:
-        counts[row.state] = counts.get(row.state, 0) + 1
+        if not row.is_loop:
+            counts[row.word] = counts.get(row.word, 0) + 1
     return render(
         _TEMPLATE,
         title=title,
@@ -97,34 +108,55 @@ def page(
 
 
 def _placed(rows: Sequence[TaskRow]) -> list[Node]:
-    """Places tasks in columns: each to the right of all that it waited for."""
-    known = {row.path: row for row in rows}
+    """Place the tasks outside of loops in columns: each to the right of all that it waited for."""
+    numbers = {row.path: number for number, row in enumerate(rows)}
     columns: dict[str, int] = {}
-
-    def column(path: str, above: frozenset[str]) -> int:
-        if path not in columns:
-            before = [one for one in known[path].depends if one in known and one not in above]
-            columns[path] = 1 + max((column(one, above | {path}) for one in before), default=-1)
-        return columns[path]
-
     used: dict[int, int] = {}
     nodes = []
-    for row in rows:
-        x = column(row.path, frozenset())
+    for row in _in_order([row for row in rows if not row.depth]):
+        x = 1 + max((columns[one] for one in row.depends if one in columns), default=-1)
         y = used.get(x, 0)
-        used[x] = y + 1
-        nodes.append(Node(row, x * (_WIDTH + _GAP_X) + 1, y * (_HEIGHT + _GAP_Y) + 1))
+        columns[row.path], used[x] = x, y + 1
+        nodes.append(
+            Node(row, numbers[row.path], x * (_WIDTH + _GAP_X) + 1, y * (_HEIGHT + _GAP_Y) + 1)
+        )
     return nodes
 
 
+def _in_order(rows: Sequence[TaskRow]) -> list[TaskRow]:
+    """Return tasks after those that they waited for; what waits in a circle comes last."""
+    known = {row.path: row for row in rows}
+    waiting = {row.path: {one for one in row.depends if one in known} for row in rows}
+    after: dict[str, list[str]] = {}
+    for path, names in waiting.items():
+        for name in names:
+            after.setdefault(name, []).append(path)
+    ready = [row.path for row in rows if not waiting[row.path]]
+    for path in ready:  # it grows
+        for later in after.get(path, ()):
+            waiting[later].discard(path)
+            if not waiting[later]:
+                ready.append(later)
+    done = set(ready)
+    return [known[path] for path in ready] + [row for row in rows if row.path not in done]
+
+
 def _edges(nodes: Sequence[Node]) -> list[str]:
-    """Returns the path of each line from a task to one that waited for it, as SVG."""
+    """Return the path of each line from a task to one that waited for it, as SVG.
+
+    A line is left out if other lines say the same by way of a third task.
+    """
     places = {node.row.path: node for node in nodes}
+    above: dict[str, set[str]] = {}  # all that a task waited for, directly or not
     found = []
     for node in nodes:
-        for name in node.row.depends:
-            if (start := places.get(name)) is None:
+        direct = [name for name in node.row.depends if name in places and name != node.row.path]
+        indirect = set().union(*(above.get(name, set()) for name in direct))
+        above[node.row.path] = indirect.union(direct)
+        for name in direct:
+            if name in indirect:
                 continue
+            start = places[name]
             x1, y1 = start.x + _WIDTH, start.y + _HEIGHT / 2
             x2, y2 = node.x, node.y + _HEIGHT / 2
             bend = (x1 + x2) / 2

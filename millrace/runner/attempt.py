@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from millrace import redact
+from millrace import progress, redact
 from millrace.artifacts import Artifact
 from millrace.backends.base import Backend, Ended, Stop, Work
 from millrace.backends.log_reason import reason_in
@@ -40,12 +40,20 @@ class AttemptError(StepError):
     Attributes:
         final: Whether a retry cannot help, because the mistake is the user's.
         peak_memory: The peak memory of the process, in bytes.
+        exit_code: The exit code of its process, if it was started.
     """
 
-    def __init__(self, message: str, final: bool = False, peak_memory: int = 0) -> None:
+    def __init__(
+        self,
+        message: str,
+        final: bool = False,
+        peak_memory: int = 0,
+        exit_code: int | None = None,
+    ) -> None:
         super().__init__(redact.message(message))
         self.final = final
         self.peak_memory = peak_memory
+        self.exit_code = exit_code
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,8 +92,13 @@ class Attempt:
     pods: Pods
     shared: Path | None = None
 
-    def run(self, backend: Backend, stop: Stop) -> Outputs:
+    def run(self, backend: Backend, stop: Stop, env: Mapping[str, str]) -> Outputs:
         """Runs the container once, in a folder with nothing of an earlier attempt.
+
+        Args:
+            backend: Runs containers.
+            stop: Asked when the run is stopped.
+            env: What the container's environment is to have beside its own.
 
         Raises:
             AttemptError: It failed.
@@ -97,7 +110,8 @@ class Attempt:
         before = {path: stamps(path) for path in artifacts}
         reads = [*artifacts, *(path for path, written in places if not written)]
         writes = [path for path, written in places if written]
-        ended = self._run(backend, stop, reads, [*writes, *filter(None, (self.shared,))])
+        writes += filter(None, (self.shared,))
+        ended = self._run(backend, stop, env, reads, writes)
         for path, was in before.items():
             if stamps(path) != was:
                 raise AttemptError(
@@ -113,18 +127,26 @@ class Attempt:
         return outputs
 
     def _run(
-        self, backend: Backend, stop: Stop, reads: Sequence[Path], writes: Sequence[Path]
+        self,
+        backend: Backend,
+        stop: Stop,
+        env: Mapping[str, str],
+        reads: Sequence[Path],
+        writes: Sequence[Path],
     ) -> Ended:
-        """Run the container with what a cluster would put into its pod."""
+        """Runs the container with what a cluster would put into its pod."""
         container, log = self.container, self.folder / LOG
-        own = {TERMINATION_LOG: str(self._own("termination"))}
+        own = {
+            TERMINATION_LOG: str(self._own("termination")),
+            progress.VARIABLE: str(self.progress_file),
+        }
         try:
             with self.pods.provide(container.settings, self.name) as pod:
                 work = Work(
                     name=self.name,
                     container=container,
                     command=self.command(),
-                    env={**container.env, **pod.env, **own},
+                    env={**env, **container.env, **pod.env, **own},
                     folder=self.folder,
                     log=log,
                     reads=reads,
@@ -182,6 +204,11 @@ class Attempt:
         }
 
     @property
+    def progress_file(self) -> Path:
+        """Where the step may report how far it is."""
+        return self._own("progress.json")
+
+    @property
     def _output_file(self) -> Path:
         """The path of the ExecutorOutput; KFP's `dsl.get_uri()` names paths beside it."""
         return self.folder / "executor_output.json"
@@ -230,7 +257,7 @@ class Attempt:
             for uri, why in self.inputs.unread.items():
                 message += f". Its input {uri} cannot be read here: {why}"
         final = self.ours and ended.exit_code == USER_ERROR and not ended.reason
-        return AttemptError(message, final, ended.peak_memory)
+        return AttemptError(message, final, ended.peak_memory, ended.exit_code)
 
     def _collect(self, peak_memory: int) -> Outputs:
         path = self._output_file

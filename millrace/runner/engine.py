@@ -241,7 +241,7 @@ class Engine:
         result = one.result
         result.artifacts, result.parameters = dict(outcome.artifacts), dict(outcome.parameters)
         result.error = outcome.error
-        result.seconds = time.monotonic() - result.started
+        result.seconds = time.monotonic() - result.started if result.started else 0.0
         if outcome.state is State.FAILED and not self._failed:
             self._failed = result.path
         self._set(one, outcome.state)

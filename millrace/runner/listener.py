@@ -20,6 +20,9 @@ class Listener(Protocol):
     def retrying(self, task: TaskResult, error: str, seconds: float) -> None:
         """A task has failed, and will be retried after some seconds."""
 
+    def progressed(self, task: TaskResult) -> None:
+        """A running task has reported how far it is."""
+
     def ended(self, run: RunResult) -> None:
         """The run has ended."""
 
@@ -36,15 +39,18 @@ class Silent:
     def retrying(self, task: TaskResult, error: str, seconds: float) -> None:
         """Does nothing."""
 
+    def progressed(self, task: TaskResult) -> None:
+        """Does nothing."""
+
     def ended(self, run: RunResult) -> None:
         """Does nothing."""
 
 
-class ResilientListener:
-    """Passes calls on until the listener cannot write any more; the run continues without it."""
+class Listeners:
+    """Passes calls on to each listener until it cannot write any more; the run continues."""
 
-    def __init__(self, listener: Listener) -> None:
-        self._listener = listener
+    def __init__(self, *listeners: Listener) -> None:
+        self._listeners = list(listeners)
 
     def started(self, run: RunResult) -> None:
         """Passes the call on."""
@@ -58,12 +64,17 @@ class ResilientListener:
         """Passes the call on."""
         self._call(lambda listener: listener.retrying(task, error, seconds))
 
+    def progressed(self, task: TaskResult) -> None:
+        """Passes the call on."""
+        self._call(lambda listener: listener.progressed(task))
+
     def ended(self, run: RunResult) -> None:
         """Passes the call on."""
         self._call(lambda listener: listener.ended(run))
 
     def _call(self, call: Callable[[Listener], None]) -> None:
-        try:
-            call(self._listener)
-        except (OSError, ValueError):  # a closed pipe, a full disk; a closed file is a ValueError
-            self._listener = Silent()
+        for listener in list(self._listeners):
+            try:
+                call(listener)
+            except (OSError, ValueError):  # a closed pipe, a full disk; a closed file: ValueError
+                self._listeners.remove(listener)

@@ -46,6 +46,17 @@ class Placement:
         self._locks: dict[str, threading.Lock] = {}
         self._lock = threading.Lock()
 
+    @property
+    def is_remote(self) -> bool:
+        """Whether what tasks make is uploaded."""
+        return bool(self._target)
+
+    def is_staged(self, inputs: Inputs, contents: Contents) -> bool:
+        """Tell whether anything that a task is given may have to be copied here."""
+        uris = [record.uri for records in inputs.artifacts.values() for record in records]
+        uris += [one for name in contents if isinstance(one := inputs.parameters.get(name), str)]
+        return any(map(is_remote, uris))
+
     def publish(
         self, made: Mapping[str, Sequence[ArtifactRecord]]
     ) -> dict[str, list[ArtifactRecord]]:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import dataclasses
 import enum
 import functools
-import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from millrace import redact
 from millrace.lineage.nodes import ArtifactRecord
+from millrace.progress import Progress
 
 
 class State(str, enum.Enum):
@@ -62,6 +62,7 @@ class TaskResult:
         iterations: The number of its iterations, if it is a loop.
         iterations_ended: How many of them have ended.
         started: `time.monotonic()` when it started.
+        progress: How far it is, if it runs and says so.
     """
 
     path: str
@@ -78,11 +79,23 @@ class TaskResult:
     iterations: int | None = None
     iterations_ended: int = 0
     started: float = 0.0
+    progress: Progress | None = None
 
     @property
     def is_in_loop(self) -> bool:
         """Whether it is an iteration of a loop, or a task in one."""
         return "[" in self.path
+
+    @property
+    def is_group(self) -> bool:
+        """Whether it is a condition, a pipeline within the pipeline, or an iteration of a loop."""
+        return self.is_dag and self.iterations is None
+
+    @property
+    def loop(self) -> tuple[str, int]:
+        """The path of the innermost loop that it is in, and its iteration there."""
+        loop, _, index = self.path[: self.path.rindex("]")].rpartition("[")
+        return loop, int(index)
 
     def to_json(self) -> dict[str, Any]:
         """Returns the task as `--json` prints it."""
@@ -117,11 +130,14 @@ def _ports(artifacts: Mapping[str, Sequence[ArtifactRecord]]) -> dict[str, Any]:
     return found
 
 
-def _in_order(task: TaskResult) -> list[str]:
-    """Returns a sort key that orders a loop's tasks by iteration."""
-    return [
-        f"{int(part):09}" if part.isdigit() else part for part in re.split(r"\[(\d+)\]", task.path)
-    ]
+def _within(
+    loop: TaskResult, inner: Mapping[str, Mapping[int, Sequence[TaskResult]]]
+) -> Iterator[TaskResult]:
+    """Yield the tasks of a loop, iteration by iteration, and those of the loops in it."""
+    for _, tasks in sorted(inner.get(loop.path, {}).items()):
+        for task in tasks:
+            yield task
+            yield from _within(task, inner)
 
 
 @dataclasses.dataclass
@@ -173,20 +189,18 @@ class RunResult:
 
         Of a loop with many tasks, only those that run or have failed are shown.
         """
-        inner: dict[str, list[TaskResult]] = {}
+        inner: dict[str, dict[int, list[TaskResult]]] = {}  # by loop and iteration
         for task in list(self.tasks.values()):
-            if task.is_in_loop and not task.is_dag:
-                inner.setdefault(task.path.partition("[")[0], []).append(task)
+            if task.is_in_loop and not task.is_group:
+                loop, index = task.loop
+                inner.setdefault(loop, {}).setdefault(index, []).append(task)
         rows: list[TaskResult] = []
         for task in list(self.tasks.values()):
-            if task.is_in_loop:
-                continue
-            if not task.is_dag or task.iterations is not None:
-                rows.append(task)
-            tasks = sorted(inner.get(task.path, []), key=_in_order)
-            if len(tasks) > _MANY:
-                tasks = [one for one in tasks if one.state in _NOTABLE][:_MANY]
-            rows += tasks
+            if not task.is_in_loop and not task.is_group:
+                within = list(_within(task, inner))
+                if len(within) > _MANY:
+                    within = [one for one in within if not one.is_dag and one.state in _NOTABLE]
+                rows += [task, *within[:_MANY]]
         return rows
 
     @functools.cached_property

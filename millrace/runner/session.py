@@ -27,15 +27,17 @@ from millrace.runner.engine import Engine, Events
 from millrace.runner.graph import Outcome
 from millrace.runner.inputs import Inputs
 from millrace.runner.kept import Request
-from millrace.runner.listener import Listener, ResilientListener, Silent
+from millrace.runner.listener import Listener, Listeners
 from millrace.runner.placement import Placement
 from millrace.runner.pod import Pods
 from millrace.runner.resources import ResourcePool
 from millrace.runner.result import RunResult, State
 from millrace.runner.selection import Selection
 from millrace.runner.signals import Signals, interrupt, interruptible
-from millrace.runner.task import WORKSPACE, Job, TaskRunner, containers, reason
+from millrace.runner.task import WORKSPACE, Job, Observers, TaskRunner, containers, reason
+from millrace.runner.tracing import Tracer, tracer
 from millrace.runner.volumes import Volumes
+from millrace.runner.watch import ProgressWatcher
 from millrace.storage import location, paths
 from millrace.storage.digest_cache import FILE, DigestCache
 from millrace.version import __version__
@@ -83,7 +85,12 @@ class Session:
         self._pipeline = pipeline
         self._result = result
         self._settings = settings
-        self._listener = ResilientListener(listener or Silent())
+        self._listener = Listeners(*filter(None, [listener]))
+        self._tracer = Tracer()
+        self._events = Events()
+        self._watcher = ProgressWatcher(
+            lambda task: self._events.put(lambda: self._listener.progressed(task))
+        )
         self._job = Job(
             result.run_id,
             result.run_id,
@@ -132,7 +139,7 @@ class Session:
                 store = stack.enter_context(Store.open(self._result.store, create=False))
             sources = [stack.enter_context(one) for one in self._others()]
             recorder = DryRecorder(store, self._result.pipeline, sources)
-            engine = self._engine(backend, recorder, Events())
+            engine = self._engine(backend, recorder)
             outcome = engine.run(self._pipeline.root, root_inputs(self._pipeline, self._result))
             self._result.state, self._result.error = outcome.state, outcome.error
         self._result.seconds = time.monotonic() - self._clock
@@ -169,6 +176,7 @@ class Session:
             yield backend
         finally:
             backend.close()
+            self._watcher.close()
             self._placement.close()
             self._digests.save()
 
@@ -176,7 +184,10 @@ class Session:
         """Runs the pipeline, and records how it ended."""
         from millrace.lineage.store import Store
 
+        self._tracer = tracer()
+        self._listener = Listeners(self._listener, self._tracer)
         with (
+            contextlib.closing(self._tracer),
             kept.lock(self._result.folder),
             _measured(self._settings.measure_memory, backend, self._result),
         ):
@@ -188,7 +199,7 @@ class Session:
                 store = stack.enter_context(Store.open(self._result.store, write_ahead=True))
                 sources = [stack.enter_context(one) for one in self._others()]
                 self._record(store, sources, backend, signals, is_resumed)
-        self._result.seconds = time.monotonic() - self._clock
+            self._result.seconds = time.monotonic() - self._clock
 
     def _others(self) -> Iterator[Store]:
         """Opens the lineage stores of other roots whose results may be reused."""
@@ -207,12 +218,12 @@ class Session:
     ) -> None:
         from millrace.runner.recorder import Recorder
 
-        result, events = self._result, Events()
-        signals.act = lambda: events.put(interrupt)
+        result = self._result
+        signals.act = lambda: self._events.put(interrupt)
         record, previous = self._open(store, backend, is_resumed)
         self._is_recorded = True
         recorder = Recorder(store, record, result.pipeline, previous, sources)
-        engine = self._engine(backend, recorder, events)
+        engine = self._engine(backend, recorder)
         try:
             self._listener.started(result)
             outcome = engine.run(self._pipeline.root, root_inputs(self._pipeline, result))
@@ -230,7 +241,7 @@ class Session:
                 result.state, result.error = State.FAILED, result.error or str(error)
             self._listener.ended(result)
 
-    def _engine(self, backend: Backend, recorder: Recorder | DryRecorder, events: Events) -> Engine:
+    def _engine(self, backend: Backend, recorder: Recorder | DryRecorder) -> Engine:
         runner = TaskRunner(
             self._pipeline,
             self._job,
@@ -240,7 +251,11 @@ class Session:
             self._sources,
             self._placement,
             self._pods,
-            lambda *arguments: events.put(lambda: self._listener.retrying(*arguments)),
+            Observers(
+                lambda *arguments: self._events.put(lambda: self._listener.retrying(*arguments)),
+                self._watcher,
+                self._tracer,
+            ),
         )
         settings = self._settings
         return Engine(
@@ -248,7 +263,7 @@ class Session:
             ResourcePool(settings.cores, settings.memory_limit),
             self._result.tasks,
             self._listener.changed,
-            events,
+            self._events,
             settings.selection,
             settings.fail_fast,
         )

@@ -28,11 +28,14 @@ from millrace.runner import cache, external
 from millrace.runner.attempt import LOG, Attempt, AttemptError, Outputs
 from millrace.runner.dry import DryRecorder
 from millrace.runner.graph import Outcome, TaskInstance
+from millrace.runner.inputs import Inputs
 from millrace.runner.placement import Placement
 from millrace.runner.pod import Pods
 from millrace.runner.result import State, TaskResult
 from millrace.runner.selection import Selection
+from millrace.runner.tracing import Tracer
 from millrace.runner.volumes import Volumes
+from millrace.runner.watch import ProgressWatcher
 from millrace.storage.digest_cache import DigestCache
 
 WORKSPACE = "workspace"
@@ -66,6 +69,21 @@ class Job:
     folders: tuple[Path, ...]
 
 
+@dataclasses.dataclass(frozen=True)
+class Observers:
+    """Who is told how tasks go on, by the threads that run them.
+
+    Attributes:
+        retrying: Is told which task failed, why, and after how many seconds it is tried again.
+        watcher: Watches what steps report of their progress.
+        tracer: Traces attempts and staging.
+    """
+
+    retrying: Callable[[TaskResult, str, float], None]
+    watcher: ProgressWatcher
+    tracer: Tracer
+
+
 class TaskRunner:
     """Looks up, runs and records tasks, each in the calling thread."""
 
@@ -79,7 +97,7 @@ class TaskRunner:
         sources: Sources,
         placement: Placement,
         pods: Pods,
-        retrying: Callable[[TaskResult, str, float], None],
+        observers: Observers,
     ) -> None:
         self.stop = Stop()
         self.stop.register(backend.cancel)
@@ -93,7 +111,7 @@ class TaskRunner:
         self._placement = placement
         self._pods = pods
         self._volumes = Volumes(job.root)
-        self._retrying = retrying
+        self._observers = observers
         self._prepared = threading.Lock()
         self._key = SecretKey(job.root, create=not isinstance(recorder, DryRecorder))
 
@@ -161,7 +179,7 @@ class TaskRunner:
                 one.result.path,
                 one.task.component,
                 one.container,
-                self._placement.stage(one.inputs, one.contents, ours),
+                self._stage(one, ours),
                 folder,
                 self.placeholders(one),
                 ours,
@@ -171,7 +189,7 @@ class TaskRunner:
             outputs = self._attempts(attempt, one)
             one.result.peak_memory = outputs.peak_memory
             self._check_contents(one, "while it ran", code=False)  # that may be edited meanwhile
-            artifacts = self._placement.publish(outputs.artifacts)
+            artifacts = self._publish(one, outputs)
         except (AttemptError, StorageError) as error:
             failed = Outcome(State.FAILED, error=str(error))
             outcome = Outcome(State.CANCELED) if self.stop.asked else failed
@@ -232,7 +250,11 @@ class TaskRunner:
             number = one.result.attempts
             one.result.attempts += 1
             try:
-                return attempt.run(self._backend, self.stop)
+                with (
+                    self._observers.watcher.watching(one.result, attempt.progress_file),
+                    self._observers.tracer.attempt(one.result) as env,
+                ):
+                    return attempt.run(self._backend, self.stop, env)
             except AttemptError as error:
                 one.result.peak_memory = error.peak_memory
                 if error.final or number >= retry.count or self.stop.asked:
@@ -240,12 +262,25 @@ class TaskRunner:
                 seconds = retry.wait(number)
                 if time.monotonic() - begun + seconds > retry.longest:
                     raise
-                self._retrying(one.result, str(error), seconds)
+                self._observers.retrying(one.result, str(error), seconds)
                 if self.stop.wait(seconds):
                     raise
 
+    def _stage(self, one: TaskInstance, ours: bool) -> Inputs:
+        assert one.inputs is not None
+        if not self._placement.is_staged(one.inputs, one.contents):
+            return one.inputs
+        with self._observers.tracer.staging(one.result, "in"):
+            return self._placement.stage(one.inputs, one.contents, ours)
+
+    def _publish(self, one: TaskInstance, outputs: Outputs) -> dict[str, list[ArtifactRecord]]:
+        if not self._placement.is_remote:
+            return outputs.artifacts
+        with self._observers.tracer.staging(one.result, "out"):
+            return self._placement.publish(outputs.artifacts)
+
     def _take(self, one: TaskInstance, cached: CachedTask) -> Outcome | None:
-        """Record a result that was made before as this task's, unless it is being deleted."""
+        """Records an earlier result as this task's, unless it is being deleted."""
         artifacts = self._recorder.cached(one, cached)
         if artifacts is None:
             return None

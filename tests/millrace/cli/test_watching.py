@@ -1,5 +1,6 @@
 """Reports of a run for people and machines: its page, its logs, JUnit XML."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -33,11 +34,14 @@ def test_the_page_of_a_run(millrace, pipeline, tmp_path):
     assert "<script>" not in text
     assert "&lt;script&gt;" in text
     assert "The last" in text
-    assert "for-loop-2[1]/play-2" in text
+    assert 'title="for-loop-2[1]/play-2">[1] play-2<' in text
     assert "<path d=" in text  # lines of the graph
     assert "http" not in text  # nothing is loaded
     other = millrace("run", "report", "latest", "-o", "sub/page.html", cwd=tmp_path).stdout
     assert other.strip().endswith("sub/page.html")
+    links = re.findall(r'<a href="([^#"]*)">log</a>', text)
+    assert len(links) == 4
+    assert all((Path(where.removeprefix("file://")).parent / link).is_file() for link in links)
     wrong = millrace("run", "report", "latest", "-o", "/dev/null/x", cwd=tmp_path, check=False)
     assert wrong.stderr.startswith("error: Cannot write /dev/null/x")
 
@@ -47,6 +51,42 @@ def test_the_page_of_a_large_run_is_cut():
     text = run_page.page("r", "p", "COMPLETE", None, 3.0, [], rows)
     assert "600 more tasks are not shown" in text
     assert len(text) < 1 << 20
+
+
+def test_the_graph_joins_what_conditions_are_between(kit, millrace, tmp_path):
+    dsl = kit.dsl
+
+    def conditional(do: str = "fail so"):
+        first = kit.play(text="x").set_display_name("First")
+        with dsl.If(first.outputs["said"] == "x"):
+            second = kit.play(do=do).set_display_name("Second")
+            kit.play().after(second).set_display_name("Third")
+        with dsl.Else():
+            kit.play().set_display_name("Other")
+
+    millrace("run", kit.compile(conditional), cwd=tmp_path, check=False)
+    millrace("run", "report", "latest", "-o", "page.html", cwd=tmp_path)
+    text = (tmp_path / "page.html").read_text()
+    graph = text[text.index("<svg") : text.index("</svg>")]
+    assert graph.count("<path d=") == 3  # to Second, to Third by way of it, to Other
+    words = re.findall(r"<title>(\w+) \(\S*\): ([a-z ]+)", graph)
+    assert dict(words) == {
+        "First": "complete",
+        "Second": "failed",
+        "Third": "not run",
+        "Other": "not run",
+    }
+    for number in re.findall('href="#(task-\\d+)"', graph):
+        assert f'<tr id="{number}">' in text
+
+
+def test_a_long_chain_is_drawn():
+    rows = [
+        TaskRow(f"t{n}", f"t{n}", "COMPLETE", n, 1.0, depends=tuple(f"t{i}" for i in range(n)[-3:]))
+        for n in range(1200)
+    ]
+    text = run_page.page("r", "p", "COMPLETE", None, None, [], rows)
+    assert text.count("<path d=") == 1199
 
 
 def test_a_graph_that_has_a_cycle_is_drawn():
