@@ -150,7 +150,7 @@ def test_regression_has_no_classification_metrics(exported: Callable, evaluate: 
         np.quantile(outputs[:, 0] - labels, 0.95), rel=1e-5
     )
     assert found.curves == {}
-    assert "Prediction less label" in found.page
+    assert "Prediction minus label" in found.page
 
 
 def test_thresholds_bless_or_say_why_not(exported: Callable, evaluate: Callable) -> None:
