@@ -1,4 +1,4 @@
-"""Measures Millrace on the flights, beside TFX and beside what this machine allows, in one run.
+"""Measures Millrace on the flights, with TFX and the machine's limits for comparison, in one run.
 
     python bench/bench.py [--tfx DIR] [--out FILE.json] [--flights data/flights.csv]
 
@@ -107,7 +107,7 @@ def ours(flights: Path, folder: Path) -> dict[str, Any]:
 
 
 def empty_task(folder: Path) -> float:
-    """Returns the seconds that one empty task more costs, with its records."""
+    """Returns the seconds that an additional empty task costs, with its records."""
     seconds: list[float] = []
     for tasks in (1, 41):
         pipeline = empty.chain(folder, tasks)
@@ -124,7 +124,7 @@ def auc(run: dict[str, Any]) -> float:
 
 
 def ten_times(flights: Path, folder: Path, base: dict[str, Any]) -> dict[str, Any]:
-    """Runs the pipeline on ten times the rows, each copy with a year of its own."""
+    """Runs the pipeline on ten times the rows, each copy with another year."""
     large = folder / "large.csv"
     with flights.open(newline="") as source, large.open("w", newline="") as sink:
         rows = csv.reader(source)
@@ -134,7 +134,7 @@ def ten_times(flights: Path, folder: Path, base: dict[str, Any]) -> dict[str, An
         writer.writerow(header)
         for row in rows:
             for copy in range(10):
-                # Another minute, so that a copy is another row and may land in another split.
+                # With another minute, a copy is a different row and may be in another split.
                 row[year] = str(2013 + copy)
                 writer.writerow(
                     [*row[:minute], str((int(row[minute]) + copy) % 60), *row[minute + 1 :]]

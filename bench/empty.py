@@ -30,7 +30,7 @@ def chain():
 
 
 def chain(folder: Path, tasks: int) -> Path:
-    """Writes a pipeline of so many empty tasks, one after another, and returns its folder."""
+    """Writes a pipeline of some empty tasks, one after another, and returns its folder."""
     target = folder / f"empty-{tasks}"
     target.mkdir()
     step = target / "step.py"

@@ -1,4 +1,4 @@
-"""Times the bare work of steps: how fast they could be on this machine.
+"""Times the bare work of steps, as a limit for this machine.
 
     python bench/limits.py imports|example_gen|statistics_gen FLIGHTS_CSV
     python bench/limits.py fork|records FOLDER

@@ -1,4 +1,4 @@
-"""Runs a command and measures its wall time and the most memory that its processes held at once."""
+"""Runs a command, and measures its wall time and the peak memory of its processes together."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _INTERVAL = 0.1
 
 @dataclasses.dataclass(frozen=True)
 class Measured:
-    """What a command took.
+    """The measurements of a command.
 
     Attributes:
         seconds: From its start to its end.
@@ -34,7 +34,7 @@ class Measured:
 def command(arguments: list[str], cwd: Path, **environment: str) -> Measured:
     """Runs a command to its end; raises RuntimeError with the end of its output if it fails."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith("MILLRACE_")}
-    clean.pop("PYTHONDONTWRITEBYTECODE", None)  # with it, every start compiles its modules again
+    clean.pop("PYTHONDONTWRITEBYTECODE", None)  # if set, every start compiles its modules again
     start = time.perf_counter()
     process = subprocess.Popen(
         arguments,

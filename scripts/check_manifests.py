@@ -15,13 +15,13 @@ import kubernetes_validate
 import yaml
 
 MANIFESTS = Path(__file__).resolve().parent.parent / "manifests"
-# The oldest release that the manifests are for, and the newest that there are schemas of.
+# The oldest release that the manifests support, and the newest with schemas.
 RELEASES = ("1.28", kubernetes_validate.latest_version())
 Manifest = dict[str, Any]
 
 
 def kustomizations() -> list[Path]:
-    """Returns the folders that `kubectl apply -k` takes."""
+    """Returns the folders for `kubectl apply -k`."""
     return sorted(path.parent for path in MANIFESTS.rglob("kustomization.yaml"))
 
 

@@ -2,7 +2,7 @@
 """Checks the types of everything with mypy.
 
 components/ and pipelines/ install within the package `millrace`, but mypy names a module after its
-path. So mypy runs in a tree of symbolic links that is laid out as the installed package.
+path. So mypy runs in a tree of symbolic links with the layout of the installed package.
 """
 
 from __future__ import annotations

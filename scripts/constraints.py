@@ -1,10 +1,10 @@
-"""Resolves the dependency lines anew: constraints/<line>.txt out of <line>.in and pyproject.toml.
+"""Resolves the dependency lines: constraints/<line>.txt from <line>.in and pyproject.toml.
 
     make constraints                   # keeps every pin that still fits
     make constraints ARGS=--upgrade    # takes the newest versions
 
-uv resolves a line for each of its Pythons, on the oldest glibc that it serves. What they agree on
-is one pin; where they differ, a pin says which Pythons it is for.
+uv resolves a line for each of its Pythons, on its oldest supported glibc. Equal versions become one
+pin; where they differ, pins have markers for their Pythons.
 """
 
 from __future__ import annotations

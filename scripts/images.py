@@ -4,8 +4,8 @@
     make images BASE_IMAGE=debian:trixie-slim DOCKER_BUILD_ARGS="--network host"
     make test-current          # builds the target `test` instead, and runs it
 
-What follows the target's name goes to `docker build`; DOCKER names another client, such as podman.
-It needs Python 3.10 or later and no set-up.
+Further arguments go to `docker build`; DOCKER names another client, such as podman. It needs Python
+3.10 or later and no set-up.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from millrace.version import __version__  # noqa: E402
 
 
 def main(what: str, *arguments: str) -> None:
-    """Builds the images of the `steps` or the one of the `test`s, and says how long each took."""
+    """Builds the images of the `steps` or of the `test`s, and prints how long each took."""
     prefix = os.environ.get("IMAGE_PREFIX") or PREFIX
     tag = os.environ.get("IMAGE_TAG") or __version__
     if not _output(DOCKER, "version", "--format", "{{.Server.Version}}"):
@@ -43,7 +43,7 @@ def main(what: str, *arguments: str) -> None:
         command = [DOCKER, "build", "--file", "docker/Dockerfile", "--target", target]
         command += ["--tag", full_name, *common, "."]
         if subprocess.run(command, cwd=ROOT, env=environment).returncode:
-            raise SystemExit(f"error: {full_name} was not built; the reason stands above.")
+            raise SystemExit(f"error: {full_name} was not built; see above for the reason.")
         size = int(_output(DOCKER, "image", "inspect", "--format", "{{.Size}}", full_name))
         print(f"{full_name}: {size / 1e9:.2f} GB, {time.monotonic() - start:.0f} s", flush=True)
 
@@ -51,15 +51,15 @@ def main(what: str, *arguments: str) -> None:
 def builder() -> dict[str, str]:
     """Returns the environment in which `docker build` uses BuildKit, where this client can.
 
-    A client of 20.10 has BuildKit built in and waits to be asked. A later one takes it from its
-    buildx plugin unasked; without the plugin it has the classic builder alone, twice as slow.
+    A client of version 20.10 has BuildKit built in, but off by default. A later one takes it from
+    its buildx plugin; without the plugin it has only the classic builder, which is twice as slow.
     """
     client = _output(DOCKER, "version", "--format", "{{.Client.Version}}")
     return {"DOCKER_BUILDKIT": "1"} if int(client.split(".")[0]) < 23 else {}
 
 
 def labels() -> list[str]:
-    """Returns the options that label an image with what it was made from."""
+    """Returns the options that label an image with its sources."""
     commit = _output("git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*")
     given = {"version": __version__, "revision": commit}
     return [f"--label=org.opencontainers.image.{key}={value}" for key, value in given.items()]

@@ -208,7 +208,7 @@ def test_a_named_python_is_taken(machine):
         ("Linux", "x86_64", "glibc 2.28", "glibc 2.28 is too old: 2.31 or later is needed"),
     ],
 )
-def test_a_system_that_cannot_run_it_is_told_so(machine, system, processor, libc, said):
+def test_an_unsupported_system_is_reported(machine, system, processor, libc, said):
     machine.is_(system, processor, libc)
     machine.has_python("3.11")
     done = machine.set_up()
@@ -218,7 +218,7 @@ def test_a_system_that_cannot_run_it_is_told_so(machine, system, processor, libc
     assert not (machine.checkout / ".venv").exists()
 
 
-def test_no_fitting_python_is_told_with_what_to_install(machine):
+def test_a_missing_python_is_reported_with_what_to_install(machine):
     machine.has_python("3.12")
     done = machine.set_up()
     assert done.returncode == 1
@@ -227,14 +227,14 @@ def test_no_fitting_python_is_told_with_what_to_install(machine):
     assert "apt-get install python3.11" in done.stderr
 
 
-def test_a_named_python_that_does_not_fit_is_told(machine):
+def test_a_named_python_that_does_not_fit_is_reported(machine):
     python = machine.has_python("3.13")
     done = machine.set_up(PYTHON=str(python))
     assert f"error: PYTHON={python} does not fit the classic line" in done.stderr
     assert "it is 3.13" in done.stderr
 
 
-def test_a_missing_compiler_or_headers_are_told(machine):
+def test_a_missing_compiler_or_headers_are_reported(machine):
     machine.has_python("3.11", headers=1)
     assert "apt-get install python3.11-dev" in machine.set_up().stderr
     (machine.bin / "g++").unlink()

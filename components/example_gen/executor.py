@@ -7,6 +7,7 @@ import shutil
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from millrace.artifacts import HTML, Examples, Output
 from millrace.components.example_gen import (
@@ -20,8 +21,8 @@ from millrace.components.example_gen import (
     writing,
 )
 from millrace.components.example_gen import query as queries
-from millrace.components.example_gen.parameters import check as check_parameters
-from millrace.errors import DataError
+from millrace.data import examples as data
+from millrace.errors import DataError, ParameterError
 
 logger = logging.getLogger(__name__)
 
@@ -36,7 +37,7 @@ def run(
     max_rejected: int = 0,
 ) -> None:
     """Reads a CSV or Parquet table, splits its rows by a stable hash and writes them."""
-    check_parameters(splits, max_rejected)
+    _check_parameters(splits, max_rejected)
     # By name, since shares are assigned in order, and not every backend keeps a mapping's order.
     names = sorted(splits)
     found = source.find(data_uri)
@@ -77,6 +78,25 @@ def run(
     parameters = {"data_uri": data_uri, "query": query, "key_columns": key_columns}
     html = summary.render(examples.path, found, read, types, written, uneven, parameters)
     report.path.write_text(html, encoding="utf-8")
+
+
+def _check_parameters(splits: Mapping[str, Any], max_rejected: int) -> None:
+    """Raises ParameterError for invalid splits or a negative `max_rejected`."""
+    if not splits:
+        raise ParameterError(
+            '"splits" is empty: name at least one, such as {"train": 2, "eval": 1}.'
+        )
+    for name, share in splits.items():
+        try:
+            data.check_name(name)
+        except DataError as error:
+            raise ParameterError(f'"splits": {error}') from None
+        if isinstance(share, bool) or not isinstance(share, (int, float)) or not 0 < share < 2**53:
+            raise ParameterError(
+                f'"splits" gives "{name}" {share!r} parts of the rows: give a number above 0.'
+            )
+    if max_rejected < 0:
+        raise ParameterError(f'"max_rejected" is {max_rejected}: give 0 or more.')
 
 
 def _check_rows(written: Mapping[str, int], read: table.Table, query: str, uneven: str) -> None:

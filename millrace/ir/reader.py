@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import graphlib
 import hashlib
 import json
 import re
@@ -18,7 +19,6 @@ from millrace.ir import spec as ir
 from millrace.ir.condition import Condition
 from millrace.ir.declared import declared
 from millrace.ir.executors import container, importer, only, retry
-from millrace.ir.ordering import ordered
 from millrace.ir.selector import Selector
 from millrace.ir.shape import check_message, check_yaml
 from millrace.values import whole
@@ -150,7 +150,7 @@ class _Reader:
                 raise PipelineError(f"{where}{error}") from None
         outputs = spec.get("outputs", {})
         return ir.Dag(
-            ordered(tasks),
+            _ordered(tasks),
             {
                 key: tuple(
                     ir.FromTask(one["producerSubtask"], one["outputArtifactKey"])
@@ -319,3 +319,16 @@ def _dag_parameter(spec: _Json) -> tuple[ir.FromTask, ...]:
     return tuple(
         ir.FromTask(one["producerSubtask"], one["outputParameterKey"]) for one in selectors
     )
+
+
+def _ordered(tasks: Mapping[str, ir.Task]) -> dict[str, ir.Task]:
+    """Returns the tasks so that each comes after its dependencies.
+
+    Raises:
+        PipelineError: Some of them wait for one another.
+    """
+    sorter = graphlib.TopologicalSorter({name: task.depends for name, task in tasks.items()})
+    try:
+        return {name: tasks[name] for name in sorter.static_order()}
+    except graphlib.CycleError as error:
+        raise PipelineError(f"tasks wait for one another: {' → '.join(error.args[1])}") from None

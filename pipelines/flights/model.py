@@ -20,7 +20,7 @@ def build_model(fn_args: Any) -> tf_keras.Model:
         parts.append(number)
     sizes = {f"{name}_bk": BUCKETS for name in TIMES}
     for name in CATEGORIES:
-        # One more than the vocabulary: what it does not know has an index too.
+        # One more than the vocabulary, for unknown values.
         sizes[f"{name}_xf"] = fn_args.transform_graph.vocabulary_size_by_name(name) + 1
     for name, size in sizes.items():
         index = inputs[name] = layers.Input((1,), name=name, dtype="int64")

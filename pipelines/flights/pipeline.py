@@ -17,7 +17,7 @@ from millrace.dsl import with_resources
 
 LABEL = "late"
 
-# A flight that never arrived has no delay: it answers another question than this one.
+# A flight that never arrived has no delay, and answers another question.
 QUERY = """
 SELECT month, day, sched_dep_time, sched_arr_time, distance, hour, minute,
        carrier, origin, dest, tailnum,

@@ -15,7 +15,7 @@ BUCKETS = 24
 
 
 def preprocessing_fn(inputs: dict[str, Any]) -> dict[str, Any]:
-    """Returns z-scores, times in buckets, and indices in vocabularies with one for the rest."""
+    """Returns z-scores, bucketised times, and vocabulary indices with one for unknown values."""
     outputs = {LABEL: inputs[LABEL]}
     for name in NUMBERS:
         outputs[f"{name}_xf"] = tft.scale_to_z_score(tf.cast(inputs[name], tf.float32))

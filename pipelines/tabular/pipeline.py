@@ -44,26 +44,26 @@ def tabular(
     Args:
         data_uri: The table: a file, a folder or a glob of CSV or Parquet files.
         label: The column to predict.
-        problem: What kind of problem it is: binary, multiclass, regression, or auto to tell from
-            the column.
+        problem: The kind of problem: binary, multiclass, regression, or auto to infer it from the
+            column.
         query: SQL to select, filter or compute columns from the table "data". Empty takes all of
             it.
         splits: The splits, train and eval among them, and how many parts of the rows each gets.
         key_columns: Columns such as a customer's number: rows that share them stay in one split.
-        max_rejected: How many unreadable rows of a CSV file to put aside before failing.
-        schema_uri: A curated `schema.pbtxt` to hold the data against. Empty infers one.
+        max_rejected: How many unreadable rows of a CSV file to set aside before failing.
+        schema_uri: A curated `schema.pbtxt` to validate the data against. Empty infers one.
         fail_on_anomalies: Whether data that does not fit the schema stops the run.
-        preprocessing_file: A Python file with `preprocessing_fn(inputs)`. Empty makes features by
-            the schema.
-        model_file: A Python file with `build_model(fn_args)`. Empty takes a sound default network.
+        preprocessing_file: A Python file with `preprocessing_fn(inputs)`. Empty makes default
+            features.
+        model_file: A Python file with `build_model(fn_args)`. Empty takes the default network.
         custom_config: Passed to both of these files.
-        train_steps: Batches to train on; 0 stops by itself when the loss on eval falls no more.
+        train_steps: Batches to train on; 0 stops when the loss on eval no longer falls.
         batch_size: Rows in a batch.
         seed: Makes the training repeatable.
-        measure_split: The split to measure the model on. If eval is to tell when training stops,
-            rows that had no say give a fairer measure: add `"test": 1` to the splits and choose
+        measure_split: The split to measure the model on. If eval decides when training stops, a
+            split that training does not use is fairer: add `"test": 1` to the splits and choose
             test.
-        slice_columns: Columns by whose values the quality is broken down.
+        slice_columns: Columns whose values define slices to measure.
         thresholds: Bounds that a model must keep to be pushed, such as `{"auc": {"lower_bound":
             0.7}}`.
         candidates: The TFLite conversions to try: float32, float16, dynamic_range, int8.
@@ -145,7 +145,7 @@ def tabular(
         "Evaluator",
     )
 
-    # 6. One .tflite file, chosen among candidates by eval: what measures the model has no say here.
+    # 6. One .tflite file, chosen among candidates on eval rather than on measure_split.
     with_resources(
         pusher(
             model=trained.outputs["model"],

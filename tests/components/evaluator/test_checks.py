@@ -15,7 +15,7 @@ def test_what_is_not_defined_fails_overall_and_is_passed_over_in_a_slice() -> No
     assert checks.check_value(bound, "carrier = AA", None, "").passed is None
 
 
-def test_a_change_is_told_with_both_values() -> None:
+def test_a_change_is_reported_with_both_values() -> None:
     bound = Bound("auc", "min_change", -0.01)
     check = checks.check_change(bound, 0.7, 0.75, "")
     assert check.passed is False

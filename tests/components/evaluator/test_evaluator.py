@@ -150,7 +150,7 @@ def test_regression_has_no_classification_metrics(exported: Callable, evaluate: 
         np.quantile(outputs[:, 0] - labels, 0.95), rel=1e-5
     )
     assert found.curves == {}
-    assert "Prediction less label" in found.page
+    assert "Prediction minus label" in found.page
 
 
 def test_thresholds_bless_or_say_why_not(exported: Callable, evaluate: Callable) -> None:
@@ -170,7 +170,7 @@ def test_thresholds_bless_or_say_why_not(exported: Callable, evaluate: Callable)
 
 
 @pytest.mark.parametrize("kind", ["binary", "regression"])
-def test_a_model_that_is_worse_than_none_is_told(
+def test_a_model_without_skill_is_warned_about(
     exported: Callable, evaluate: Callable, tmp_path: Path, kind: str
 ) -> None:
     def wrong(table: pa.Table) -> pa.Table:

@@ -190,7 +190,7 @@ def test_addresses_are_no_numbers(tmp_path):
     assert columns["n"] == ["BIGINT", 1234567890, 12, 1234]
 
 
-def test_how_numbers_with_commas_and_thousands_were_read_is_told(generate, tmp_path, caplog):
+def test_notes_on_numbers_with_commas_and_thousands(generate, tmp_path, caplog):
     path = tmp_path / "t.csv"
     path.write_text("a;b;c\n" + "1,5;1.234;x\n2,5;2.345;y\n" * 20)
     with caplog.at_level("INFO"):

@@ -116,7 +116,7 @@ def test_infinities_and_nan_are_carried_through(generate, tmp_path):
 
 @pytest.mark.skipif(duckdb.__version__ < "1.4", reason="this DuckDB always believes the bounds")
 @pytest.mark.parametrize("kind", [pa.float32(), pa.float64()])
-def test_nan_of_parquet_files_that_tell_bounds(generate, tmp_path, kind):
+def test_nan_in_parquet_files_with_bounds(generate, tmp_path, kind):
     path = tmp_path / "t.parquet"
     numbers = [float(number) for number in range(40)]
     pq.write_table(pa.table({"x": pa.array([*numbers, math.nan, None], kind)}), path)

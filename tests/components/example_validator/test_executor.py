@@ -60,7 +60,7 @@ def test_good_data(describe, validate, page):
     for split in ("train", "eval"):
         path = anomalies.path / f"Split-{split}" / "SchemaDiff.pb"
         assert not anomalies_util.load_anomalies_binary(str(path)).anomaly_info
-    assert "Every column of every split is what the schema says." in page()
+    assert "Every column of every split matches the schema." in page()
 
 
 BAD = {

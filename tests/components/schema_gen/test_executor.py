@@ -129,7 +129,7 @@ def test_a_column_without_values_is_kept_and_marked(describe, infer):
     assert re.search(r"No values:</span> empty\. Later steps leave this column out", page(schema))
 
 
-def test_one_value_a_row_is_told_whichever_split_comes_first(describe, infer):
+def test_single_values_are_found_whichever_split_comes_first(describe, infer):
     some = [None, "a", "b"] * (ROWS // 2)
     full = {"text": pa.array(some[:ROWS]), "lists": pa.array([["a"], ["a", "b"]] * (ROWS // 2))}
     none = {name: pa.nulls(ROWS, column.type) for name, column in full.items()}
@@ -167,7 +167,7 @@ def test_splits_can_be_left_out(describe, infer):
         infer(statistics, exclude_splits=["tests"])
 
 
-def test_the_page_tells_every_feature(describe, infer):
+def test_the_page_lists_every_feature(describe, infer):
     name = '<i>größe "x"</i>'
     html = page(infer(describe(train=table(**{name: [1.5] * ROWS}))))
     for text in ("required", "optional", "dense [1]", "sparse", "green, red", "no NaN or infinity"):

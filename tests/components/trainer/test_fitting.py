@@ -102,7 +102,7 @@ def test_charts_leave_out_what_cannot_be_drawn() -> None:
 def test_autograph_leaves_keras_alone() -> None:
     from tensorflow.python.autograph.impl import conversion
 
-    from millrace.components.trainer.autograph import skip_keras
+    from millrace.components.trainer.executor import skip_keras
 
     skip_keras()
     skip_keras()

@@ -121,7 +121,7 @@ def test_features_are_plain_numbers(by_default) -> None:
     ]
 
 
-def test_metadata_tells_rows_and_the_problem(by_default) -> None:
+def test_metadata_has_rows_and_the_problem(by_default) -> None:
     features = len(by_default.split("train").column_names) - 1
     assert by_default.examples.metadata == {
         "splits": ["eval", "train"],

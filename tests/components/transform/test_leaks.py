@@ -28,7 +28,7 @@ def find(root: Path, kind: Kind, label: Any, **columns: Any) -> list[str]:
     return leaks.find(root, ["train"], list(columns), Problem("label", kind))
 
 
-def test_columns_that_tell_the_class(tmp_path) -> None:
+def test_columns_that_determine_the_class(tmp_path) -> None:
     names = pa.array(["no", "yes"]).take(pa.array(CLASS))
     found = find(
         tmp_path,
@@ -108,7 +108,7 @@ def test_every_row_lies_on_the_line(tmp_path, monkeypatch) -> None:
 
 
 @pytest.mark.filterwarnings("error")
-def test_columns_that_tell_the_number(tmp_path) -> None:
+def test_columns_that_determine_the_number(tmp_path) -> None:
     found = find(
         tmp_path,
         Kind.REGRESSION,

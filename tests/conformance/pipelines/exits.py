@@ -190,7 +190,7 @@ def a_skipped_body(folder: str, mode: str):
     parameters={"exit-handler-1/add": {"Output": 6}},
     features=["ExitHandler", "outputs"],
 )
-def a_body_with_inputs_from_around(folder: str):
+def a_body_with_inputs_of_the_enclosing_dag(folder: str):
     five = number(value=5)
     with dsl.ExitHandler(leave(folder=folder, name="log", text="exit")):
         add(a=five.output)

@@ -483,7 +483,7 @@ def a_loop_in_a_condition_that_is_skipped(mode: str):
     local=None,
     why="gives the item in place of the output: 21 and 23",
 )
-def an_output_from_around_the_loop() -> List[int]:
+def an_output_of_the_enclosing_dag() -> List[int]:
     hundred = number(value=100)
     with dsl.ParallelFor([10, 11]) as x:
         sums = add(a=hundred.output, b=x)
@@ -495,7 +495,7 @@ def an_output_from_around_the_loop() -> List[int]:
     outputs={"Output": "one a,one b"},
     features=["ParallelFor", "artifacts", "Collected"],
 )
-def an_artifact_from_around_the_loop() -> str:
+def an_artifact_of_the_enclosing_dag() -> str:
     made = write(text="one")
     with dsl.ParallelFor(["a", "b"]) as x:
         one = say(text=f"{read(data=made.output).output} {x}")

@@ -168,7 +168,7 @@ def cached_the_second_time() -> str:
     features=["caching", "set_caching_options"],
     local="2.13",
 )
-def not_cached_if_told_so(folder: str):
+def not_cached_if_switched_off(folder: str):
     say(text="cached all the same")
     leave(folder=folder, name="log").set_caching_options(False)
 

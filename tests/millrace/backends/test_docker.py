@@ -133,7 +133,7 @@ def test_a_third_partys_image(run, foreign, runner):
     assert len(made.metadata["digest"]) == 64
 
 
-def test_lineage_tells_which_image_ran(in_docker, foreign, root):
+def test_lineage_records_which_image_ran(in_docker, foreign, root):
     in_docker(foreign)
     image = docker("image", "inspect", "--format", "{{.Id}}", BASE).stdout.strip()
     with Store.open(root / "metadata.sqlite") as store:

@@ -624,7 +624,7 @@ def test_ctrl_c_while_packages_are_installed(component, kit, fifo, root, tmp_pat
     assert _ended(builder)
 
 
-def test_what_cannot_be_installed_is_told_in_one_line(single, component, monkeypatch):
+def test_a_failed_installation_is_reported_in_one_line(single, component, monkeypatch):
     @component(packages_to_install=["six-of-nobody==1"])
     def use() -> int:
         return 1
@@ -638,7 +638,7 @@ def test_what_cannot_be_installed_is_told_in_one_line(single, component, monkeyp
     assert "\n" not in task.error
 
 
-def test_who_runs_it_is_said_once(kit, run, component, caplog):
+def test_running_as_the_caller_is_logged_once(kit, run, component, caplog):
     @component()
     def one() -> int:
         return 1

@@ -220,7 +220,7 @@ def test_a_folder_that_others_may_use_is_not_taken(private, caplog):
     private.chmod(0o700)
 
 
-def test_runs_tells_of_servers_and_stop_ends_them(runs, private, millrace):
+def test_runs_lists_servers_and_stop_ends_them(runs, private, millrace):
     pid = runs.seen(runs.report("one"), "one")["server"]
     pidfd = os.pidfd_open(pid)
     env = {"XDG_RUNTIME_DIR": str(private.parent)}

@@ -111,7 +111,7 @@ def test_a_cached_task_is_shown_where_it_was_run(history, model, capsys):
     assert "flights-2" not in out
 
 
-def test_one_task_with_two_outputs_is_told_once(history, capsys):
+def test_one_task_with_two_outputs_is_shown_once(history, capsys):
     run = history.start("r1")
     made = run.finish_task(
         run.start_task("transform", parameters={"label": "late"}),

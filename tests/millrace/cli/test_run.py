@@ -233,7 +233,7 @@ def test_a_terminal_gets_a_live_table():
     assert text.rstrip().endswith("millrace run show p-1")
 
 
-def test_tasks_of_one_name_are_told_apart():
+def test_tasks_of_one_name_are_distinguished():
     result = result_of(
         TaskResult("play", "play", State.COMPLETE),
         TaskResult("inner", "inner", is_dag=True),

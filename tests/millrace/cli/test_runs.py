@@ -127,7 +127,7 @@ class TestRuns:
         assert said.startswith("r1  interrupted")
         assert f"Its process {gone.pid} is gone: it was killed before" in said
 
-    def test_programs_are_told_as_people_are(self, history, capsys):
+    def test_json_has_the_same_state(self, history, capsys):
         gone = subprocess.Popen([sys.executable, "-c", ""])
         gone.wait()
         run = history.start("r1", process=gone.pid, host=socket.gethostname())

@@ -22,13 +22,13 @@ def test_threads_and_stores_take_turns(tmp_path):
     inside, seen = [], []
 
     def work(number: int) -> None:
-        turns = FileLock(tmp_path / "x")
+        lock = FileLock(tmp_path / "x")
         for _ in range(200):
-            with turns:
+            with lock:
                 inside.append(number)
                 seen.append(len(inside))
                 inside.remove(number)
-        turns.close()
+        lock.close()
 
     threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
     for thread in threads:
@@ -58,9 +58,9 @@ def test_a_killed_process_gives_its_turn_away(tmp_path):
 
 
 def test_an_error_ends_a_turn(tmp_path):
-    turns = FileLock(tmp_path / "x")
+    lock = FileLock(tmp_path / "x")
     try:
-        with turns:
+        with lock:
             raise ValueError
     except ValueError:
         pass
@@ -69,8 +69,8 @@ def test_an_error_ends_a_turn(tmp_path):
 
 
 def test_where_there_is_no_queue(tmp_path):
-    for turns in (FileLock(None), FileLock(tmp_path / "no" / "such" / "x")):
-        with turns, turns:
+    for lock in (FileLock(None), FileLock(tmp_path / "no" / "such" / "x")):
+        with lock, lock:
             pass
-        turns.close()
-        turns.close()
+        lock.close()
+        lock.close()

@@ -352,7 +352,7 @@ class TestImporter:
         assert [self.imported(run, record) for record in records] == ids
         assert self.imported(run) == ids[-1]
 
-    def test_it_knows_what_the_store_knows(self, history):
+    def test_it_reuses_the_record_in_the_store(self, history):
         made = history.run("flights-1")["trainer"]["model"][0]
         other = RunRecord.start(history.store, "serving", "serving-1", "/r")
         task = other.start_task("importer", kind=Kind.IMPORTER)

@@ -30,7 +30,7 @@ def test_all_is_well(history, model):
     assert findings[3].digest == model.metadata["digest"]
 
 
-def test_every_finding_is_told_at_once(history, model):
+def test_every_finding_is_reported_at_once(history, model):
     reported = []
     findings = verify(live_artifacts(history.store), on_finding=reported.append)
     assert sorted(reported, key=lambda finding: finding.artifact.id) == findings

@@ -234,7 +234,7 @@ def test_importing_what_is_not_there(kit, run):
     assert error == "There is no /no/such/place to import."
 
 
-def test_an_exit_handler_runs_after_a_failure_and_is_told_of_it(kit, run):
+def test_an_exit_handler_runs_after_a_failure_and_gets_its_status(kit, run):
     dsl = kit.dsl
 
     def handled():
@@ -437,7 +437,7 @@ def test_placeholders_of_run_and_task(kit, run):
 
 
 @pytest.mark.parametrize("module", ["my_pack.model", "my_pack/model.py"])
-def test_lineage_tells_which_code_ran(kit, run, root, tmp_path, monkeypatch, module):
+def test_lineage_records_which_code_ran(kit, run, root, tmp_path, monkeypatch, module):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "my_pack").mkdir()
     pipeline = kit.single(module_file=module)
