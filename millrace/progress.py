@@ -84,6 +84,8 @@ def report(done: float, total: float | None = None, unit: str = "rows", **values
         unit: What is counted, in the plural; empty if only the share matters.
         values: What else to show, such as `loss=0.48`.
     """
+    if not _reporter.is_due():
+        return
     known = {name: float(value) for name, value in values.items()}
     _reporter.report(Progress(float(done), None if total is None else float(total), unit, known))
 
@@ -132,6 +134,9 @@ class _Reporter:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._written = self._logged = -math.inf
+
+    def is_due(self) -> bool:
+        return time.monotonic() - self._written >= _PAUSE
 
     def report(self, progress: Progress) -> None:
         now = time.monotonic()

@@ -16,6 +16,10 @@ from millrace.errors import MillraceError, ParameterError
 from millrace.version import __version__
 
 _HELP = "From a table to a validated, evaluated, quantised model in production, with its lineage."
+_EXIT_CODES = (
+    "Exit codes: 0 the run is complete, 1 it failed or the command has a mistake, "
+    "2 the command line cannot be understood, 130 it was stopped."
+)
 _SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 
@@ -105,7 +109,9 @@ def root_command(
         raise ParameterError("The current folder no longer exists: change to another.") from None
 
 
-@run_app.command("start", cls=_Start, no_args_is_help=True, context_settings=_SETTINGS)
+@run_app.command(
+    "start", cls=_Start, no_args_is_help=True, context_settings=_SETTINGS, epilog=_EXIT_CODES
+)
 def start(
     pipeline: Annotated[
         str,

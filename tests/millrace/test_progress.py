@@ -55,6 +55,16 @@ def test_reports_in_quick_succession_are_left_out(file, monkeypatch, caplog):
     assert [record.getMessage() for record in caplog.records] == ["0 rows", "20 rows"]
 
 
+def test_a_report_that_is_left_out_builds_nothing(file):
+    progress.report(1)
+
+    class Costly:
+        def __float__(self):
+            raise AssertionError("it was looked at")
+
+    progress.report(Costly(), loss=Costly())
+
+
 def test_the_log_has_it_where_no_runner_listens(file, monkeypatch, caplog):
     monkeypatch.delenv(progress.VARIABLE)
     with caplog.at_level(logging.INFO):

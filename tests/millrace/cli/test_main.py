@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -48,3 +49,11 @@ def test_an_output_that_takes_no_more(command):
         done = subprocess.run([MILLRACE, *command], stdout=full, stderr=subprocess.PIPE, text=True)
     assert done.returncode == 1
     assert done.stderr == "error: Cannot write the output: No space left on device.\n"
+
+
+def test_exit_codes_are_documented(millrace, repository, tmp_path):
+    assert millrace("run", "--no-such-option", cwd=tmp_path, check=False).returncode == 2
+    text = " ".join(millrace("run", "--help", cwd=tmp_path).stdout.split())
+    assert re.findall(r"\b\d+\b", text.partition("Exit codes: ")[2]) == ["0", "1", "2", "130"]
+    documented = (repository / "docs/watching.md").read_text().partition("## Exit codes")[2]
+    assert re.findall(r"^\| (\d+) \|", documented, re.MULTILINE) == ["0", "1", "2", "130"]

@@ -165,3 +165,12 @@ def test_a_bucket_that_is_not_there(bucket, pipeline):
     assert result.state is State.FAILED
     assert "no-such-bucket-here" in result.error
     assert "\n" not in result.error
+
+
+def test_the_page_of_a_run_lies_with_its_logs(bucket, pipeline, millrace, tmp_path):
+    run(pipeline, root=bucket)
+    home = tmp_path / "home"
+    where = millrace("run", "report", "latest", "--root", home, cwd=tmp_path).stdout
+    page = Path(where.strip().removeprefix("file://"))
+    assert page.is_relative_to(home)
+    assert page.read_text().count(">log</a>") == 2
