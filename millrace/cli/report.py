@@ -133,5 +133,5 @@ def _pages(task: Task, target: Path) -> dict[str, str]:
         port: os.path.relpath(record.uri, target.resolve().parent)
         for port, records in task.outputs.items()
         for record in records
-        if record.schema_title in _PAGES and "://" not in record.uri
+        if record.schema_title in _PAGES and "://" not in record.uri and not record.deleted
     }
