@@ -17,6 +17,7 @@ from millrace.report import numbers
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
+    from rich.table import Table
     from rich.text import Text
 
     from millrace.lineage.nodes import ArtifactRecord, Run
@@ -77,7 +78,7 @@ def collect(wanted: Wanted, delete: bool, root: Path, store: str | None, as_json
         console = output.console()
         for part in _parts(result, delete):
             console.print(part)
-        if result.plan.deletable and not delete:
+        if (result.plan.deletable or result.leftovers) and not delete:
             console.print("\nNothing was deleted: that takes --delete.", style="yellow")
     return 1 if result.failed else 0
 
@@ -172,21 +173,24 @@ def _parts(result: Result, is_done: bool) -> Iterator[RenderableType]:
     """Yields what was or would be deleted, what stays, and what was left alone."""
     from rich.text import Text
 
-    plan, failed = result.plan, result.failed
+    plan, left = result.plan, result.leftovers
     by_run: dict[str, list[Candidate]] = defaultdict(list)
     for one in plan.deletable:
         by_run[one.run_id].append(one)
-    if by_run:
-        yield output.table(_runs_table(result.choice.runs, by_run))
+    count = len(by_run.keys() | left.keys())
+    if count:
+        yield output.table(_runs_table(result.choice.runs, by_run, left))
         yield ""
-    did = "deleted" if is_done else "to delete"
-    yield Text(
-        f"{did}: {output.counted(len(plan.deletable), 'artifact')} of "
-        f"{output.counted(len(by_run), 'run')}, {_size(plan.deletable)}"
-        if by_run
-        else f"There is nothing to delete in {output.counted(len(result.choice.runs), 'run')}.",
-        "bold",
-    )
+        total = numbers.size(_bytes(plan.deletable) + sum(left.values()))
+        said = (
+            f"{output.counted(len(plan.deletable), 'artifact')} of {output.counted(count, 'run')}"
+        )
+        yield Text(f"{'deleted' if is_done else 'to delete'}: {said}, {total}", "bold")
+        if left:
+            yield f"{numbers.size(sum(left.values()))} of it are files of tasks that failed"
+    else:
+        chosen = output.counted(len(result.choice.runs), "run")
+        yield Text(f"There is nothing to delete in {chosen}.", "bold")
     if plan.needed:
         yield ""
         yield f"must stay: {output.counted(len(plan.needed), 'artifact')}, {_size(plan.needed)}"
@@ -195,11 +199,13 @@ def _parts(result: Result, is_done: bool) -> Iterator[RenderableType]:
         yield ""
         yield "left alone:"
         yield _grouped(result.choice.left.items())
-    for number, why in failed.items():
-        yield Text(f"not deleted: #{number} {why}", "red")
+    for why in result.failed.values():
+        yield Text(f"not deleted: {why}", "red")
 
 
-def _runs_table(runs: Iterable[Run], by_run: dict[str, list[Candidate]]) -> Any:
+def _runs_table(
+    runs: Iterable[Run], by_run: dict[str, list[Candidate]], left: dict[str, int]
+) -> Table:
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, header_style="dim")
@@ -208,15 +214,17 @@ def _runs_table(runs: Iterable[Run], by_run: dict[str, list[Candidate]]) -> Any:
     table.add_column("size", justify="right", no_wrap=True)
     table.add_column("artifacts", overflow="fold")
     for run in runs:
-        if found := by_run.get(run.run_id):
-            names = [one.artifact.uri.removeprefix(f"{run.root.rstrip('/')}/") for one in found]
-            table.add_row(
-                run.run_id,
-                output.state(run.state),
-                output.when(run.finished or run.started, short=True),
-                _size(found),
-                _some(names),
-            )
+        found, more = by_run.get(run.run_id, []), left.get(run.run_id, 0)
+        if not found and not more:
+            continue
+        names = [one.artifact.uri.removeprefix(f"{run.root.rstrip('/')}/") for one in found]
+        table.add_row(
+            run.run_id,
+            output.state(run.state),
+            output.when(run.finished or run.started, short=True),
+            numbers.size(_bytes(found) + more),
+            ", ".join(filter(None, [_some(names), "what failed tasks left" if more else ""])),
+        )
     return table
 
 
@@ -257,7 +265,7 @@ def _size(candidates: Iterable[Candidate]) -> str:
 
 def _document(result: Result, is_done: bool) -> dict[str, Any]:
     plan = result.plan
-    of_runs = {one.run_id for one in plan.deletable}
+    of_runs = {one.run_id for one in plan.deletable} | result.leftovers.keys()
     return {
         "deleted": is_done,
         "runs": [
@@ -271,10 +279,11 @@ def _document(result: Result, is_done: bool) -> dict[str, Any]:
             if run.run_id in of_runs
         ],
         "artifacts": [_one(one) for one in plan.deletable],
-        "bytes": _bytes(plan.deletable),
+        "leftovers": result.leftovers,
+        "bytes": _bytes(plan.deletable) + sum(result.leftovers.values()),
         "must_stay": [_one(one) | {"why": one.why} for one in plan.needed],
         "left_alone": result.choice.left,
-        "failed": {str(number): why for number, why in result.failed.items()},
+        "failed": result.failed,
     }
 
 

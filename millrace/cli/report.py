@@ -191,7 +191,7 @@ def _links(task: Task, root: str, folder: Path, here: Path) -> Iterator[tuple[st
     for port, records in task.outputs.items():
         for record in records:
             uri = record.uri.replace(root, str(folder), 1)  # a copy stays on this machine
-            if record.schema_title in _PAGES and "://" not in uri:
+            if record.schema_title in _PAGES and "://" not in uri and not record.deleted:
                 yield port, os.path.relpath(uri, here)
     log = folder_of(folder, task.name) / LOG
     if log.is_file():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from millrace.lineage import provenance, query, read, values
@@ -73,10 +73,12 @@ class Plan:
     Attributes:
         deletable: Artifacts of the chosen runs that nothing needs.
         needed: The other artifacts that the chosen runs have made.
+        is_needed: Tells whether what lies at a place must stay, whatever it is.
     """
 
     deletable: list[Candidate]
     needed: list[Candidate]
+    is_needed: Callable[[str], bool] = field(compare=False, repr=False)
 
 
 def choose(
@@ -137,7 +139,7 @@ def plan(store: Store, chosen: Iterable[Run]) -> Plan:
     places = _Places()
     for number, why in reasons.items():
         places.add(_place(uses.artifacts[number].uri), why)
-    found = Plan([], [])
+    found = Plan([], [], lambda uri: bool(places.why(_place(uri))))
     for number, run_id in sorted(uses.makers.items()):
         message = uses.artifacts[number]
         has_files = bool(values.text(message, "digest"))  # metrics are in the lineage alone

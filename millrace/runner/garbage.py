@@ -15,10 +15,12 @@ from pathlib import Path
 
 from millrace.errors import PipelineError, StorageError
 from millrace.lineage import deletion, query, retention
-from millrace.lineage.nodes import Run
+from millrace.lineage.nodes import Kind, Run, State
 from millrace.lineage.retention import Candidate, Choice, Filter, Plan
 from millrace.lineage.store import Store
 from millrace.runner import kept
+from millrace.runner.attempt import LOG
+from millrace.runner.task import folder_of
 from millrace.storage import location
 from millrace.storage import store as storage
 
@@ -32,12 +34,14 @@ class Result:
     Attributes:
         choice: The runs that were chosen, and those that were left alone.
         plan: Their artifacts.
-        failed: Why artifacts could not be deleted, by id; the next time they are tried again.
+        leftovers: How many bytes tasks of them that failed or were stopped have left, by run.
+        failed: Why something could not be deleted, by its place; the next time it is tried again.
     """
 
     choice: Choice
     plan: Plan
-    failed: dict[int, str] = dataclasses.field(default_factory=dict)
+    leftovers: dict[str, int] = dataclasses.field(default_factory=dict)
+    failed: dict[str, str] = dataclasses.field(default_factory=dict)
 
 
 class Collector:
@@ -65,8 +69,9 @@ class Collector:
         Raises:
             StoreError: The lineage store cannot be read.
         """
-        choice = self._choose()
-        return Result(choice, retention.plan(self._store, choice.runs))
+        choice, plan = self._look()
+        sizes = {run.run_id: sum(map(_size, self._leftovers(run, plan))) for run in choice.runs}
+        return Result(choice, plan, {run_id: size for run_id, size in sizes.items() if size})
 
     def delete(self, who: str, why: str) -> Result:
         """Delete it, and return what was deleted.
@@ -76,27 +81,46 @@ class Collector:
             StoreError: The lineage store cannot be read or written.
         """
         with exclusive(self._home):
-            first = self.plan().plan.deletable
+            first = self._look()[1].deletable
             self._marked = _ids(one for one in first if not one.artifact.deleted)
             deletion.mark(self._store, self._marked, who, why)
-            second = self.plan()
-            found = [one for one in second.plan.deletable if one.artifact.deleted]
+            choice, plan = self._look()
+            found = [one for one in plan.deletable if one.artifact.deleted]
             deletion.unmark(self._store, self._marked - _ids(found))
-            result = dataclasses.replace(second, plan=Plan([], second.plan.needed))
-            for run in list(second.choice.runs):
+            result = Result(choice, dataclasses.replace(plan, deletable=[]))
+            for run in list(choice.runs):
                 self._delete(run, [one for one in found if one.run_id == run.run_id], result)
             return result
 
-    def _choose(self) -> Choice:
+    def _look(self) -> tuple[Choice, Plan]:
+        """Find what may be deleted, by what the lineage store says now."""
         runs = map(self._state_of, query.runs(self._store))
-        return retention.choose(runs, self._wanted, lambda run: kept.is_running(self._folder(run)))
+        choice = retention.choose(
+            runs, self._wanted, lambda run: kept.is_running(self._folder(run))
+        )
+        return choice, retention.plan(self._store, choice.runs)
 
     def _folder(self, run: Run) -> Path:
         return self._home / run.pipeline / run.run_id
 
+    def _leftovers(self, run: Run, plan: Plan) -> Iterator[Path]:
+        """Yield what tasks of a run that did not end well have left, and no record names."""
+        folder = self._folder(run)
+        if not folder.is_dir():
+            return
+        tasks = [task for task in query.tasks(self._store, run) if task.kind == Kind.CONTAINER]
+        good = {task.name for task in tasks if task.state == State.COMPLETE}
+        bad = {task.name for task in tasks if task.state != State.CACHED} - good
+        for own in (folder_of(folder, name) for name in sorted(bad)):
+            if own.is_dir() and own.resolve() == folder.resolve() / own.relative_to(folder):
+                for path in sorted(own.iterdir()):
+                    if path.name != LOG and not plan.is_needed(str(path)):
+                        yield path
+
     def _delete(self, run: Run, candidates: list[Candidate], result: Result) -> None:
-        """Delete artifacts of a run, which nobody can resume meanwhile."""
-        if not candidates:
+        """Delete what a run has made, which nobody can resume meanwhile."""
+        leftovers = list(self._leftovers(run, result.plan))
+        if not candidates and not leftovers:
             return
         folder = self._folder(run)
         with contextlib.ExitStack() as stack:
@@ -107,21 +131,18 @@ class Collector:
                 except PipelineError:
                     is_free = False
             now = query.find_run(self._store, run.run_id)
-            if is_free and (now.finished, now.properties) == (run.finished, run.properties):
-                self._remove(run, candidates, result)
-            else:
+            if not is_free or (now.finished, now.properties) != (run.finished, run.properties):
                 self._leave(run, candidates, result)
-
-    def _remove(self, run: Run, candidates: list[Candidate], result: Result) -> None:
-        for one in candidates:
-            try:
-                _remove(one.artifact.uri, run.root)
-            except StorageError as error:
-                result.failed[one.artifact.id or 0] = str(error)
-            else:
-                result.plan.deletable.append(one)
-        removed = {one.artifact.id or 0 for one in candidates} - result.failed.keys()
-        deletion.record_deleted(self._store, removed)
+                return
+            gone = [one for one in candidates if _remove(one.artifact.uri, run.root, result)]
+            deletion.record_deleted(self._store, _ids(gone))
+            result.plan.deletable.extend(gone)
+            size = 0
+            for path in leftovers:
+                before = _size(path)
+                size += before if _remove(str(path), str(folder), result) else 0
+            if size:
+                result.leftovers[run.run_id] = size
 
     def _leave(self, run: Run, candidates: list[Candidate], result: Result) -> None:
         """Leave a run alone that somebody has resumed since it was chosen."""
@@ -155,24 +176,38 @@ def _ids(candidates: Iterable[Candidate]) -> set[int]:
     return {one.artifact.id for one in candidates if one.artifact.id is not None}
 
 
-def _remove(uri: str, root: str) -> None:
-    """Remove an artifact, and the folders of its task that are empty then.
+def _size(path: Path) -> int:
+    """Return the bytes of a file, or of those in a folder."""
+    files = [path, *path.rglob("*")] if path.is_dir() and not path.is_symlink() else [path]
+    return sum(file.lstat().st_size for file in files if not file.is_dir() or file.is_symlink())
 
-    Raises:
-        StorageError: It cannot be removed, or a link leads out of the run's folder.
+
+def _remove(uri: str, root: str, result: Result) -> bool:
+    """Remove what lies in a run's folder, and the folders of its task that are empty then.
+
+    Returns whether that was done; why not is in the result.
     """
-    if not location.is_local(uri):
-        storage.remove(uri)
-        return
-    path, folder = location.local_path(uri), location.local_path(root)
-    if not path.parent.resolve().is_relative_to(folder.resolve()):
-        raise StorageError(f"{uri} is left alone: a link leads out of the run's folder.")
-    storage.remove(uri)
-    for parent in path.parents:
-        if parent == folder or not parent.is_relative_to(folder):
-            break
+    try:
+        if location.is_local(uri):
+            path, folder = location.local_path(uri), location.local_path(root)
+            if not path.parent.resolve().is_relative_to(folder.resolve()):
+                raise StorageError(f"{uri} is left alone: a link leads out of the run's folder.")
+            storage.remove(uri)
+            _remove_empty(path.parent, folder)
+        else:
+            storage.remove(uri)
+    except StorageError as error:
+        result.failed[uri] = str(error)
+        return False
+    return True
+
+
+def _remove_empty(path: Path, folder: Path) -> None:
+    """Remove a folder and those around it that are empty, up to the folder of the run."""
+    while path != folder and path.is_relative_to(folder):
         try:
-            parent.rmdir()
+            path.rmdir()
         except OSError:  # it is not empty, or is gone already
-            if parent.exists():
-                break
+            if path.exists():
+                return
+        path = path.parent

@@ -234,6 +234,37 @@ def test_a_resumed_run_makes_again_what_was_deleted(failed, root, monkeypatch, i
     assert digest.of(Path(now.uri)).hexdigest == now.metadata["digest"]
 
 
+def test_what_a_failed_task_has_left(kit, run, root):
+    """No record names it; another run may have been given it as data."""
+
+    def half():
+        first = kit.play(text="first")
+        kit.play(do="exit", text="half", data=first.outputs["out"])
+        kit.play(do="exit", text="read").set_display_name("Read")
+
+    def reading(data_uri: str):
+        kit.play(data_uri=data_uri)
+
+    before = run(kit.compile(half))
+    left, read = (before.folder / name / "out/half" for name in ("play-2", "play-3"))
+    assert (left.read_text(), read.read_text()) == ("half", "read")
+    other = run(kit.compile(reading), {"data_uri": str(read)})
+    with Store.open(before.store) as store:
+        wanted = Filter(states=["FAILED"], root=str(root))
+        planned = collector(store, root, wanted).plan()
+        files = [path for path in before.folder.glob("play-[23]/**/*") if path.is_file()]
+        sizes = [path.stat().st_size for path in files if path.name != "log.txt" and path != read]
+        assert planned.leftovers == {before.run_id: sum(sizes)}
+        found = collector(store, root, wanted).delete("ada", "because")
+        assert found.leftovers == planned.leftovers
+        again = collector(store, root, wanted).plan()
+        assert (again.plan.deletable, again.leftovers) == ([], {})
+    assert [path.name for path in (before.folder / "play-2").iterdir()] == ["log.txt"]
+    assert read.read_text() == "read"
+    assert other.state is State.COMPLETE
+    assert run(kit.compile(reading), {"data_uri": str(read)}).tasks["play"].state is State.CACHED
+
+
 def test_artifacts_in_an_object_store(failed, s3, tmp_path, monkeypatch):
     for name, value in s3.env.items():
         monkeypatch.setenv(name, value)
