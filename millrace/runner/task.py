@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import errno
+import functools
 import re
 import threading
 import time
@@ -159,7 +160,14 @@ class TaskRunner:
                 one.result.path,
                 one.task.component,
                 one.container,
-                self._placement.stage(one.inputs, one.contents, ours),
+                self._placement.stage(
+                    one.inputs,
+                    one.contents,
+                    ours,
+                    functools.partial(
+                        placeholders.gives_path, (*one.container.command, *one.container.args)
+                    ),
+                ),
                 folder,
                 self.placeholders(one),
                 ours,
