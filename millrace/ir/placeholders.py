@@ -63,6 +63,12 @@ def fill_value(value: Any, executor_input: Mapping[str, Any], context: Mapping[s
     return value
 
 
+def gives_path(parts: Iterable[str], name: str) -> bool:
+    """Tell whether a command is given the path of an input artifact, and not its address only."""
+    path = f"{{{{$.inputs.artifacts['{name}'].path}}}}"
+    return any("{{$}}" in part or path in part for part in parts)
+
+
 def _structure(
     node: Any,
     executor_input: Mapping[str, Any],

@@ -254,8 +254,8 @@ class Attempt:
             message = written.read_text(encoding="utf-8", errors="replace").strip()
         if not message:
             message = _of_exit_code(ended.exit_code, self.folder / LOG)
-            for uri, why in self.inputs.unread.items():
-                message += f". Its input {uri} cannot be read here: {why}"
+            for why in self.inputs.unread:
+                message += f". Its input cannot be read here: {why}"
         final = self.ours and ended.exit_code == USER_ERROR and not ended.reason
         return AttemptError(message, final, ended.peak_memory, ended.exit_code)
 

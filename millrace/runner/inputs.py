@@ -27,13 +27,13 @@ class Inputs:
         parameters: Its parameters, including the component's defaults.
         artifacts: The artifacts at each port.
         given: The parameters that do not come from the component's defaults.
-        unread: Why artifacts cannot be read on this machine, by their addresses.
+        unread: Why artifacts cannot be read on this machine.
     """
 
     parameters: Mapping[str, Any]
     artifacts: Artifacts
     given: frozenset[str] = frozenset()
-    unread: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    unread: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)

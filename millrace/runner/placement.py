@@ -12,7 +12,7 @@ import hashlib
 import os
 import shutil
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from millrace.errors import StorageError
@@ -67,7 +67,9 @@ class Placement:
         """
         return {port: [self._publish(one) for one in records] for port, records in made.items()}
 
-    def stage(self, inputs: Inputs, contents: Contents, ours: bool) -> Inputs:
+    def stage(
+        self, inputs: Inputs, contents: Contents, ours: bool, reads: Callable[[str], bool]
+    ) -> Inputs:
         """Returns the inputs of a task with local copies in place of what is remote.
 
         A component of others may want the address of what somebody else has put elsewhere, and not
@@ -77,23 +79,26 @@ class Placement:
             inputs: What the task is given.
             contents: What its parameters name outside of the pipeline.
             ours: Whether our entrypoint runs the task.
+            reads: Tells whether a component of others is given the path of an input.
 
         Raises:
             StorageError: Something cannot be read, or is not what was recorded.
         """
-        unread: dict[str, str] = {}
+        unread: list[str] = []
 
-        def staged(record: ArtifactRecord) -> ArtifactRecord:
+        def staged(port: str, record: ArtifactRecord) -> ArtifactRecord:
+            must = ours or "digest" in record.metadata
             try:
-                return self._stage_artifact(record)
+                return self._stage_artifact(record) if must or reads(port) else record
             except StorageError as error:
-                if ours or "digest" in record.metadata:
+                if must:
                     raise
-                unread[record.uri] = str(error)
+                unread.append(str(error))
                 return record
 
         artifacts = {
-            port: [staged(one) for one in records] for port, records in inputs.artifacts.items()
+            port: [staged(port, one) for one in records]
+            for port, records in inputs.artifacts.items()
         }
         parameters = dict(inputs.parameters)
         for name, content in contents.items():
@@ -101,7 +106,7 @@ class Placement:
             if isinstance(value, str) and is_remote(value) and content.digest is not None:
                 parameters[name] = str(self._copy(value, content.digest.hexdigest))
         return dataclasses.replace(
-            inputs, parameters=parameters, artifacts=artifacts, unread=unread
+            inputs, parameters=parameters, artifacts=artifacts, unread=tuple(unread)
         )
 
     def local(self, record: ArtifactRecord) -> Path | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import errno
+import functools
 import re
 import threading
 import time
@@ -268,10 +269,13 @@ class TaskRunner:
 
     def _stage(self, one: TaskInstance, ours: bool) -> Inputs:
         assert one.inputs is not None
+        assert one.container is not None
         if not self._placement.is_staged(one.inputs, one.contents):
             return one.inputs
+        command = (*one.container.command, *one.container.args)
+        reads = functools.partial(placeholders.gives_path, command)
         with self._observers.tracer.staging(one.result, "in"):
-            return self._placement.stage(one.inputs, one.contents, ours)
+            return self._placement.stage(one.inputs, one.contents, ours, reads)
 
     def _publish(self, one: TaskInstance, outputs: Outputs) -> dict[str, list[ArtifactRecord]]:
         if not self._placement.is_remote:

@@ -162,3 +162,18 @@ def test_any_text_comes_through(value):
     message = {"inputs": {"parameterValues": {"x": value}}, "outputs": {}}
     text = placeholders.fill("<{{$.inputs.parameters['x']}}>", message, {})
     assert text == f"<{value}>"
+
+
+@pytest.mark.parametrize(
+    ("part", "expected"),
+    [
+        ("{{$}}", True),
+        ("--data={{$.inputs.artifacts['data'].path}}", True),
+        ('{"Concat": ["a", "{{$.inputs.artifacts[\'data\'].path}}"]}', True),
+        ("{{$.inputs.artifacts['data'].uri}}", False),
+        ("{{$.inputs.artifacts['other'].path}}", False),
+        ("{{$.inputs.parameters['data']}}", False),
+    ],
+)
+def test_whether_a_path_is_given(part, expected):
+    assert placeholders.gives_path(["sh", part], "data") is expected
