@@ -17,31 +17,33 @@ from millrace.errors import StorageError
 from millrace.storage import digest, drivers, location, staging, store
 from millrace.storage.digest_cache import DigestCache
 
-PLACES = ["s3", "memory", "file", "path"]
+BUCKETS = ["s3", "gs", "az"]
+PLACES = [*BUCKETS, "memory", "file", "path"]
 
 
 @pytest.fixture(params=PLACES)
 def place(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """A URI below which there is nothing."""
-    if request.param == "s3":
-        return s3_place(request, monkeypatch)
+    if request.param in BUCKETS:
+        return place_in(request, monkeypatch)
     if request.param == "memory":
         return f"memory://bucket/{uuid.uuid4().hex}"
     prefix = "file://" if request.param == "file" else ""
     return f"{prefix}{tmp_path}/place"
 
 
-@pytest.fixture
+@pytest.fixture(params=BUCKETS)
 def bucket(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """A place in the S3 server."""
-    return s3_place(request, monkeypatch)
+    """A place in an object store."""
+    return place_in(request, monkeypatch)
 
 
-def s3_place(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    server = request.getfixturevalue("s3")
+def place_in(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    server = request.getfixturevalue(request.param)
     for name, value in server.env.items():
         monkeypatch.setenv(name, value)
-    return f"s3://{server.bucket}/{uuid.uuid4().hex}"
+    drivers.forget()
+    return f"{server.uri}/{uuid.uuid4().hex}"
 
 
 def make(folder: Path, contents: dict[str, bytes]) -> Path:
