@@ -38,6 +38,12 @@ def bucket(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> s
     return place_in(request, monkeypatch)
 
 
+@pytest.fixture(params=["s3", "gs"])
+def plain_bucket(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A place in a store that takes any name: Azurite fails at some control characters."""
+    return place_in(request, monkeypatch)
+
+
 def place_in(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     server = request.getfixturevalue(request.param)
     for name, value in server.env.items():
@@ -187,11 +193,11 @@ TREES = st.dictionaries(
 )
 @given(tree=TREES)
 def test_any_tree_keeps_its_digest(
-    bucket: str, tmp_path_factory: pytest.TempPathFactory, tree: dict[str, bytes]
+    plain_bucket: str, tmp_path_factory: pytest.TempPathFactory, tree: dict[str, bytes]
 ) -> None:
     folder = tmp_path_factory.mktemp("tree")
     made = make(folder / "made", tree)
-    uri = location.join(bucket, uuid.uuid4().hex)
+    uri = location.join(plain_bucket, uuid.uuid4().hex)
     staging.stage_out(made, uri)
     assert store.digest(uri) == digest.of(made)
     staging.stage_in(uri, folder / "back")
@@ -204,7 +210,8 @@ def test_large_files_go_in_parts(bucket: str, tmp_path: Path) -> None:
         for _ in range(2 * (drivers.BLOCK >> 20) + 1):
             file.write(block)
     staging.stage_out(tmp_path / "large", bucket)
-    assert store.list_files(bucket)[""].version.endswith("-3")  # the ETag tells the parts
+    if bucket.startswith("s3"):
+        assert store.list_files(bucket)[""].version.endswith("-3")  # the ETag tells the parts
     assert store.digest(bucket) == digest.of(tmp_path / "large")
     staging.stage_in(bucket, tmp_path / "back")
     assert digest.of(tmp_path / "back") == digest.of(tmp_path / "large")
