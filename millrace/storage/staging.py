@@ -16,7 +16,7 @@ from pathlib import Path
 
 from millrace.errors import DataError, StorageError
 from millrace.storage import digest as digests
-from millrace.storage import drivers, location, store, uploads
+from millrace.storage import drivers, failures, location, store, uploads
 
 # Seconds between looks at a store whose listings lag behind what was written.
 _LAG_WAITS = (0.5, 1.0, 2.0, 4.0)
@@ -52,7 +52,7 @@ def stage_in(uri: str, path: Path, expected: str | None = None) -> None:
     except DataError as error:
         raise StorageError(str(error)) from error
     except OSError as error:
-        raise drivers.failure(uri, f"cannot be copied to {path}", error) from error
+        raise failures.failure(uri, f"cannot be copied to {path}", error) from error
     finally:
         delete(partial)
 

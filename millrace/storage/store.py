@@ -21,7 +21,7 @@ from typing import Any
 
 from millrace.errors import DataError, StorageError
 from millrace.storage import digest as digests
-from millrace.storage import drivers, location
+from millrace.storage import drivers, failures, location
 from millrace.storage.digest import Digest
 from millrace.storage.digest_cache import DigestCache, stamp
 
@@ -91,9 +91,14 @@ def list_objects(uri: str) -> dict[str, FileInfo]:
 
     def find() -> dict[str, Any]:
         files.invalidate_cache()
-        return dict(files.find(root, detail=True)) | dict(files.find(f"{root}/", detail=True))
+        found = files.find(root, detail=True)
+        # adlfs lists the names alone if there is but one file of that name.
+        return found if isinstance(found, dict) else {path: files.info(path) for path in found}
 
-    found = drivers.retried(uri, "cannot be listed", find)
+    try:
+        found = drivers.retried(uri, "cannot be listed", find)
+    except FileNotFoundError as error:
+        raise failures.failure(uri, "cannot be listed", error) from error
     start = len(files._strip_protocol(root)) + 1
     infos = {
         path[start:]: _file_info(info)
@@ -126,7 +131,7 @@ def list_names(uri: str) -> list[str]:
     except FileNotFoundError:
         return []
     except OSError as error:
-        raise drivers.failure(uri, action, error) from error
+        raise failures.failure(uri, action, error) from error
 
 
 def digest(uri: str, known: DigestCache | None = None) -> Digest:
@@ -175,7 +180,7 @@ def read_bytes(uri: str) -> bytes:
         files, path = drivers.filesystem(uri), location.remote_path(uri)
         return bytes(drivers.retried(uri, action, lambda: files.cat_file(path)))
     except OSError as error:
-        raise drivers.failure(uri, action, error) from error
+        raise failures.failure(uri, action, error) from error
 
 
 def write_bytes(uri: str, content: bytes) -> None:
@@ -194,7 +199,7 @@ def write_bytes(uri: str, content: bytes) -> None:
         files, path_there = drivers.filesystem(uri), location.remote_path(uri)
         drivers.retried(uri, action, lambda: files.pipe_file(path_there, content))
     except OSError as error:
-        raise drivers.failure(uri, action, error) from error
+        raise failures.failure(uri, action, error) from error
 
 
 def claim(uri: str, content: bytes) -> bool:
@@ -217,7 +222,7 @@ def claim(uri: str, content: bytes) -> bool:
     except FileExistsError:
         return read_bytes(uri) == content
     except OSError as error:
-        raise drivers.failure(uri, action, error) from error
+        raise failures.failure(uri, action, error) from error
     return True
 
 
@@ -238,9 +243,9 @@ def remove(uri: str) -> None:
             return
         names = set(list_objects(uri))
         with changing(uri, is_folder=bool(names - {""})):
-            remove_files(uri, names - {UNFINISHED})
+            remove_files(uri, (names - {UNFINISHED}) | {""})  # a store may have both
     except OSError as error:
-        raise drivers.failure(uri, action, error) from error
+        raise failures.failure(uri, action, error) from error
 
 
 @contextlib.contextmanager
@@ -255,8 +260,12 @@ def changing(uri: str, is_folder: bool) -> Iterator[None]:
         StorageError: Its marker cannot be written or removed.
     """
     if is_folder:
-        remove_files(uri, [""])  # a store with real folders cannot have both
-        write_bytes(location.join(uri, UNFINISHED), b"")
+        _remove_file(uri)
+        files, path = drivers.filesystem(uri), location.remote_path(uri, UNFINISHED)
+        try:
+            drivers.retried(uri, "cannot be written", lambda: files.pipe_file(path, b""))
+        except FileNotFoundError as error:
+            raise failures.failure(uri, "cannot be written", error) from error
     yield
     if is_folder:
         remove_files(uri, [UNFINISHED])
@@ -305,13 +314,26 @@ def sha256_of(uri: str, name: str, size: int) -> str:
         raise StorageError(f"{uri}: {name or 'the file'} was removed while it was read.") from error
 
 
+def _remove_file(uri: str) -> None:
+    """Removes a file in a folder's place: a store with real folders cannot have both."""
+    with contextlib.suppress(StorageError):  # who may not list may not look up either
+        if info_of(uri, "") is not None:
+            remove_files(uri, [""])
+
+
 def _info(uri: str, name: str = "") -> dict[str, Any] | None:
     """Returns what an object store says of a file or folder; None if there is none."""
     files, path = drivers.filesystem(uri), location.remote_path(uri, name)
 
     def ask() -> dict[str, Any]:
         files.invalidate_cache()
-        return dict(files.info(path))
+        try:
+            return dict(files.info(path))
+        except PermissionError:
+            if location.scheme(uri) == "s3" and "/" in path:
+                with contextlib.suppress(FileNotFoundError):
+                    files.cat_file(path, 0, 1)  # says why: the answer to HEAD has no body
+            raise
 
     try:
         info = drivers.retried(uri, "cannot be looked up", ask)
@@ -349,7 +371,7 @@ def _list_local(uri: str, path: Path) -> dict[str, FileInfo]:
     except DataError as error:
         raise StorageError(str(error)) from error
     except OSError as error:
-        raise drivers.failure(uri, "cannot be read", error) from error
+        raise failures.failure(uri, "cannot be read", error) from error
 
 
 def _claim_local(path: Path, content: bytes) -> bool:

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from millrace.errors import StorageError
-from millrace.storage import drivers, location
+from millrace.storage import drivers, failures, location
 
 _MOST_PARTS = 10_000  # of one object in S3
 _PART_UNIT = 256 << 10  # bytes; the parts of GCS are multiples of it
@@ -56,7 +56,7 @@ def upload(path: Path, uri: str, name: str) -> str:
             return drivers.retried(uri, _ACTION, lambda: to_write.put(content))
         return _in_parts(path, size, uri, to_write)
     except FileNotFoundError as error:
-        raise drivers.failure(uri, _ACTION, error) from error
+        raise failures.failure(uri, _ACTION, error) from error
 
 
 def _in_parts(path: Path, size: int, uri: str, to_write: _Object) -> str:
@@ -210,6 +210,8 @@ class _Gcs(_Object):
     def _version(self) -> str:
         found = self._made.get("md5Hash")  # that of a composite object is not known
         if found and found != base64.b64encode(self._whole.digest()).decode():
+            with contextlib.suppress(FileNotFoundError):
+                self._files.rm_file(f"{self._bucket}/{self._key}")
             raise ConnectionError("the content was damaged on its way")
         return str(self._made.get("etag", "")).strip('"') if found else ""
 
