@@ -7,7 +7,10 @@ of the test, so that every run repeats it from then on.
 
 from __future__ import annotations
 
+import base64
+import contextlib
 import dataclasses
+import json
 import os
 import shutil
 import socket
@@ -82,26 +85,30 @@ def flights_sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @dataclasses.dataclass(frozen=True)
-class S3:
-    """An S3 server: its address, a bucket, and the environment that gives access to it."""
+class ObjectStore:
+    """An object store: its address, a bucket, and the environment that gives access to it.
+
+    Attributes:
+        uri: The bucket, such as `s3://millrace-tests`.
+        secret: What must not appear in anything that is written.
+    """
 
     endpoint: str
-    bucket: str
+    uri: str
     env: dict[str, str]
+    secret: str
+
+    @property
+    def bucket(self) -> str:
+        """The name of the bucket."""
+        return self.uri.partition("://")[2]
 
 
 @pytest.fixture(scope="session")
-def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3]:
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ObjectStore]:
     """A real S3 server, versitygw, with an empty bucket."""
-    server = shutil.which("versitygw")
-    if server is None:
-        pytest.skip("needs versitygw: go install github.com/versity/versitygw/cmd/versitygw@v1.8.0")
-    import fsspec
-
-    folder = tmp_path_factory.mktemp("s3")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    server = _server("versitygw", "go install github.com/versity/versitygw/cmd/versitygw@v1.8.0")
+    folder, port = tmp_path_factory.mktemp("s3"), _free_port()
     env = {
         "AWS_ACCESS_KEY_ID": "millrace-tests",
         "AWS_SECRET_ACCESS_KEY": "a-secret-of-the-tests",
@@ -114,20 +121,74 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3]:
     (folder / "buckets").mkdir()
     (folder / "sidecar").mkdir()  # for file systems without extended attributes
     command += ["posix", "--sidecar", str(folder / "sidecar"), str(folder / "buckets")]
-    with (folder / "log").open("w") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log)
+    (folder / "buckets" / "millrace-tests").mkdir()
+    with _running(command, port, folder / "log"):
+        secret = env["AWS_SECRET_ACCESS_KEY"]
+        yield ObjectStore(env["AWS_ENDPOINT_URL"], "s3://millrace-tests", env, secret)
+
+
+@pytest.fixture(scope="session")
+def gs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ObjectStore]:
+    """An emulator of Google Cloud Storage, fake-gcs-server, with an empty bucket."""
+    server = _server("fake-gcs-server", "go install github.com/fsouza/fake-gcs-server@v1.56.1")
+    folder, port = tmp_path_factory.mktemp("gs"), _free_port()
+    endpoint, secret = f"http://127.0.0.1:{port}", "a-token-of-the-tests"
+    (folder / "data" / "millrace-tests").mkdir(parents=True)
+    (folder / "options.json").write_text(json.dumps({"gs": {"token": "anon"}}))
+    command = [server, "-scheme", "http", "-host", "127.0.0.1", "-port", str(port)]
+    command += ["-backend", "memory", "-data", str(folder / "data"), "-external-url", endpoint]
+    env = {
+        "STORAGE_EMULATOR_HOST": endpoint,
+        "GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT": "false",  # asks over gRPC what a bucket is
+        "MILLRACE_STORAGE_OPTIONS_FILE": str(folder / "options.json"),
+    }
+    with _running(command, port, folder / "log"):
+        yield ObjectStore(endpoint, "gs://millrace-tests", env, secret)
+
+
+@pytest.fixture(scope="session")
+def az(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ObjectStore]:
+    """An emulator of Azure Blob Storage, Azurite, with an empty container."""
+    server = _server("azurite-blob", "npm install --global azurite@3.35.0")
+    folder, port = tmp_path_factory.mktemp("az"), _free_port()
+    account, key = "millracetests", base64.b64encode(b"a-secret-key-of-the-tests").decode()
+    command = [server, "--inMemoryPersistence", "--silent", "--disableTelemetry"]
+    command += ["--skipApiVersionCheck", "--blobHost", "127.0.0.1", "--blobPort", str(port)]
+    endpoint = f"http://127.0.0.1:{port}/{account}"
+    text = f"DefaultEndpointsProtocol=http;AccountName={account};AccountKey={key};"
+    env = {"AZURE_STORAGE_CONNECTION_STRING": f"{text}BlobEndpoint={endpoint};"}
+    accounts = {"AZURITE_ACCOUNTS": f"{account}:{key}"}
+    with _running(command, port, folder / "log", os.environ | accounts):
+        from azure.storage.blob import BlobServiceClient
+
+        with BlobServiceClient.from_connection_string(*env.values()) as client:
+            client.create_container("millrace-tests")
+        yield ObjectStore(endpoint, "az://millrace-tests", env, key)
+
+
+def _server(name: str, install: str) -> str:
+    path = shutil.which(name)
+    if path is None:
+        pytest.skip(f"needs {name}: {install}")
+    return path
+
+
+def _free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+@contextlib.contextmanager
+def _running(
+    command: list[str], port: int, log: Path, env: dict[str, str] | None = None
+) -> Iterator[None]:
+    """Runs a server, from when it takes connections."""
+    with log.open("w") as output:
+        process = subprocess.Popen(command, stdout=output, stderr=output, env=env)
     try:
-        _wait_for(port, process, folder / "log")
-        files = fsspec.filesystem(
-            "s3",
-            skip_instance_cache=True,
-            key=env["AWS_ACCESS_KEY_ID"],
-            secret=env["AWS_SECRET_ACCESS_KEY"],
-            endpoint_url=env["AWS_ENDPOINT_URL"],
-            client_kwargs={"region_name": env["AWS_DEFAULT_REGION"]},
-        )
-        files.mkdir("millrace-tests")
-        yield S3(env["AWS_ENDPOINT_URL"], "millrace-tests", env)
+        _wait_for(port, process, log)
+        yield
     finally:
         process.terminate()
         process.wait(timeout=30)

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from millrace.errors import StorageError
-from millrace.storage import drivers, staging
+from millrace.storage import failures, staging
 
 _STALE_SECONDS = 24 * 3600.0
 _HEX = set("0123456789abcdef")
@@ -52,7 +52,7 @@ class ArtifactCache:
             self._folder.mkdir(parents=True, exist_ok=True)
             handle = os.open(self._lock(path), os.O_RDWR | os.O_CREAT, 0o600)
         except OSError as error:
-            raise drivers.failure(str(self._folder), "cannot be written", error) from error
+            raise failures.failure(str(self._folder), "cannot be written", error) from error
         try:
             self._bring(uri, path, handle)
             os.utime(self._lock(path))  # a time of use that the artifact's own times do not tell

@@ -65,11 +65,17 @@ def local_path(uri: str) -> Path:
     return Path(path)
 
 
-def remote_path(uri: str) -> str:
-    """Returns what an object store's driver calls a place: the bucket and the key."""
+def remote_path(uri: str, name: str = "") -> str:
+    """Returns what an object store's driver calls a place: the bucket and the key.
+
+    Args:
+        uri: The URI of an object store.
+        name: The path of a file below it, which may hold what no URI can; empty for the URI itself.
+    """
     kind, path = _split(uri)
     assert kind != "file", uri
-    return path.rstrip("/")
+    path = path.rstrip("/")
+    return f"{path}/{name}" if name else path
 
 
 def _split(uri: str) -> tuple[str, str]:

@@ -1,13 +1,12 @@
 """Moves files and folders between this machine and an object store.
 
 What was transferred in part never passes for whole. Downloads are renamed to their place once
-complete. An object store cannot rename folders: an upload counts once lineage holds its digest,
-which is written after it, and which a reader can check.
+complete. An object store cannot rename folders: there, a marker lies in a folder for as long as
+its upload takes, and one that a killed process left keeps anybody from reading the folder.
 """
 
 from __future__ import annotations
 
-import math
 import os
 import shutil
 import time
@@ -17,9 +16,8 @@ from pathlib import Path
 
 from millrace.errors import DataError, StorageError
 from millrace.storage import digest as digests
-from millrace.storage import drivers, location, store
+from millrace.storage import drivers, failures, location, store, uploads
 
-_MOST_PARTS = 10_000  # of one object in S3
 # Seconds between looks at a store whose listings lag behind what was written.
 _LAG_WAITS = (0.5, 1.0, 2.0, 4.0)
 
@@ -54,7 +52,7 @@ def stage_in(uri: str, path: Path, expected: str | None = None) -> None:
     except DataError as error:
         raise StorageError(str(error)) from error
     except OSError as error:
-        raise drivers.failure(uri, f"cannot be copied to {path}", error) from error
+        raise failures.failure(uri, f"cannot be copied to {path}", error) from error
     finally:
         delete(partial)
 
@@ -62,7 +60,8 @@ def stage_in(uri: str, path: Path, expected: str | None = None) -> None:
 def stage_out(path: Path, uri: str) -> None:
     """Copies a file or folder of this machine to a URI, replacing what is there.
 
-    Sizes are checked afterwards, and files that an earlier attempt left there are removed.
+    What has arrived is checked, and files that an earlier attempt left there are removed. Until all
+    is done, a folder in an object store does not count as being there.
 
     Raises:
         StorageError: It cannot be read or written.
@@ -77,11 +76,20 @@ def stage_out(path: Path, uri: str) -> None:
                 f"{path}: a file named {name!r} cannot be stored: its name is not UTF-8, or has "
                 '"?versionId=" in it; rename it.'
             )
-    with ThreadPoolExecutor(store.THREADS) as threads:
-        list(threads.map(lambda name: _upload(path, uri, name), sizes))
-    if not sizes:
-        store.write_bytes(location.join(uri, store.EMPTY_FOLDER), b"")
-    _check(uri, sizes)
+    with store.changing(uri, is_folder=path.is_dir()):
+        # Before the upload: a store with real folders cannot have a file and a folder of one name.
+        _remove_others(uri, set(sizes))
+        with ThreadPoolExecutor(store.THREADS) as threads:
+            versions = threads.map(
+                lambda name: uploads.upload(_beside(path, name), uri, name), sizes
+            )
+            sent = {
+                name: store.FileInfo(size, version)
+                for (name, size), version in zip(sizes.items(), versions, strict=True)
+            }
+        if not sizes:
+            store.write_bytes(location.join(uri, store.EMPTY_FOLDER), b"")
+        _check(path, uri, sent)
 
 
 def _copy_in(uri: str, partial: Path) -> None:
@@ -101,8 +109,8 @@ def _copy_in(uri: str, partial: Path) -> None:
 
 
 def _download(uri: str, name: str, size: int, partial: Path) -> None:
-    files, source = drivers.filesystem(uri), _below(uri, name)
-    target = partial / name if name else partial
+    files, source = drivers.filesystem(uri), location.remote_path(uri, name)
+    target = _beside(partial, name)
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
         drivers.retried(
@@ -116,45 +124,47 @@ def _download(uri: str, name: str, size: int, partial: Path) -> None:
         )
 
 
-def _upload(path: Path, uri: str, name: str) -> None:
-    files, source = drivers.filesystem(uri), path / name if name else path
-    options = {}
-    if location.scheme(uri) == "s3":
-        size = source.stat().st_size
-        options["chunksize"] = max(drivers.BLOCK, math.ceil(size / _MOST_PARTS))
-    drivers.retried(
-        uri,
-        "cannot be written",
-        lambda: files.put_file(os.fspath(source), _below(uri, name), **options),
-    )
+def _remove_others(uri: str, names: set[str]) -> None:
+    """Removes what lies at and below a URI, except for some files."""
+    try:
+        found = store.list_objects(uri)
+    except StorageError:
+        return  # listing may be forbidden: then what an earlier attempt left cannot be known
+    store.remove_files(uri, set(found) - names - {store.UNFINISHED})
 
 
-def _check(uri: str, sizes: dict[str, int]) -> None:
-    """Compares what lies at a URI with what was written, and removes what was not.
+def _check(path: Path, uri: str, sent: dict[str, store.FileInfo]) -> None:
+    """Compares what lies at a URI with what was sent.
+
+    An object in the version that was sent is known to be right. Any other is read.
 
     Raises:
-        StorageError: A file is missing or has another size.
+        StorageError: A file is missing, or is not what was sent.
     """
     try:
-        listed = {name: info.size for name, info in store.list_files(uri).items()}
+        listed = store.list_objects(uri)
     except StorageError:
         listed = {}  # listing may be forbidden, or lag behind: each file is looked up
-    for name, size in sizes.items():
+    for name, info in sent.items():
         found = listed.get(name)
-        if found != size:
-            found = store.size_of(uri, name)
-        if found != size:
-            there = "missing" if found is None else f"of {found} bytes"
-            raise StorageError(
-                f"{uri}: {name or 'the file'} is {there} after {size} bytes were written. Another "
-                "process writes there, or the store is at fault."
-            )
-    store.remove_files(uri, [name for name in listed if name not in sizes])
+        if found is None or found != info:
+            found = store.info_of(uri, name)
+        if found is not None and found.size == info.size:
+            if found == info and info.version:
+                continue
+            if store.sha256_of(uri, name, info.size) == digests.of(_beside(path, name)).hexdigest:
+                continue
+        there = "missing" if found is None else f"of {found.size} bytes"
+        if found is not None and found.size == info.size:
+            there = "of other content"
+        raise StorageError(
+            f"{uri}: {name or 'the file'} is {there} after {info.size} bytes were written. Another "
+            "process writes there, or the store is at fault."
+        )
 
 
-def _below(uri: str, name: str) -> str:
-    path = location.remote_path(uri)
-    return f"{path}/{name}" if name else path
+def _beside(path: Path, name: str) -> Path:
+    return path / name if name else path
 
 
 def _replace(partial: Path, path: Path) -> None:

@@ -5,7 +5,10 @@ A proxy of our own stands between the driver and a real S3 server.
 
 from __future__ import annotations
 
+import hashlib
 import http.client
+import json
+import random
 import threading
 import uuid
 from collections.abc import Callable, Iterator
@@ -16,14 +19,14 @@ from urllib.parse import urlsplit
 import pytest
 
 from millrace.errors import StorageError
-from millrace.storage import digest, drivers, location, staging, store
+from millrace.storage import digest, drivers, failures, location, staging, store
 
 SLOW_DOWN = (503, b"<Error><Code>SlowDown</Code><Message>Reduce your rate.</Message></Error>")
 DENIED = (403, b"<Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>")
 CUT = (0, b"")
 HOP_HEADERS = {"connection", "transfer-encoding", "keep-alive"}
 # What the proxy does with a request (method, path with query): nothing, an answer, or a cut.
-Fault = Callable[[str, str], "tuple[int, bytes] | None"]
+Fault = Callable[[str, str], "tuple[int, bytes] | tuple[int, bytes, dict[str, str]] | None"]
 
 
 class Proxy(ThreadingHTTPServer):
@@ -37,11 +40,17 @@ class Proxy(ThreadingHTTPServer):
         self.fault: Fault = lambda method, path: None
         self.requests: list[tuple[str, str]] = []
         self.lose_answer = False  # of the next PUT, which is carried out
+        self.damage = 0  # requests whose body is altered, of those with one that is not small
+        self.received = 0  # bytes of bodies
         self.lock = threading.Lock()
 
     @property
+    def netloc(self) -> str:
+        return f"127.0.0.1:{self.server_port}"
+
+    @property
     def endpoint(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}"
+        return f"http://{self.netloc}"
 
     def handle_error(self, request: object, client_address: object) -> None:
         """Says nothing: clients hang up on purpose here."""
@@ -55,11 +64,16 @@ class _Handler(BaseHTTPRequestHandler):
         body = self._body()
         with self.server.lock:
             self.server.requests.append((self.command, self.path))
+            self.server.received += len(body)
             fault = self.server.fault(self.command, self.path)
+            if self.server.damage and len(body) > 1000:
+                self.server.damage -= 1
+                body = body[:500] + bytes([body[500] ^ 1]) + body[501:]
         if fault and fault is not CUT:
-            self._answer(fault[0], {"Content-Type": "application/xml"}, fault[1])
+            headers = {"Content-Type": "application/xml"} | dict(*fault[2:])
+            self._answer(fault[0], headers, fault[1])
             return
-        if fault is CUT and self.command == "PUT":
+        if fault is CUT and self.command in ("PUT", "POST"):
             self.close_connection = True
             self.connection.close()
             return
@@ -106,12 +120,19 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def proxy(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxy]:
-    server = request.getfixturevalue("s3")
+def kind() -> str:
+    """The store behind the proxy; a test may take others."""
+    return "s3"
+
+
+@pytest.fixture
+def proxy(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> Iterator[Proxy]:
+    server = request.getfixturevalue(kind)
     proxy = Proxy(server.endpoint)
     for name, value in server.env.items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.endpoint)
+        monkeypatch.setenv(name, value.replace(urlsplit(server.endpoint).netloc, proxy.netloc))
     drivers.forget()
     thread = threading.Thread(target=proxy.serve_forever, kwargs={"poll_interval": 0.05})
     thread.start()
@@ -123,8 +144,8 @@ def proxy(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> It
 
 
 @pytest.fixture
-def uri(request: pytest.FixtureRequest, proxy: Proxy) -> str:
-    return f"s3://{request.getfixturevalue('s3').bucket}/{uuid.uuid4().hex}"
+def uri(request: pytest.FixtureRequest, proxy: Proxy, kind: str) -> str:
+    return f"{request.getfixturevalue(kind).uri}/{uuid.uuid4().hex}"
 
 
 @pytest.fixture
@@ -144,6 +165,19 @@ def first(count: int, answer: tuple[int, bytes], *methods: str) -> Fault:
             return None
         left[0] -= 1
         return answer
+
+    return fault
+
+
+def from_nth(start: int, count: int, answer: tuple[int, bytes]) -> Fault:
+    """Spoils some of the requests that write."""
+    seen = [0]
+
+    def fault(method: str, path: str) -> tuple[int, bytes] | None:
+        if method not in ("PUT", "POST"):
+            return None
+        seen[0] += 1
+        return answer if start <= seen[0] < start + count else None
 
     return fault
 
@@ -169,6 +203,73 @@ def test_passing_faults_are_passed_over(
     assert store.digest(uri) == digest.of(model)
     proxy.fault = fault()
     staging.stage_in(uri, tmp_path / "back", digest.of(model).hexdigest)
+
+
+# Not Azure: its client waits 15 seconds before it tries again.
+EVERY_KIND = pytest.mark.parametrize("kind", ["s3", "gs"])
+
+
+@EVERY_KIND
+def test_a_part_whose_transfer_breaks_is_sent_again_and_no_other(
+    proxy: Proxy, uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(drivers, "BLOCK", 5 << 20)
+    monkeypatch.setattr(drivers, "_FIRST_WAIT", 0.01)
+    content = random.Random(0).randbytes((5 << 20) * 4 + 1)
+    (tmp_path / "large").write_bytes(content)
+    proxy.fault = from_nth(4, 2, CUT)
+    staging.stage_out(tmp_path / "large", uri)
+    assert len(content) < proxy.received < len(content) + 2.5 * (5 << 20)
+    assert store.digest(uri) == digest.of(tmp_path / "large")
+
+
+@EVERY_KIND
+@pytest.mark.parametrize("size", [5_000, (5 << 20) + 5_000])
+def test_what_is_damaged_on_its_way_is_sent_again(
+    proxy: Proxy, uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    monkeypatch.setattr(drivers, "BLOCK", 5 << 20)
+    monkeypatch.setattr(drivers, "_FIRST_WAIT", 0.01)
+    (tmp_path / "file").write_bytes(random.Random(0).randbytes(size))
+    proxy.damage = 1
+    if uri.startswith("gs") and size > drivers.BLOCK:  # GCS knows the digest of the whole only
+        with pytest.raises(StorageError, match="damaged on its way"):
+            staging.stage_out(tmp_path / "file", uri)
+        assert not store.exists(uri)
+    staging.stage_out(tmp_path / "file", uri)
+    assert not proxy.damage
+    assert store.digest(uri) == digest.of(tmp_path / "file")
+
+
+@EVERY_KIND
+def test_large_files_that_arrived_are_not_read_back(
+    proxy: Proxy, uri: str, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(drivers, "BLOCK", 5 << 20)
+    (model / "large").write_bytes(bytes(11 << 20))
+    staging.stage_out(model, uri)
+    names = ("saved_model.pb", "large")
+    read = [
+        (method, path)
+        for method, path in proxy.requests
+        if method == "GET" and urlsplit(path).path.endswith(names)
+    ]
+    assert not [path for _, path in read if "alt=media" in path or "/storage/v1/" not in path]
+
+
+def test_a_store_that_keeps_the_former_content_is_found_out(
+    proxy: Proxy, uri: str, model: Path
+) -> None:
+    """It answers as if it had written the new one, which has the same size."""
+    staging.stage_out(model, uri)
+    (model / "variables" / "index").write_bytes(b"WEIGHTS")
+    tag = hashlib.md5(b"WEIGHTS").hexdigest()
+    proxy.fault = lambda method, path: (
+        (200, b"", {"ETag": f'"{tag}"'}) if method == "PUT" and path.endswith("/index") else None
+    )
+    with pytest.raises(StorageError, match="variables/index is of other content after 7 bytes"):
+        staging.stage_out(model, uri)
+    assert not store.exists(uri)
 
 
 def test_a_download_that_breaks_goes_on(
@@ -202,6 +303,82 @@ def test_a_store_that_stays_down_is_one_error(
         staging.stage_out(model, uri)
     assert str(raised.value).startswith(f"{uri} cannot be written: ")
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "advice"),
+    [
+        (
+            403,
+            "RequestTimeTooSkewed",
+            r"The clock of this machine says 20\d\d-.* UTC: set it right",
+        ),
+        (403, "AccessDenied", r"what they may do in s3://millrace-tests: list, read, write and"),
+        (403, "InvalidAccessKeyId", "Check the credentials: the store's usual environment"),
+        (403, "SignatureDoesNotMatch", "Check the credentials: the store's usual environment"),
+        (400, "ExpiredToken", "Check the credentials: the store's usual environment"),
+        (404, "NoSuchBucket", "Check that s3://millrace-tests exists"),
+    ],
+)
+def test_each_fault_is_one_line_that_says_what_to_do(
+    proxy: Proxy, uri: str, model: Path, status: int, code: str, advice: str
+) -> None:
+    body = f"<Error><Code>{code}</Code><Message>What {code} is.</Message></Error>".encode()
+    proxy.fault = lambda method, path: (status, b"" if method == "HEAD" else body)
+    acts: list[Callable[[], object]] = [
+        lambda: staging.stage_out(model, uri),
+        lambda: staging.stage_out(model / "saved_model.pb", uri),
+        lambda: store.write_bytes(uri, b"x"),
+        lambda: store.claim(uri, b"x"),
+        lambda: store.read_bytes(uri),
+    ]
+    if status == 403:  # the answer to HEAD has no body, and no code
+        acts += [lambda: store.exists(uri), lambda: store.digest(uri)]
+    for act in acts:
+        with pytest.raises(StorageError, match=advice) as raised:
+            act()
+        assert str(raised.value).startswith(f"{uri} cannot be ")
+        assert f"What {code} is" in str(raised.value)
+        assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("kind", ["gs"])
+@pytest.mark.parametrize(
+    ("status", "message", "advice"),
+    [
+        (403, "No storage.objects.list", "what they may do in gs://millrace-tests"),
+        (401, "Anonymous caller", "Check the credentials: the store's usual environment"),
+        (404, "The specified bucket does not exist.", "Check that gs://millrace-tests exists"),
+    ],
+)
+def test_faults_of_gcs_are_as_clear(
+    proxy: Proxy, uri: str, model: Path, status: int, message: str, advice: str
+) -> None:
+    error = json.dumps({"error": {"code": status, "message": message}}).encode()
+    proxy.fault = lambda method, path: (status, error, {"Content-Type": "application/json"})
+    for act in (lambda: staging.stage_out(model, uri), lambda: store.write_bytes(uri, b"x")):
+        with pytest.raises(StorageError, match=advice) as raised:
+            act()
+        assert "\n" not in str(raised.value)
+
+
+def test_azure_without_its_container_is_as_clear(
+    request: pytest.FixtureRequest, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in request.getfixturevalue("az").env.items():
+        monkeypatch.setenv(name, value)
+    drivers.forget()
+    with pytest.raises(StorageError, match="Check that az://missing exists") as raised:
+        staging.stage_out(model / "saved_model.pb", "az://missing/model")
+    assert "\n" not in str(raised.value)
+
+
+def test_no_secret_of_azure_in_a_message(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = "AccountName=a;AccountKey=c2VjcmV0;BlobEndpoint=http://x/?sig=signed1&se=1"
+    monkeypatch.setenv("AZURE_STORAGE_CONNECTION_STRING", text)
+    told = str(failures.failure("az://b/x", "cannot be read", OSError(f"c2VjcmV0 signed1 {text}")))
+    assert "c2VjcmV0" not in told
+    assert "signed1" not in told
 
 
 def test_who_may_not_list_can_still_use_files(proxy: Proxy, uri: str, tmp_path: Path) -> None:
@@ -283,7 +460,7 @@ def test_no_secret_in_a_message(
         '{"s3": {"key": "millrace-tests", "secret": "wrong-and-hidden",'
         f' "endpoint_url": "{proxy.endpoint}"}}}}'
     )
-    monkeypatch.setenv(drivers.OPTIONS_FILE, str(options))
+    monkeypatch.setenv(failures.OPTIONS_FILE, str(options))
     with pytest.raises(StorageError, match="Check the credentials") as raised:
         store.write_bytes(uri, b"x")
     assert "wrong-and-hidden" not in str(raised.value)
