@@ -33,6 +33,7 @@ from millrace.runner.cluster_values import FILE_VARIABLE, ClusterValues
 from millrace.runner.volumes import Volumes
 
 NAMESPACE = "default"
+_RUN = ("pipeline/runid", "pipelines.kubeflow.org/run_name")  # what KFP itself sets for each pod
 _HOW = f"name a file that has it with --secrets FILE or {FILE_VARIABLE}"
 
 
@@ -77,12 +78,12 @@ class Pods:
                 continue
             try:
                 for variable in body.settings.variables:
-                    if isinstance(variable.source.constant, str):
+                    if _is_known(variable):
                         self._variable(variable)
                     elif not (variable.optional or self._is_given(variable)):
                         raise ParameterError(f"${variable.name} comes from {_a(variable)}: {_HOW}.")
                 for mount in body.settings.mounts:
-                    if mount.kind not in (CLAIM, EMPTY) and mount.source.constant:
+                    if mount.kind not in (CLAIM, EMPTY) and _is_known(mount):
                         self._keys(mount)
             except ParameterError as error:
                 raise PipelineError(f'{pipeline.path}: task "{path}": {error}') from None
@@ -194,7 +195,7 @@ class Pods:
     def _field(self, field: str, settings: PlatformSettings, path: str) -> str:
         if (keyed := field_key(field)) is not None:
             own = settings.labels if keyed[0] == "labels" else settings.annotations
-            return own.get(keyed[1], self._run_id if keyed[1] == "pipeline/runid" else "")
+            return own.get(keyed[1], self._run_id if keyed[1] in _RUN else "")
         values = {
             "metadata.name": _pod_name(self._run_id, path),
             "metadata.namespace": NAMESPACE,
@@ -203,6 +204,12 @@ class Pods:
             "spec.serviceAccountName": _user(),
         }
         return values.get(field, "127.0.0.1")  # the others are addresses
+
+
+def _is_known(one: Variable | Mount) -> bool:
+    """Tell whether the pipeline itself says the name."""
+    name = one.source.constant
+    return isinstance(name, str) and "{{$" not in name
 
 
 def _a(one: Variable) -> str:
