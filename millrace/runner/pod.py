@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import getpass
 import hashlib
+import json
 import os
 import re
 import socket
@@ -126,23 +127,19 @@ class Pods:
         """Return what the cache knows settings by: names, and the content of ConfigMaps.
 
         A Secret counts by its name alone: its values leave no trace, and may be rotated.
-        """
-        found: list[Any] = [
-            [one.kind, one.source.constant, one.name, one.key, self._digest(one)]
-            for one in settings.variables
-        ]
-        found += [
-            [one.kind, one.source.constant, one.path, one.sub_path, self._digest(one)]
-            for one in settings.mounts
-        ]
-        return found
 
-    def _digest(self, one: Variable | Mount) -> str:
-        keys = self._values.get(one.kind, str(one.source.constant)) or {}
-        if one.kind != CONFIG_MAP:
-            return ""
-        parts = [f"{key}\0".encode() + value for key, value in sorted(keys.items())]
-        return hashlib.sha256(b"\0\0".join(parts)).hexdigest()
+        Raises:
+            ParameterError: A ConfigMap that is needed is not there.
+        """
+        found: list[Any] = []
+        for one in settings.variables:
+            value = self._variable(one) if one.kind == CONFIG_MAP else ""
+            found.append([one.kind, one.source.constant, one.name, one.key, value])
+        for mount in settings.mounts:
+            keys = self._keys(mount) if mount.kind == CONFIG_MAP else None
+            digest = _digest(keys or {})
+            found.append([mount.kind, mount.source.constant, mount.path, mount.sub_path, digest])
+        return found
 
     def _is_given(self, variable: Variable) -> bool:
         """Tell whether a variable may be had though the name of its Secret is not known yet."""
@@ -204,6 +201,11 @@ class Pods:
             "spec.serviceAccountName": _user(),
         }
         return values.get(field, "127.0.0.1")  # the others are addresses
+
+
+def _digest(keys: Mapping[str, bytes]) -> str:
+    values = {key: hashlib.sha256(value).hexdigest() for key, value in sorted(keys.items())}
+    return hashlib.sha256(json.dumps(values).encode()).hexdigest()
 
 
 def _is_known(one: Variable | Mount) -> bool:

@@ -226,7 +226,7 @@ def test_a_resumed_run_is_given_its_secrets_again(kit, run, component, secrets, 
     assert result.tasks["flaky"].parameters == {"Output": "hello ada"}
 
 
-def test_the_cache_sees_a_config_map_and_no_secret(kit, run, look, secrets):
+def test_the_cache_sees_a_config_map_and_no_secret(kit, run, look, secrets, monkeypatch):
     def cached():
         look(variable="LEVEL", expected="3")
 
@@ -245,6 +245,11 @@ def test_the_cache_sees_a_config_map_and_no_secret(kit, run, look, secrets):
     secrets.write_text(SECRETS.replace('"3"', '"4"'))
     again = run(pipeline, secrets_file=secrets).tasks["look"]
     assert (again.state, again.parameters) == (State.COMPLETE, {"Output": False})
+    secrets.write_text(SECRETS.partition("---")[0])
+    monkeypatch.setenv("LEVEL", "3")  # the same content, from elsewhere
+    assert run(pipeline, secrets_file=secrets).tasks["look"].state is State.CACHED
+    monkeypatch.setenv("LEVEL", "5")
+    assert run(pipeline, secrets_file=secrets).tasks["look"].state is State.COMPLETE
 
 
 def test_fields_of_the_pod(kit, run, component):
