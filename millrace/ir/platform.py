@@ -12,6 +12,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import PurePosixPath
 from typing import Any
 
 from millrace.errors import ParameterError, PipelineError
@@ -219,13 +220,26 @@ def _mounts(spec: Mapping[str, Any]) -> Iterator[Mount]:
     for field, kind in (("secretAsVolume", SECRET), ("configMapAsVolume", CONFIG_MAP)):
         for source in spec.get(field, []):
             optional = bool(source.get("optional"))
-            yield Mount(source["mountPath"], kind, _name(source, kind), optional=optional)
+            yield Mount(_path(source), kind, _name(source, kind), optional=optional)
     for source in spec.get("pvcMount", []):
         reference = _reference(source.get("pvcNameParameter") or source)
-        yield Mount(source["mountPath"], CLAIM, reference, source.get("subPath", ""))
+        yield Mount(_path(source), CLAIM, reference, source.get("subPath", ""))
     for field in ("emptyDirMounts", "genericEphemeralVolume"):
         for source in spec.get(field, []):
-            yield Mount(source["mountPath"], EMPTY, Reference())
+            yield Mount(_path(source), EMPTY, Reference())
+
+
+def _path(source: Mapping[str, Any]) -> str:
+    """Return where something is mounted.
+
+    Raises:
+        PipelineError: That is no path of a folder below the root.
+    """
+    path = str(source["mountPath"])
+    parts = PurePosixPath(path).parts
+    if parts[:1] != ("/",) or len(parts) == 1 or ".." in parts or "\0" in path:
+        raise PipelineError(f"something is mounted at {path!r}: it must be an absolute path")
+    return path
 
 
 def _name(source: Mapping[str, Any], kind: str) -> Reference:

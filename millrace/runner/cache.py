@@ -63,7 +63,7 @@ def parts(
         ],
     }
     if platform:
-        found["platform"] = platform
+        found["Kubernetes settings"] = platform
     found |= {f"code, {name}": value for name, value in code.items()}
     found |= {
         f"parameter {name}": contents[name].identity if name in contents else {"value": value}

@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import getpass
 import hashlib
+import json
 import os
 import re
 import socket
@@ -33,6 +34,7 @@ from millrace.runner.cluster_values import FILE_VARIABLE, ClusterValues
 from millrace.runner.volumes import Volumes
 
 NAMESPACE = "default"
+_RUN = ("pipeline/runid", "pipelines.kubeflow.org/run_name")  # what KFP itself sets for each pod
 _HOW = f"name a file that has it with --secrets FILE or {FILE_VARIABLE}"
 
 
@@ -77,12 +79,12 @@ class Pods:
                 continue
             try:
                 for variable in body.settings.variables:
-                    if isinstance(variable.source.constant, str):
+                    if _is_known(variable):
                         self._variable(variable)
                     elif not (variable.optional or self._is_given(variable)):
                         raise ParameterError(f"${variable.name} comes from {_a(variable)}: {_HOW}.")
                 for mount in body.settings.mounts:
-                    if mount.kind not in (CLAIM, EMPTY) and mount.source.constant:
+                    if mount.kind not in (CLAIM, EMPTY) and _is_known(mount):
                         self._keys(mount)
             except ParameterError as error:
                 raise PipelineError(f'{pipeline.path}: task "{path}": {error}') from None
@@ -125,23 +127,19 @@ class Pods:
         """Return what the cache knows settings by: names, and the content of ConfigMaps.
 
         A Secret counts by its name alone: its values leave no trace, and may be rotated.
-        """
-        found: list[Any] = [
-            [one.kind, one.source.constant, one.name, one.key, self._digest(one)]
-            for one in settings.variables
-        ]
-        found += [
-            [one.kind, one.source.constant, one.path, one.sub_path, self._digest(one)]
-            for one in settings.mounts
-        ]
-        return found
 
-    def _digest(self, one: Variable | Mount) -> str:
-        keys = self._values.get(one.kind, str(one.source.constant)) or {}
-        if one.kind != CONFIG_MAP:
-            return ""
-        parts = [f"{key}\0".encode() + value for key, value in sorted(keys.items())]
-        return hashlib.sha256(b"\0\0".join(parts)).hexdigest()
+        Raises:
+            ParameterError: A ConfigMap that is needed is not there.
+        """
+        found: list[Any] = []
+        for one in settings.variables:
+            value = self._variable(one) if one.kind == CONFIG_MAP else ""
+            found.append([one.kind, one.source.constant, one.name, one.key, value])
+        for mount in settings.mounts:
+            keys = self._keys(mount) if mount.kind == CONFIG_MAP else None
+            digest = _digest(keys or {})
+            found.append([mount.kind, mount.source.constant, mount.path, mount.sub_path, digest])
+        return found
 
     def _is_given(self, variable: Variable) -> bool:
         """Tell whether a variable may be had though the name of its Secret is not known yet."""
@@ -194,7 +192,7 @@ class Pods:
     def _field(self, field: str, settings: PlatformSettings, path: str) -> str:
         if (keyed := field_key(field)) is not None:
             own = settings.labels if keyed[0] == "labels" else settings.annotations
-            return own.get(keyed[1], self._run_id if keyed[1] == "pipeline/runid" else "")
+            return own.get(keyed[1], self._run_id if keyed[1] in _RUN else "")
         values = {
             "metadata.name": _pod_name(self._run_id, path),
             "metadata.namespace": NAMESPACE,
@@ -203,6 +201,17 @@ class Pods:
             "spec.serviceAccountName": _user(),
         }
         return values.get(field, "127.0.0.1")  # the others are addresses
+
+
+def _digest(keys: Mapping[str, bytes]) -> str:
+    values = {key: hashlib.sha256(value).hexdigest() for key, value in sorted(keys.items())}
+    return hashlib.sha256(json.dumps(values).encode()).hexdigest()
+
+
+def _is_known(one: Variable | Mount) -> bool:
+    """Tell whether the pipeline itself says the name."""
+    name = one.source.constant
+    return isinstance(name, str) and "{{$" not in name
 
 
 def _a(one: Variable) -> str:

@@ -125,8 +125,9 @@ class TaskRunner:
             return self._volume(one, body)
         assert one.container is not None
         assert one.inputs is not None
-        settings = self._pods.present(one.container.settings)
-        one.container = dataclasses.replace(one.container, settings=settings)
+        if one.container.settings.mounts:
+            settings = self._pods.present(one.container.settings)
+            one.container = dataclasses.replace(one.container, settings=settings)
         one.code = self._backend.code(one.container)
         one.contents = self._contents(one)
         one.external = external.datasets(one.contents)

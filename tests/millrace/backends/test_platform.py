@@ -14,6 +14,7 @@ from millrace.cli import report
 from millrace.errors import PipelineError
 from millrace.runner.cluster_values import FILE_VARIABLE
 from millrace.runner.result import State
+from millrace.runner.run import resume
 
 PASSWORD = "correct-horse-9"
 SECRETS = f"""
@@ -203,7 +204,29 @@ def test_a_secret_that_nobody_has_given(kit, run, look, root, monkeypatch, refer
     assert run(pipeline).tasks["look"].parameters == {"Output": True}
 
 
-def test_the_cache_sees_a_config_map_and_no_secret(kit, run, look, secrets):
+def test_a_resumed_run_is_given_its_secrets_again(kit, run, component, secrets, root, tmp_path):
+    @component()
+    def flaky(file: str) -> str:
+        import os
+        from pathlib import Path
+
+        return Path(file).read_text() + os.environ["NAME"]
+
+    def resumed(file: str):
+        flaky(file=file)
+
+    settings = {"secretAsEnv": [secret_env("NAME", "user", **constant("warehouse"))]}
+    pipeline = add(kit.compile(resumed), flaky=settings)
+    failed = run(pipeline, {"file": str(tmp_path / "file")}, secrets_file=secrets)
+    assert failed.state is State.FAILED
+    (tmp_path / "file").write_text("hello ")
+    with pytest.raises(PipelineError, match='the key "user" of the Secret "warehouse"'):
+        resume(failed.run_id, root=root)
+    result = resume(failed.run_id, root=root, secrets_file=secrets)
+    assert result.tasks["flaky"].parameters == {"Output": "hello ada"}
+
+
+def test_the_cache_sees_a_config_map_and_no_secret(kit, run, look, secrets, monkeypatch):
     def cached():
         look(variable="LEVEL", expected="3")
 
@@ -222,6 +245,11 @@ def test_the_cache_sees_a_config_map_and_no_secret(kit, run, look, secrets):
     secrets.write_text(SECRETS.replace('"3"', '"4"'))
     again = run(pipeline, secrets_file=secrets).tasks["look"]
     assert (again.state, again.parameters) == (State.COMPLETE, {"Output": False})
+    secrets.write_text(SECRETS.partition("---")[0])
+    monkeypatch.setenv("LEVEL", "3")  # the same content, from elsewhere
+    assert run(pipeline, secrets_file=secrets).tasks["look"].state is State.CACHED
+    monkeypatch.setenv("LEVEL", "5")
+    assert run(pipeline, secrets_file=secrets).tasks["look"].state is State.COMPLETE
 
 
 def test_fields_of_the_pod(kit, run, component):
@@ -242,6 +270,7 @@ def test_fields_of_the_pod(kit, run, component):
         "F_IP": "status.podIP",
         "F_TEAM": "metadata.labels['team']",
         "F_RUN": "metadata.labels['pipeline/runid']",
+        "F_RUN_NAME": "metadata.annotations['pipelines.kubeflow.org/run_name']",
         "F_NONE": "metadata.annotations['none']",
     }
     settings = {
@@ -258,6 +287,7 @@ def test_fields_of_the_pod(kit, run, component):
         "IP": "127.0.0.1",
         "TEAM": "blue",
         "RUN": "Pod_1",
+        "RUN_NAME": "Pod_1",
         "NONE": "",
     }
 

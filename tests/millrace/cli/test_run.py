@@ -113,6 +113,7 @@ def test_a_failure_says_why_once_and_where_its_log_lies(millrace, pipeline, tmp_
         (["-p", "text=x", "-p", "count=many"], '"count" must be a whole number, and is "many".'),
         (["-p", "text=x", "--runner", "podman"], "There is no runner 'podman'"),
         (["--params", "no.yaml"], "Cannot read no.yaml: No such file or directory."),
+        (["-p", "text=x", "--secrets", "no.yaml"], "Cannot read the secrets in no.yaml: No such"),
         (["-p", "text=x", "--root", "/proc/x"], "Cannot make /proc/x"),
         (["-p", "text=x", "--store", "oracle://x"], "oracle"),
     ],

@@ -151,6 +151,13 @@ class TestWhatOnlyAClusterHas:
             load(str(kit.edited(kit.single(), edit)))
 
 
+@pytest.mark.parametrize("path", ["", "/", "data", "/data/../etc", "/a\0b"])
+def test_a_path_where_nothing_can_be_mounted(kit, path):
+    mount = {"mountPath": path, "volumeName": "scratch"}
+    with pytest.raises(PipelineError, match="must be an absolute path"):
+        load(with_platform(kit.single(), emptyDirMounts=[mount]))
+
+
 @pytest.mark.parametrize(
     ("reference", "message"),
     [

@@ -11,11 +11,9 @@ def importing(kit):
     """Compiles a pipeline that imports a dataset, and may read it."""
     dsl = kit.dsl
 
-    def make(uri=None, read=True, after=False, condition=False):
+    def make(uri=None, read=True, condition=False):
         def body(where):
             imported = dsl.importer(artifact_uri=uri or where, artifact_class=dsl.Dataset)
-            if after:
-                imported.after(kit.play())
             if read:
                 kit.play(data=imported.output)
 
@@ -44,11 +42,6 @@ def test_a_file_of_the_caller(importing, run, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "data.csv").write_text("a")
     assert run(importing("data.csv", read=False)).state is State.COMPLETE
-
-
-def test_a_file_that_the_pipeline_may_make_itself(importing, run):
-    result = run(importing("/no/such.csv", after=True))
-    assert result.tasks["importer"].error == "There is no /no/such.csv to import."
 
 
 def test_an_import_that_a_condition_skips(importing, run):

@@ -219,11 +219,12 @@ def test_an_importer_records_what_is_there(kit, run, tmp_path):
     assert changed.tasks["play"].artifacts["out"][0].metadata["source"] == "changed"
 
 
-def test_importing_what_is_not_there(kit, run):
+def test_importing_what_no_task_before_has_made(kit, run):
     dsl = kit.dsl
 
     def importing_nothing():
-        dsl.importer(artifact_uri="/no/such/place", artifact_class=dsl.Dataset)
+        nothing = dsl.importer(artifact_uri="/no/such/place", artifact_class=dsl.Dataset)
+        nothing.after(kit.play())
 
     result = run(kit.compile(importing_nothing))
     assert result.state is State.FAILED
