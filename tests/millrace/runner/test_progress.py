@@ -1,8 +1,11 @@
 """Progress of running steps, as a run's listener sees it."""
 
 import io
+import json
 import os
+import re
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -89,3 +92,18 @@ def _lightweight(dsl, fifo):
         report(fifo=fifo)
 
     return lightweight
+
+
+@pytest.mark.slow
+def test_every_long_step_says_how_far_it_is(millrace, flights_sample, tmp_path):
+    words = ["run", "flights", "-p", f"data_uri={flights_sample}", "-p", "train_steps=20", "--json"]
+    tasks = json.loads(millrace(*words, cwd=tmp_path).stdout)["tasks"]
+    said = {
+        task["name"]: re.findall("INFO millrace.progress: .*( rows| steps)", log)
+        for task in tasks
+        if "millrace.progress" in (log := Path(task["log"]).read_text())
+    }
+    steps = {"ExampleGen", "StatisticsGen", "Transform", "Trainer", "Evaluator"}
+    assert steps <= said.keys()
+    assert set(said["Trainer"]) == {" steps"}
+    assert set(said["Evaluator"]) == {" rows"}
