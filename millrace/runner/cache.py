@@ -38,8 +38,8 @@ def parts(
     code: Mapping[str, str],
     inputs: Inputs,
     contents: external.Contents,
+    platform: Sequence[Any],
     key: Key,
-    platform: Sequence[Any] = (),
 ) -> Parts:
     """Returns the digest of each thing that the result of a container task follows from.
 
@@ -49,8 +49,8 @@ def parts(
         code: What the runner knows of the code: digests of sources and libraries, or of the image.
         inputs: Its parameters, defaults included, and the artifacts it reads.
         contents: What those parameters that name something stand for, instead of their values.
-        key: Returns the key of the root; called only if there is a secret.
         platform: The Secrets, ConfigMaps and volumes that it is given.
+        key: Returns the key of the root; called only if there is a secret.
     """
     found: dict[str, Any] = {
         "format": VERSION,

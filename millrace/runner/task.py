@@ -298,7 +298,7 @@ class TaskRunner:
         assert one.container is not None
         platform = self._pods.identity(one.container.settings)
         one.parts = cache.parts(
-            component, one.container, one.code, one.inputs, one.contents, self._key, platform
+            component, one.container, one.code, one.inputs, one.contents, platform, self._key
         )
         key = one.task.cache_key if one.task.cache else ""
         one.fingerprint = cache.of_key(component.name, key) if key else cache.fingerprint(one.parts)

@@ -130,7 +130,11 @@ def _remove_others(uri: str, names: set[str]) -> None:
         found = store.list_objects(uri)
     except StorageError:
         return  # listing may be forbidden: then what an earlier attempt left cannot be known
-    store.remove_files(uri, set(found) - names - {store.UNFINISHED})
+    others = set(found) - names
+    if "" in names and others:
+        store.remove(uri)  # a folder, which a kill must not leave in part
+    else:
+        store.remove_files(uri, others - {store.UNFINISHED})
 
 
 def _check(path: Path, uri: str, sent: dict[str, store.FileInfo]) -> None:

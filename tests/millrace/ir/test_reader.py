@@ -164,7 +164,7 @@ def test_a_path_where_nothing_can_be_mounted(kit, path):
         ({"componentInputParameter": "claim"}, 'comes from "claim", which is no input'),
         (
             {"taskOutputParameter": {"producerTask": "make", "outputParameterKey": "name"}},
-            'it depends on "make", which is not there',
+            'it depends on "make", which does not exist',
         ),
     ],
 )

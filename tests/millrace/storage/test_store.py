@@ -274,6 +274,15 @@ def test_an_upload_killed_over_an_earlier_one_does_not_pass_for_it(
     assert store.list_names(bucket) == []
 
 
+def test_a_file_takes_the_place_of_a_half_uploaded_folder(bucket: str, tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"x")
+    store.write_bytes(location.join(bucket, store.UNFINISHED), b"")
+    store.write_bytes(location.join(bucket, "part"), b"x")
+    staging.stage_out(tmp_path / "file", bucket)
+    assert store.digest(bucket) == digest.of(tmp_path / "file")
+    assert set(store.list_objects(bucket)) == {""}
+
+
 def test_what_is_half_there_can_be_removed(place: str) -> None:
     if location.is_local(place):
         pytest.skip("a file system can rename")

@@ -209,6 +209,7 @@ def test_passing_faults_are_passed_over(
 EVERY_KIND = pytest.mark.parametrize("kind", ["s3", "gs"])
 
 
+@pytest.mark.slow
 @EVERY_KIND
 def test_a_part_whose_transfer_breaks_is_sent_again_and_no_other(
     proxy: Proxy, uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -223,6 +224,7 @@ def test_a_part_whose_transfer_breaks_is_sent_again_and_no_other(
     assert store.digest(uri) == digest.of(tmp_path / "large")
 
 
+@pytest.mark.slow
 @EVERY_KIND
 @pytest.mark.parametrize("size", [5_000, (5 << 20) + 5_000])
 def test_what_is_damaged_on_its_way_is_sent_again(
