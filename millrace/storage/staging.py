@@ -16,7 +16,7 @@ from pathlib import Path
 
 from millrace.errors import DataError, StorageError
 from millrace.storage import digest as digests
-from millrace.storage import drivers, failures, location, store, uploads
+from millrace.storage import drivers, failures, location, objects, store, uploads
 
 # Seconds between looks at a store whose listings lag behind what was written.
 _LAG_WAITS = (0.5, 1.0, 2.0, 4.0)
@@ -76,19 +76,19 @@ def stage_out(path: Path, uri: str) -> None:
                 f"{path}: a file named {name!r} cannot be stored: its name is not UTF-8, or has "
                 '"?versionId=" in it; rename it.'
             )
-    with store.changing(uri, is_folder=path.is_dir()):
+    with objects.changing(uri, is_folder=path.is_dir()):
         # Before the upload: a store with real folders cannot have a file and a folder of one name.
         _remove_others(uri, set(sizes))
-        with ThreadPoolExecutor(store.THREADS) as threads:
+        with ThreadPoolExecutor(objects.THREADS) as threads:
             versions = threads.map(
                 lambda name: uploads.upload(_beside(path, name), uri, name), sizes
             )
             sent = {
-                name: store.FileInfo(size, version)
+                name: objects.FileInfo(size, version)
                 for (name, size), version in zip(sizes.items(), versions, strict=True)
             }
         if not sizes:
-            store.write_bytes(location.join(uri, store.EMPTY_FOLDER), b"")
+            store.write_bytes(location.join(uri, objects.EMPTY_FOLDER), b"")
         _check(path, uri, sent)
 
 
@@ -104,7 +104,7 @@ def _copy_in(uri: str, partial: Path) -> None:
     infos = store.list_files(uri)
     if "" not in infos:
         partial.mkdir()
-    with ThreadPoolExecutor(store.THREADS) as threads:
+    with ThreadPoolExecutor(objects.THREADS) as threads:
         list(threads.map(lambda name: _download(uri, name, infos[name].size, partial), infos))
 
 
@@ -127,17 +127,17 @@ def _download(uri: str, name: str, size: int, partial: Path) -> None:
 def _remove_others(uri: str, names: set[str]) -> None:
     """Removes what lies at and below a URI, except for some files."""
     try:
-        found = store.list_objects(uri)
+        found = objects.list_objects(uri)
     except StorageError:
         return  # listing may be forbidden: then what an earlier attempt left cannot be known
     others = set(found) - names
     if "" in names and others:
         store.remove(uri)  # a folder, which a kill must not leave in part
     else:
-        store.remove_files(uri, others - {store.UNFINISHED})
+        objects.remove_files(uri, others - {objects.UNFINISHED})
 
 
-def _check(path: Path, uri: str, sent: dict[str, store.FileInfo]) -> None:
+def _check(path: Path, uri: str, sent: dict[str, objects.FileInfo]) -> None:
     """Compares what lies at a URI with what was sent.
 
     An object in the version that was sent is known to be right. Any other is read.
@@ -146,17 +146,17 @@ def _check(path: Path, uri: str, sent: dict[str, store.FileInfo]) -> None:
         StorageError: A file is missing, or is not what was sent.
     """
     try:
-        listed = store.list_objects(uri)
+        listed = objects.list_objects(uri)
     except StorageError:
         listed = {}  # listing may be forbidden, or lag behind: each file is looked up
     for name, info in sent.items():
         found = listed.get(name)
         if found is None or found != info:
-            found = store.info_of(uri, name)
+            found = objects.info_of(uri, name)
         if found is not None and found.size == info.size:
             if found == info and info.version:
                 continue
-            if store.sha256_of(uri, name, info.size) == digests.of(_beside(path, name)).hexdigest:
+            if objects.sha256_of(uri, name, info.size) == digests.of(_beside(path, name)).hexdigest:
                 continue
         there = "missing" if found is None else f"of {found.size} bytes"
         if found is not None and found.size == info.size:

@@ -1,47 +1,23 @@
 """Reads, writes and lists what lies at a URI. Only this package knows whether that is a file.
 
 An object store has no folders, only keys with slashes in them. A folder here is what begins with
-its URI and a slash; an empty one holds a marker, which is not counted among its files. Another
-marker says that the folder is being written or removed: until that is done, or done again, it
-cannot be read, and does not count as being there.
+its URI and a slash; an empty one holds a marker, which is not counted among its files.
 """
 
 from __future__ import annotations
 
-import contextlib
-import dataclasses
-import hashlib
 import os
 import shutil
 import uuid
-from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 from millrace.errors import DataError, StorageError
 from millrace.storage import digest as digests
-from millrace.storage import drivers, failures, location
+from millrace.storage import drivers, failures, location, objects
 from millrace.storage.digest import Digest
 from millrace.storage.digest_cache import DigestCache, stamp
-
-EMPTY_FOLDER = ".millrace-empty-folder"
-UNFINISHED = ".millrace-unfinished"
-_MARKERS = {EMPTY_FOLDER, UNFINISHED}
-THREADS = 4  # files at once; the parts of a large one are transferred side by side as well
-
-
-@dataclasses.dataclass(frozen=True)
-class FileInfo:
-    """What a listing says of a file.
-
-    Attributes:
-        size: Bytes.
-        version: What differs once the file has changed, such as an ETag; empty if unknown.
-    """
-
-    size: int
-    version: str
+from millrace.storage.objects import FileInfo
 
 
 def exists(uri: str) -> bool:
@@ -52,8 +28,10 @@ def exists(uri: str) -> bool:
     """
     if location.is_local(uri):
         return os.path.lexists(location.local_path(uri))
-    info = _info(uri)
-    return info is not None and (info["type"] == "file" or info_of(uri, UNFINISHED) is None)
+    info = objects.lookup(uri)
+    return info is not None and (
+        info["type"] == "file" or objects.info_of(uri, objects.UNFINISHED) is None
+    )
 
 
 def list_files(uri: str) -> dict[str, FileInfo]:
@@ -66,46 +44,23 @@ def list_files(uri: str) -> dict[str, FileInfo]:
     """
     if location.is_local(uri):
         return _list_local(uri, location.local_path(uri))
-    info = _info(uri)
+    info = objects.lookup(uri)
     if info is None:
         raise StorageError(f"There is nothing at {uri}.")
     if info["type"] == "file":
-        return {"": _file_info(info)}
-    found = list_objects(uri)
+        return {"": objects.file_info(info)}
+    found = objects.list_objects(uri)
     # A listing may lag behind, so the marker is looked up.
-    if UNFINISHED in found and info_of(uri, UNFINISHED) is not None:
+    if objects.UNFINISHED in found and objects.info_of(uri, objects.UNFINISHED) is not None:
         raise StorageError(
             f"{uri} is incomplete: it is being written or removed, or the process that did so was "
             "killed. Run the step that makes it again, or remove it."
         )
-    return {_checked(uri, name): info for name, info in found.items() if name not in _MARKERS}
-
-
-def list_objects(uri: str) -> dict[str, FileInfo]:
-    """Returns every object at and below a URI of an object store, with those of our own.
-
-    Raises:
-        StorageError: They cannot be listed.
-    """
-    files, root = drivers.filesystem(uri), location.remote_path(uri)
-
-    def find() -> dict[str, Any]:
-        files.invalidate_cache()
-        found = files.find(root, detail=True)
-        # adlfs lists the names alone if there is but one file of that name.
-        return found if isinstance(found, dict) else {path: files.info(path) for path in found}
-
-    try:
-        found = drivers.retried(uri, "cannot be listed", find)
-    except FileNotFoundError as error:
-        raise failures.failure(uri, "cannot be listed", error) from error
-    start = len(files._strip_protocol(root)) + 1
-    infos = {
-        path[start:]: _file_info(info)
-        for path, info in found.items()
-        if info["type"] == "file" and not path.endswith("/")
+    return {
+        objects.checked_name(uri, name): info
+        for name, info in found.items()
+        if name not in objects.MARKERS
     }
-    return dict(sorted(infos.items(), key=lambda item: os.fsencode(item[0])))
 
 
 def list_names(uri: str) -> list[str]:
@@ -127,7 +82,7 @@ def list_names(uri: str) -> list[str]:
         found = (
             where.rstrip("/").rpartition("/")[2] for where in drivers.retried(uri, action, ask)
         )
-        return sorted(set(found) - _MARKERS)
+        return sorted(set(found) - objects.MARKERS)
     except FileNotFoundError:
         return []
     except OSError as error:
@@ -157,12 +112,12 @@ def digest(uri: str, known: DigestCache | None = None) -> Digest:
         key = [info.size, info.version]
         hexdigest = known.remote(where, key) if known is not None and info.version else None
         if hexdigest is None:
-            hexdigest = sha256_of(uri, name, info.size)
+            hexdigest = objects.sha256_of(uri, name, info.size)
             if known is not None and info.version:
                 known.keep_remote(where, key, hexdigest)
         return Digest(hexdigest, info.size)
 
-    with ThreadPoolExecutor(THREADS) as threads:
+    with ThreadPoolExecutor(objects.THREADS) as threads:
         contents = dict(zip(infos, threads.map(of_file, infos), strict=True))
     return contents[""] if "" in contents else digests.of_contents(contents)
 
@@ -241,120 +196,13 @@ def remove(uri: str) -> None:
             else:
                 path.unlink(missing_ok=True)
             return
-        names = set(list_objects(uri))
-        with changing(uri, is_folder=bool(names - {""})):
-            remove_files(uri, (names - {UNFINISHED}) | {""})  # a store may have both
+        names = set(objects.list_objects(uri))
+        with objects.changing(uri, is_folder=bool(names - {""})):
+            objects.remove_files(
+                uri, (names - {objects.UNFINISHED}) | {""}
+            )  # a store may have both
     except OSError as error:
         raise failures.failure(uri, action, error) from error
-
-
-@contextlib.contextmanager
-def changing(uri: str, is_folder: bool) -> Iterator[None]:
-    """Has a folder of an object store count as incomplete while it is changed, and if that fails.
-
-    Args:
-        uri: Where it is, or will be.
-        is_folder: Whether it is a folder: a file is written and removed at once.
-
-    Raises:
-        StorageError: Its marker cannot be written or removed.
-    """
-    if is_folder:
-        _remove_file(uri)
-        files, path = drivers.filesystem(uri), location.remote_path(uri, UNFINISHED)
-        try:
-            drivers.retried(uri, "cannot be written", lambda: files.pipe_file(path, b""))
-        except FileNotFoundError as error:
-            raise failures.failure(uri, "cannot be written", error) from error
-    yield
-    if is_folder:
-        remove_files(uri, [UNFINISHED])
-
-
-def remove_files(uri: str, names: Iterable[str]) -> None:
-    """Removes files below a URI of an object store; one that is not there is removed already."""
-    files = drivers.filesystem(uri)
-
-    def remove_one(name: str) -> None:
-        path = location.remote_path(uri, name)
-        with contextlib.suppress(FileNotFoundError):
-            drivers.retried(uri, "cannot be removed", lambda: files.rm_file(path))
-        if location.scheme(uri) == "memory":  # this one alone keeps folders without files
-            with contextlib.suppress(OSError):
-                while (path := files._parent(path)).strip("/"):
-                    files.rmdir(path)
-
-    with ThreadPoolExecutor(THREADS) as threads:
-        list(threads.map(remove_one, names))
-
-
-def info_of(uri: str, name: str) -> FileInfo | None:
-    """Returns what is known of a file below a URI of an object store, without listing it."""
-    info = _info(uri, name)
-    return _file_info(info) if info is not None and info["type"] == "file" else None
-
-
-def sha256_of(uri: str, name: str, size: int) -> str:
-    """Returns the SHA-256 of a file below a URI of an object store, which is read."""
-    files, path = drivers.filesystem(uri), location.remote_path(uri, name)
-
-    def read() -> str:
-        sha, count = hashlib.sha256(), 0
-        with files.open(path, "rb", block_size=drivers.BLOCK, cache_type="readahead") as file:
-            while block := file.read(drivers.BLOCK):
-                sha.update(block)
-                count += len(block)
-        if count != size:
-            raise StorageError(f"{path} changed while it was read: {count} bytes, listed {size}.")
-        return sha.hexdigest()
-
-    try:
-        return drivers.retried(uri, "cannot be read", read)
-    except FileNotFoundError as error:
-        raise StorageError(f"{uri}: {name or 'the file'} was removed while it was read.") from error
-
-
-def _remove_file(uri: str) -> None:
-    """Removes a file in a folder's place: a store with real folders cannot have both."""
-    with contextlib.suppress(StorageError):  # who may not list may not look up either
-        if info_of(uri, "") is not None:
-            remove_files(uri, [""])
-
-
-def _info(uri: str, name: str = "") -> dict[str, Any] | None:
-    """Returns what an object store says of a file or folder; None if there is none."""
-    files, path = drivers.filesystem(uri), location.remote_path(uri, name)
-
-    def ask() -> dict[str, Any]:
-        files.invalidate_cache()
-        try:
-            return dict(files.info(path))
-        except PermissionError:
-            if location.scheme(uri) == "s3" and "/" in path:
-                with contextlib.suppress(FileNotFoundError):
-                    files.cat_file(path, 0, 1)  # says why: the answer to HEAD has no body
-            raise
-
-    try:
-        info = drivers.retried(uri, "cannot be looked up", ask)
-    except FileNotFoundError:
-        return None
-    return info
-
-
-def _file_info(info: dict[str, Any]) -> FileInfo:
-    versions = (info.get(key) for key in ("ETag", "etag", "generation", "created"))
-    return FileInfo(int(info["size"]), str(next(filter(None, versions), "")).strip('"'))
-
-
-def _checked(uri: str, name: str) -> str:
-    """Returns the relative path of an object, which must be one of a file in a folder."""
-    unusable = {"", ".", ".."} & set(name.split("/"))
-    if unusable or "\0" in name or "?versionId=" in name:
-        raise StorageError(
-            f"{uri} holds an object named {name!r}, which cannot be a file in a folder: remove it."
-        )
-    return name
 
 
 def _list_local(uri: str, path: Path) -> dict[str, FileInfo]:

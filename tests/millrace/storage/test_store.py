@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from millrace.errors import StorageError
-from millrace.storage import digest, drivers, location, staging, store
+from millrace.storage import digest, drivers, location, objects, staging, store
 from millrace.storage.digest_cache import DigestCache
 
 BUCKETS = ["s3", "gs", "az"]
@@ -231,8 +231,8 @@ def test_a_digest_is_remembered_until_the_object_changes(bucket: str, tmp_path: 
 
 KILLED = """
 import os, pathlib, signal, sys
-from millrace.storage import staging, store, uploads
-store.THREADS = 1
+from millrace.storage import objects, staging, uploads
+objects.THREADS = 1
 upload, left = uploads.upload, [int(sys.argv[3])]
 def killed(*arguments):
     if not left[0]:
@@ -276,11 +276,11 @@ def test_an_upload_killed_over_an_earlier_one_does_not_pass_for_it(
 
 def test_a_file_takes_the_place_of_a_half_uploaded_folder(bucket: str, tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"x")
-    store.write_bytes(location.join(bucket, store.UNFINISHED), b"")
+    store.write_bytes(location.join(bucket, objects.UNFINISHED), b"")
     store.write_bytes(location.join(bucket, "part"), b"x")
     staging.stage_out(tmp_path / "file", bucket)
     assert store.digest(bucket) == digest.of(tmp_path / "file")
-    assert set(store.list_objects(bucket)) == {""}
+    assert set(objects.list_objects(bucket)) == {""}
 
 
 def test_what_is_half_there_can_be_removed(place: str) -> None:
@@ -288,7 +288,7 @@ def test_what_is_half_there_can_be_removed(place: str) -> None:
         pytest.skip("a file system can rename")
     store.write_bytes(location.join(place, "file"), b"x")
     assert store.exists(place)
-    store.write_bytes(location.join(place, store.UNFINISHED), b"")
+    store.write_bytes(location.join(place, objects.UNFINISHED), b"")
     assert not store.exists(place)
     store.remove(place)
     assert not store.exists(place)
@@ -317,7 +317,7 @@ def test_a_file_takes_a_folders_place_and_the_reverse(
         staging.stage_out(tmp_path / name, uri)
         assert store.digest(uri) == digest.of(tmp_path / name)
     if not location.is_local(uri):
-        left = {name for name in store.list_objects(uri) if name != store.EMPTY_FOLDER}
+        left = {name for name in objects.list_objects(uri) if name != objects.EMPTY_FOLDER}
         assert left == set(after or {"": b""})
 
 
