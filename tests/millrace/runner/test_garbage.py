@@ -303,25 +303,36 @@ def test_everything_upstream_of_what_must_stay_is_there(quick_path, data):
     with Store.open(home / "metadata.sqlite") as store:
         made: list[ArtifactRecord] = []
         outside = write(home.with_name(f"{home.name}-outside"))
-        for number in range(data.draw(st.integers(1, 5), "runs")):
+        for number in range(data.draw(st.integers(2, 6), "runs")):
             folder = home / "p" / f"run-{number}"
             run = RunRecord.start(store, "p", folder.name, str(folder))
-            for index in range(data.draw(st.integers(0, 4), "tasks")):
-                inputs = data.draw(st.lists(st.sampled_from([outside, *made]), max_size=3))
+            for index in range(data.draw(st.integers(0, 3), "tasks")):
+                inputs = data.draw(
+                    st.lists(st.sampled_from([outside, *made]), min_size=1, max_size=3)
+                )
                 key = data.draw(st.sampled_from(["", "a", "b"]))
                 if key and (cached := find(store, "p", key)) and data.draw(st.booleans(), "cached"):
                     run.cached_task("t", inputs={"x": inputs}, fingerprint=key, cached=cached)
                     continue
                 task = run.start_task("t", inputs={"x": inputs}, fingerprint=key)
                 record = write(folder / str(index) / "y")
-                if data.draw(st.integers(0, 3), "pushed") == 0:
+                if data.draw(st.integers(0, 5), "pushed") == 5:
                     record.schema_title = "system.PushedModel"
                 state = data.draw(st.sampled_from([State.COMPLETE, State.FAILED]))
                 made += run.finish_task(task, state, outputs={"y": [record]})["y"]
-            if data.draw(st.integers(0, 4), "ended"):
+            if data.draw(st.integers(0, 3), "going on") != 3:
                 run.finish(State.COMPLETE)
-            if data.draw(st.integers(0, 4), "pinned") == 0:
+            if data.draw(st.integers(0, 3), "pinned") == 3:
                 deletion.pin(store, folder.name)
+
+        if made:  # by a run that reads one artifact, and none of what it was made from
+            last = RunRecord.start(store, "p", "run-last", str(home / "p" / "run-last"))
+            reading = last.start_task("t", inputs={"x": [data.draw(st.sampled_from(made))]})
+            last.finish_task(reading, State.COMPLETE)
+            how = data.draw(st.sampled_from(["going on", "pinned", "ended"]), "the last run")
+            if how != "going on":
+                last.finish(State.COMPLETE)
+            deletion.pin(store, "run-last", how == "pinned")
 
         runs = query.runs(store)
         past = datetime.now(timezone.utc) + timedelta(hours=1)
