@@ -76,7 +76,7 @@ class Progress:
 
 
 def report(done: float, total: float | None = None, unit: str = "rows", **values: float) -> None:
-    """Report how far this step is.
+    """Reports how far this step is.
 
     Args:
         done: How much is done.
@@ -105,21 +105,21 @@ class Counter:
         self._lock = threading.Lock()
 
     def add(self, number: float) -> None:
-        """Report that so much more is done."""
+        """Reports that so much more is done."""
         with self._lock:
             self._done += number
             done = self._done
         report(done, self._total, self._unit)
 
     def over(self, batches: Iterable[Batch]) -> Iterator[Batch]:
-        """Yield batches, such as pyarrow's, and report the rows of each once it has been used."""
+        """Yields batches, such as pyarrow's, and report the rows of each once it has been used."""
         for batch in batches:
             yield batch
             self.add(batch.num_rows)
 
 
 def read(path: Path) -> Progress | None:
-    """Read what a step has reported; None if that is nothing, or not in the format."""
+    """Reads what a step has reported; None if that is nothing, or not in the format."""
     try:
         with path.open("rb") as file:
             message = json.loads(file.read(_LONGEST))
@@ -157,7 +157,7 @@ _reporter = _Reporter()
 
 
 def _write(path: Path, progress: Progress) -> None:
-    """Put a report in place of the last one; a full disk is not what a step should fail for."""
+    """Puts a report in place of the last one; a full disk is not what a step should fail for."""
     message = dataclasses.asdict(progress)
     draft = path.with_name(f"{path.name}.{os.getpid()}")
     with contextlib.suppress(OSError):

@@ -81,7 +81,7 @@ class Lines:
         self._print(f"{self._run.name(task)}: failed, again in {seconds:g} s: {error}")
 
     def progressed(self, task: TaskResult) -> None:
-        """Print now and then how far a task is."""
+        """Prints now and then how far a task is."""
         assert self._run is not None
         now = time.monotonic()
         if now - max(task.started, self._progressed.get(task.path, 0.0)) >= _PAUSE:
@@ -210,7 +210,7 @@ def table(
 
 
 def _most_telling(tasks: Sequence[TaskResult], height: int) -> Sequence[TaskResult]:
-    """Return the tasks that there is room for: those that run or failed before others."""
+    """Returns the tasks that there is room for: those that run or failed before others."""
     if len(tasks) <= height:
         return tasks
     notable = (State.RUNNING, State.FAILED)
@@ -220,7 +220,7 @@ def _most_telling(tasks: Sequence[TaskResult], height: int) -> Sequence[TaskResu
 
 
 def _label(run: RunResult, task: TaskResult) -> str:
-    """Return a task's name; in loops with its iterations, and indented below the loop."""
+    """Returns a task's name; in loops with its iterations, and indented below the loop."""
     indices = _INDEX.findall(task.path)
     if not indices:
         return run.name(task)

@@ -74,7 +74,7 @@ def write(run: str, target: Path | None, root: Path, store: str | None, as_json:
 
 
 def _rows(run: Run, tasks: list[Task], folder: Path, target: Path) -> list[run_page.TaskRow]:
-    """Return the tasks in the order in which they started, those of a loop after it."""
+    """Returns the tasks in the order in which they started, those of a loop after it."""
     from millrace.report.run_page import TaskRow
 
     shown = [task for task in tasks if task.kind != Kind.DAG or _is_loop(task)]
@@ -107,19 +107,19 @@ def _rows(run: Run, tasks: list[Task], folder: Path, target: Path) -> list[run_p
 
 
 def _planned(folder: Path) -> dict[str, ir.Task]:
-    """Return the tasks outside of loops by path, as the run's own copy of the pipeline says."""
+    """Returns the tasks outside of loops by path, as the run's own copy of the pipeline says."""
     if not (folder / kept.FOLDER).is_dir():
         return {}
     return dict(ir.walk(kept.pipeline(folder).dag, loops=False))
 
 
 def _is_group(task: ir.Task) -> bool:
-    """Tell whether a task is a condition or a pipeline, whose tasks are shown in its place."""
+    """Returns whether a task is a condition or a pipeline, whose tasks are shown in its place."""
     return isinstance(task.component.body, ir.Dag) and task.loop is None
 
 
 def _dependencies(tasks: list[Task], planned: Mapping[str, ir.Task]) -> dict[str, set[str]]:
-    """Return what each task waited for: what made its inputs, and what the pipeline says."""
+    """Returns what each task waited for: what made its inputs, and what the pipeline says."""
     makers = {
         record.id: task.name
         for task in tasks
@@ -137,7 +137,7 @@ def _dependencies(tasks: list[Task], planned: Mapping[str, ir.Task]) -> dict[str
 
 
 def _upstream(path: str, planned: Mapping[str, ir.Task]) -> Iterator[str]:
-    """Yield the shown tasks that a task, and the groups around it, wait for."""
+    """Yields the shown tasks that a task, and the groups around it, wait for."""
     while path:
         around = path.rpartition("/")[0]
         for name in planned[path].depends:
@@ -151,7 +151,7 @@ def _upstream(path: str, planned: Mapping[str, ir.Task]) -> Iterator[str]:
 
 
 def _each_after_its_loop(rows: list[run_page.TaskRow]) -> list[run_page.TaskRow]:
-    """Put the tasks of a loop after it, iteration by iteration."""
+    """Puts the tasks of a loop after it, iteration by iteration."""
     places = {row.path: place for place, row in enumerate(rows)}
 
     def key(row: run_page.TaskRow) -> list[int]:
@@ -187,7 +187,7 @@ def _summary(task: Task) -> str:
 
 
 def _links(task: Task, root: str, folder: Path, here: Path) -> Iterator[tuple[str, str]]:
-    """Yield links to the pages that a task wrote and to its log, as seen from a folder."""
+    """Yields links to the pages that a task wrote and to its log, as seen from a folder."""
     for port, records in task.outputs.items():
         for record in records:
             uri = record.uri.replace(root, str(folder), 1)  # a copy stays on this machine

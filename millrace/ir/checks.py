@@ -99,7 +99,7 @@ def _source(
 def _reference(
     reference: platform.Reference, inputs: Collection[str], dag: ir.Dag
 ) -> Iterator[str]:
-    """Check where the name of a Secret, a ConfigMap or a volume comes from."""
+    """Checks where the name of a Secret, a ConfigMap or a volume comes from."""
     name = reference.parent_input
     if name and name not in inputs:
         yield (

@@ -64,7 +64,7 @@ def fill_value(value: Any, executor_input: Mapping[str, Any], context: Mapping[s
 
 
 def gives_path(parts: Iterable[str], name: str) -> bool:
-    """Tell whether a command is given the path of an input artifact, and not its address only."""
+    """Returns whether a command is given the path of an input artifact, not only its address."""
     path = f"{{{{$.inputs.artifacts['{name}'].path}}}}"
     return any("{{$}}" in part or path in part for part in parts)
 

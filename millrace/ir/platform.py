@@ -129,7 +129,7 @@ def settings(documents: list[dict[str, Any]]) -> dict[str, PlatformSettings]:
 
 
 def resolved(settings: PlatformSettings, look_up: Callable[[Reference], Any]) -> PlatformSettings:
-    """Return settings with the names of Secrets, ConfigMaps and volumes in place of references.
+    """Returns settings with the names of Secrets, ConfigMaps and volumes in place of references.
 
     What is optional and has no name is left out.
 
@@ -166,7 +166,7 @@ def resolved(settings: PlatformSettings, look_up: Callable[[Reference], Any]) ->
 
 
 def field_key(path: str) -> tuple[str, str] | None:
-    """Return `labels` or `annotations` and the key, if a field path names one of those."""
+    """Returns `labels` or `annotations` and the key, if a field path names one of those."""
     found = _KEYED.fullmatch(path)
     return (found[1], found[2]) if found else None
 
@@ -230,7 +230,7 @@ def _mounts(spec: Mapping[str, Any]) -> Iterator[Mount]:
 
 
 def _path(source: Mapping[str, Any]) -> str:
-    """Return where something is mounted.
+    """Returns where something is mounted.
 
     Raises:
         PipelineError: That is no path of a folder below the root.

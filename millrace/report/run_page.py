@@ -108,7 +108,7 @@ def page(
 
 
 def _placed(rows: Sequence[TaskRow]) -> list[Node]:
-    """Place the tasks outside of loops in columns: each to the right of all that it waited for."""
+    """Places the tasks outside of loops in columns: each to the right of all that it waited for."""
     numbers = {row.path: number for number, row in enumerate(rows)}
     columns: dict[str, int] = {}
     used: dict[int, int] = {}
@@ -124,7 +124,7 @@ def _placed(rows: Sequence[TaskRow]) -> list[Node]:
 
 
 def _in_order(rows: Sequence[TaskRow]) -> list[TaskRow]:
-    """Return tasks after those that they waited for; what waits in a circle comes last."""
+    """Returns tasks after those that they waited for; what waits in a circle comes last."""
     known = {row.path: row for row in rows}
     waiting = {row.path: {one for one in row.depends if one in known} for row in rows}
     after: dict[str, list[str]] = {}
@@ -142,7 +142,7 @@ def _in_order(rows: Sequence[TaskRow]) -> list[TaskRow]:
 
 
 def _edges(nodes: Sequence[Node]) -> list[str]:
-    """Return the path of each line from a task to one that waited for it, as SVG.
+    """Returns the path of each line from a task to one that waited for it, as SVG.
 
     A line is left out if other lines say the same by way of a third task.
     """

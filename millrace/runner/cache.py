@@ -180,5 +180,5 @@ def _hmac(value: Any, key: bytes) -> str:
 
 
 def _text(value: Any) -> bytes:
-    """Return JSON, in ASCII: the name of a file may be no valid text."""
+    """Returns JSON, in ASCII: the name of a file may be no valid text."""
     return json.dumps(value, sort_keys=True).encode()

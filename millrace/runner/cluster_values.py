@@ -49,12 +49,12 @@ class ClusterValues:
         self.file = file
 
     def get(self, kind: str, name: str) -> Mapping[str, bytes] | None:
-        """Return the keys of a Secret or ConfigMap; None if the file has none of that name."""
+        """Returns the keys of a Secret or ConfigMap; None if the file has none of that name."""
         return self._values.get((kind, name))
 
 
 def read(file: Path | None) -> ClusterValues:
-    """Read Secrets and ConfigMaps, and keep the values of Secrets out of messages from now on.
+    """Reads Secrets and ConfigMaps, and keep the values of Secrets out of messages from now on.
 
     Args:
         file: The file; that of MILLRACE_SECRETS_FILE, or none, if None.
@@ -90,7 +90,7 @@ def read(file: Path | None) -> ClusterValues:
 
 
 def _objects(document: Any) -> Iterator[tuple[str, str, _Keys]]:
-    """Yield kind, name and keys of what a document holds."""
+    """Yields kind, name and keys of what a document holds."""
     if document in (None, ""):
         return
     if not isinstance(document, Mapping):

@@ -64,7 +64,7 @@ class Collector:
         self._marked: set[int] = set()  # by this process; what an earlier one has, may be half gone
 
     def plan(self) -> Result:
-        """Return what would be deleted.
+        """Returns what would be deleted.
 
         Raises:
             StoreError: The lineage store cannot be read.
@@ -74,7 +74,7 @@ class Collector:
         return Result(choice, plan, {run_id: size for run_id, size in sizes.items() if size})
 
     def delete(self, who: str, why: str) -> Result:
-        """Delete it, and return what was deleted.
+        """Deletes it, and return what was deleted.
 
         Raises:
             PipelineError: Another process is deleting in this root.
@@ -93,7 +93,7 @@ class Collector:
             return result
 
     def _look(self) -> tuple[Choice, Plan]:
-        """Find what may be deleted, by what the lineage store says now."""
+        """Finds what may be deleted, by what the lineage store says now."""
         runs = map(self._state_of, query.runs(self._store))
         choice = retention.choose(
             runs, self._wanted, lambda run: kept.is_running(self._folder(run))
@@ -104,7 +104,7 @@ class Collector:
         return self._home / run.pipeline / run.run_id
 
     def _leftovers(self, run: Run, plan: Plan) -> Iterator[Path]:
-        """Yield what tasks of a run that did not end well have left, and no record names."""
+        """Yields what tasks of a run that did not end well have left, and no record names."""
         folder = self._folder(run)
         if not folder.is_dir():
             return
@@ -118,7 +118,7 @@ class Collector:
                         yield path
 
     def _delete(self, run: Run, candidates: list[Candidate], result: Result) -> None:
-        """Delete what a run has made, which nobody can resume meanwhile."""
+        """Deletes what a run has made, which nobody can resume meanwhile."""
         leftovers = list(self._leftovers(run, result.plan))
         if not candidates and not leftovers:
             return
@@ -145,7 +145,7 @@ class Collector:
                 result.leftovers[run.run_id] = size
 
     def _leave(self, run: Run, candidates: list[Candidate], result: Result) -> None:
-        """Leave a run alone that somebody has resumed since it was chosen."""
+        """Leaves a run alone that somebody has resumed since it was chosen."""
         deletion.unmark(self._store, _ids(candidates) & self._marked)
         result.choice.runs.remove(run)
         result.choice.left[run.run_id] = "it is going on"
@@ -153,7 +153,7 @@ class Collector:
 
 @contextlib.contextmanager
 def exclusive(home: Path) -> Iterator[None]:
-    """Keep other processes from deleting in a root, and from pinning runs of it.
+    """Keeps other processes from deleting in a root, and from pinning runs of it.
 
     Raises:
         PipelineError: Another process is deleting.
@@ -177,13 +177,13 @@ def _ids(candidates: Iterable[Candidate]) -> set[int]:
 
 
 def _size(path: Path) -> int:
-    """Return the bytes of a file, or of those in a folder."""
+    """Returns the bytes of a file, or of those in a folder."""
     files = [path, *path.rglob("*")] if path.is_dir() and not path.is_symlink() else [path]
     return sum(file.lstat().st_size for file in files if not file.is_dir() or file.is_symlink())
 
 
 def _remove(uri: str, root: str, result: Result) -> bool:
-    """Remove what lies in a run's folder, and the folders of its task that are empty then.
+    """Removes what lies in a run's folder, and the folders of its task that are empty then.
 
     Returns whether that was done; why not is in the result.
     """
@@ -203,7 +203,7 @@ def _remove(uri: str, root: str, result: Result) -> bool:
 
 
 def _remove_empty(path: Path, folder: Path) -> None:
-    """Remove a folder and those around it that are empty, up to the folder of the run."""
+    """Removes a folder and those around it that are empty, up to the folder of the run."""
     while path != folder and path.is_relative_to(folder):
         try:
             path.rmdir()

@@ -15,7 +15,7 @@ _ON_A_CLUSTER = ("oci://", "huggingface://")
 
 
 def check(pipeline: ir.Pipeline, values: Mapping[str, Any], folder: Path) -> None:
-    """Check the imports whose addresses are known before the run, and that no condition skips.
+    """Checks the imports whose addresses are known before the run, and that no condition skips.
 
     Args:
         pipeline: The pipeline.
@@ -53,7 +53,7 @@ def _problems(
 
 
 def _given(task: ir.Task, values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the parameters of a task that are known before the run."""
+    """Returns the parameters of a task that are known before the run."""
     known: dict[str, Any] = {}
     for name, source in task.parameters.items():
         if isinstance(source, ir.Constant):
@@ -64,7 +64,7 @@ def _given(task: ir.Task, values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _is_read(name: str, dag: ir.Dag) -> bool:
-    """Tell whether another task is given what a task imports."""
+    """Returns whether another task is given what a task imports."""
     return any(
         isinstance(source, ir.FromTask) and source.task == name
         for task in dag.tasks.values()

@@ -100,7 +100,7 @@ def resolve(task: ir.Task, context: TaskContext) -> Inputs:
 
 
 def reference(source: Reference, context: TaskContext) -> Any:
-    """Return the value of a reference in the platform settings of a task; None if it has none."""
+    """Returns the value of a reference in the platform settings of a task; None if it has none."""
     if source.task:
         value = context.parameter(source.task, source.output)
     elif source.parent_input:

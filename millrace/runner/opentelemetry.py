@@ -66,7 +66,7 @@ class OpenTelemetryTracer(Tracer):
         self._open: dict[str, tuple[Span, TaskResult]] = {}
 
     def started(self, run: RunResult) -> None:
-        """Begin the span of the run, within the trace that this process is a part of, if any."""
+        """Begins the span of the run, within the trace that this process is a part of, if any."""
         self._run = {"cicd.pipeline.name": run.pipeline, "cicd.pipeline.run.id": run.run_id}
         around = _PROPAGATOR.extract({key.lower(): one for key, one in os.environ.items()})
         self._root = self._tracer.start_span(
@@ -75,14 +75,14 @@ class OpenTelemetryTracer(Tracer):
         self._root.set_attributes(self._run)
 
     def changed(self, task: TaskResult) -> None:
-        """Begin or end the span of a task."""
+        """Begins or end the span of a task."""
         if task.path not in self._open:
             self._begin(task)
         if task.state.ended:
             self._end(task.path)
 
     def ended(self, run: RunResult) -> None:
-        """End the span of the run, and those of the tasks that it stopped."""
+        """Ends the span of the run, and those of the tasks that it stopped."""
         for path in sorted(self._open, key=len, reverse=True):
             self._end(path)
         self._root.set_attribute("cicd.pipeline.result", _RESULTS.get(run.state, "cancellation"))
@@ -108,7 +108,7 @@ class OpenTelemetryTracer(Tracer):
             yield
 
     def close(self) -> None:
-        """Send what has not been sent, for a few seconds."""
+        """Sends what has not been sent, for a few seconds."""
         settled, sending = self._failures.settled, threading.Thread(target=self._send, daemon=True)
         sending.start()
         if not settled.wait(_PATIENCE):
@@ -157,7 +157,7 @@ class OpenTelemetryTracer(Tracer):
 
     @contextlib.contextmanager
     def _span(self, task: TaskResult, name: str) -> Iterator[Span]:
-        """Make a span within that of a task, which fails as the body does."""
+        """Makes a span within that of a task, which fails as the body does."""
         parent, _ = self._open.get(task.path, (self._root, None))
         attributes = {**self._run, "millrace.task.path": task.path}
         context = trace.set_span_in_context(parent, Context())
@@ -192,12 +192,12 @@ class _Failures(logging.Handler):
         self._sdk.addHandler(self)
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Tell what the SDK has logged."""
+        """Tells what the SDK has logged."""
         error = record.exc_info[1] if record.exc_info else None
         self.tell(str(error or record.getMessage()))
 
     def tell(self, why: str) -> None:
-        """Tell why, unless it has been told."""
+        """Tells why, unless it has been told."""
         if not self._told:
             self._told = True
             self.settled.set()
@@ -205,7 +205,7 @@ class _Failures(logging.Handler):
             logger.warning("Traces cannot be sent; the run goes on without them: %s", line)
 
     def close(self) -> None:
-        """Leave the SDK's messages to others again, unless a thread still tries to send."""
+        """Leaves the SDK's messages to others again, unless a thread still tries to send."""
         if self._told:
             return
         self._sdk.removeHandler(self)
@@ -214,7 +214,7 @@ class _Failures(logging.Handler):
 
 
 def _resource() -> Resource:
-    """Return who makes the spans; what the environment says wins."""
+    """Returns who makes the spans; what the environment says wins."""
     own = {"service.name": "millrace", "service.version": __version__}
     given = Resource.create()
     named = {key: value for key, value in own.items() if not _is_named(given, key)}
@@ -227,7 +227,7 @@ def _is_named(resource: Resource, key: str) -> bool:
 
 
 def _exporter(name: str) -> Any:
-    """Return an exporter that is installed, by the name that the SDK's variables have for it."""
+    """Returns an exporter that is installed, by the name that the SDK's variables have for it."""
     if name == "otlp":
         protocol = (
             os.environ.get("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL")
@@ -244,7 +244,7 @@ def _exporter(name: str) -> Any:
 
 
 def _around(path: str) -> str:
-    """Return the path of what a task is in: a DAG, an iteration or a loop."""
+    """Returns the path of what a task is in: a DAG, an iteration or a loop."""
     return path[: path.rindex("[")] if path.endswith("]") else path.rpartition("/")[0]
 
 

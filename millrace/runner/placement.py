@@ -52,7 +52,7 @@ class Placement:
         return bool(self._target)
 
     def is_staged(self, inputs: Inputs, contents: Contents) -> bool:
-        """Tell whether anything that a task is given may have to be copied here."""
+        """Returns whether anything that a task is given may have to be copied here."""
         uris = [record.uri for records in inputs.artifacts.values() for record in records]
         uris += [one for name in contents if isinstance(one := inputs.parameters.get(name), str)]
         return any(map(is_remote, uris))

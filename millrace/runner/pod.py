@@ -68,7 +68,7 @@ class Pods:
         self._run_id = run_id
 
     def check(self, pipeline: ir.Pipeline) -> None:
-        """Check that every Secret and ConfigMap whose name is known before the run is there.
+        """Checks that every Secret and ConfigMap whose name is known before the run is there.
 
         Raises:
             PipelineError: One is not; the message names the task.
@@ -91,7 +91,7 @@ class Pods:
 
     @contextlib.contextmanager
     def provide(self, settings: PlatformSettings, path: str) -> Iterator[Pod]:
-        """Make what the settings ask for; folders with Secrets are removed in the end.
+        """Makes what the settings ask for; folders with Secrets are removed in the end.
 
         Args:
             settings: The settings of a container, names filled in.
@@ -115,7 +115,7 @@ class Pods:
             yield Pod(env, variables, tuple(mounts))
 
     def present(self, settings: PlatformSettings) -> PlatformSettings:
-        """Return settings without the optional mounts of what is not there."""
+        """Returns settings without the optional mounts of what is not there."""
         mounts = [
             one
             for one in settings.mounts
@@ -124,7 +124,7 @@ class Pods:
         return dataclasses.replace(settings, mounts=tuple(mounts))
 
     def identity(self, settings: PlatformSettings) -> list[Any]:
-        """Return what the cache knows settings by: names, and the content of ConfigMaps.
+        """Returns what the cache knows settings by: names, and the content of ConfigMaps.
 
         A Secret counts by its name alone: its values leave no trace, and may be rotated.
 
@@ -142,11 +142,11 @@ class Pods:
         return found
 
     def _is_given(self, variable: Variable) -> bool:
-        """Tell whether a variable may be had though the name of its Secret is not known yet."""
+        """Returns whether a variable may be had though the name of its Secret is not known yet."""
         return self._values.file is not None or variable.name in os.environ
 
     def _variable(self, one: Variable) -> str | None:
-        """Return the value of a variable; None if it is optional and not there."""
+        """Returns the value of a variable; None if it is optional and not there."""
         keys = self._values.get(one.kind, str(one.source.constant))
         if keys is None or one.key not in keys:
             if (value := os.environ.get(one.name)) is not None:
@@ -209,7 +209,7 @@ def _digest(keys: Mapping[str, bytes]) -> str:
 
 
 def _is_known(one: Variable | Mount) -> bool:
-    """Tell whether the pipeline itself says the name."""
+    """Returns whether the pipeline itself says the name."""
     name = one.source.constant
     return isinstance(name, str) and "{{$" not in name
 
@@ -221,7 +221,7 @@ def _a(one: Variable) -> str:
 
 
 def _pod_name(run_id: str, path: str) -> str:
-    """Return a name as Kubernetes allows it: lower case, at most 63 characters."""
+    """Returns a name as Kubernetes allows it: lower case, at most 63 characters."""
     name = re.sub(r"[^a-z0-9]+", "-", f"{run_id}-{path}".lower()).strip("-")
     if len(name) <= 63:
         return name

@@ -133,7 +133,7 @@ def _ports(artifacts: Mapping[str, Sequence[ArtifactRecord]]) -> dict[str, Any]:
 def _within(
     loop: TaskResult, inner: Mapping[str, Mapping[int, Sequence[TaskResult]]]
 ) -> Iterator[TaskResult]:
-    """Yield the tasks of a loop, iteration by iteration, and those of the loops in it."""
+    """Yields the tasks of a loop, iteration by iteration, and those of the loops in it."""
     for _, tasks in sorted(inner.get(loop.path, {}).items()):
         for task in tasks:
             yield task

@@ -323,7 +323,7 @@ def _make(folder: Path) -> None:
 
 
 def user() -> str:
-    """Return who runs this process."""
+    """Returns who runs this process."""
     try:
         return getpass.getuser()
     except (OSError, KeyError):

@@ -329,7 +329,7 @@ class TaskRunner:
             raise AttemptError(f"What it reads has changed {when}: {what}. Run again.", final=True)
 
     def _volume(self, one: TaskInstance, task: ir.VolumeTask) -> Outcome:
-        """Make or delete the volume of a claim."""
+        """Makes or delete the volume of a claim."""
         assert one.inputs is not None
         if isinstance(self._recorder, DryRecorder):
             return Outcome(State.PLANNED, error="it makes or deletes a volume")

@@ -33,11 +33,11 @@ class Tracer(Silent):
         yield
 
     def close(self) -> None:
-        """Send what has not been sent."""
+        """Sends what has not been sent."""
 
 
 def tracer() -> Tracer:
-    """Return what traces a run as the environment asks for."""
+    """Returns what traces a run as the environment asks for."""
     exporters = _exporters(os.environ)
     if not exporters:
         return Tracer()
@@ -56,7 +56,7 @@ def tracer() -> Tracer:
 
 
 def _exporters(environ: Mapping[str, str]) -> list[str]:
-    """Return the names of the exporters that the environment asks for."""
+    """Returns the names of the exporters that the environment asks for."""
     if environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
         return []
     default = "otlp" if any(environ.get(name) for name in _ENDPOINTS) else ""

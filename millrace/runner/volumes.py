@@ -24,7 +24,7 @@ class Volumes:
         self._folder = home / FOLDER
 
     def make(self, claim: str, sub_path: str = "") -> Path:
-        """Return the folder of a claim, or one within it; it is made if it is not there.
+        """Returns the folder of a claim, or one within it; it is made if it is not there.
 
         Raises:
             ParameterError: The name cannot be a claim's, or the folder would be outside of it.
@@ -40,7 +40,7 @@ class Volumes:
         return folder
 
     def delete(self, claim: str) -> None:
-        """Delete the volume of a claim with everything in it; one that is not there is no error.
+        """Deletes the volume of a claim with everything in it; one that is not there is no error.
 
         Raises:
             ParameterError: The name cannot be a claim's.

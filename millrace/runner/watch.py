@@ -43,7 +43,7 @@ class ProgressWatcher:
                 task.progress = None
 
     def close(self) -> None:
-        """End the thread."""
+        """Ends the thread."""
         self._closed.set()
         if self._thread is not None:
             self._thread.join()

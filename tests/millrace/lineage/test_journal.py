@@ -35,12 +35,12 @@ def path(tmp_path):
 
 
 def mode(path: Path) -> str:
-    """Return the journal mode that the file is in."""
+    """Returns the journal mode that the file is in."""
     return {b"\1\1": "delete", b"\2\2": "wal"}[path.read_bytes()[18:20]]
 
 
 def files(path: Path) -> list[str]:
-    """Return the names of the files of a store."""
+    """Returns the names of the files of a store."""
     return sorted(one.name for one in path.parent.iterdir())
 
 

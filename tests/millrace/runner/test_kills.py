@@ -103,7 +103,7 @@ def _go_on(pipeline: str, root: Path) -> None:
 
 
 def _wait_for_steps_to_end(root: Path) -> None:
-    """Wait until no process of the run is left, as the system ends them with the runner."""
+    """Waits until no process of the run is left, as the system ends them with the runner."""
     deadline = time.monotonic() + 20
     while left := [
         process.pid
