@@ -10,7 +10,6 @@ import json
 import os
 import re
 import socket
-import tempfile
 import uuid
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -31,6 +30,7 @@ from millrace.ir.platform import (
     field_key,
 )
 from millrace.runner.cluster_values import FILE_VARIABLE, ClusterValues
+from millrace.runner.scratch import scratch_folder
 from millrace.runner.volumes import Volumes
 
 NAMESPACE = "default"
@@ -106,11 +106,11 @@ class Pods:
         if not settings.mounts:
             yield Pod(env, variables)
             return
-        with tempfile.TemporaryDirectory(prefix="millrace-pod-") as scratch:
+        with scratch_folder() as scratch:
             mounts = [
                 mount
                 for number, one in enumerate(settings.mounts)
-                for mount in self._mount(one, Path(scratch, str(number)))
+                for mount in self._mount(one, scratch / str(number))
             ]
             yield Pod(env, variables, tuple(mounts))
 
