@@ -13,6 +13,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from millrace import images
 from millrace.errors import MillraceError, ParameterError
+from millrace.storage.paths import local
 from millrace.version import __version__
 
 _HELP = "From a table to a validated, evaluated, quantised model in production, with its lineage."
@@ -29,13 +30,20 @@ class _Commands(TyperGroup):
 # Help in rich's boxes takes a quarter of a second more, most of it to import a Markdown reader.
 app = typer.Typer(cls=_Commands, no_args_is_help=True, add_completion=False, rich_markup_mode=None)
 
+
+def _home(root: str) -> Path:
+    """Returns the folder that keeps the runs of a root, which may lie in an object store."""
+    path = local(root)
+    return Path(os.environ.get("MILLRACE_HOME") or DEFAULT_ROOT if "://" in path else path)
+
+
+_ROOT_HELP = "The folder, or URI in an object store, that keeps runs, artifacts and lineage."
 Root = Annotated[
     Path,
-    typer.Option(
-        "--root",
-        envvar="MILLRACE_ROOT",
-        help="The folder that keeps runs, artifacts and lineage.",
-    ),
+    typer.Option("--root", envvar="MILLRACE_ROOT", metavar="ROOT", parser=_home, help=_ROOT_HELP),
+]
+RunRoot = Annotated[
+    str, typer.Option("--root", envvar="MILLRACE_ROOT", metavar="ROOT", help=_ROOT_HELP)
 ]
 Store = Annotated[
     str | None,
@@ -119,7 +127,7 @@ def start(
         typer.Option("--param", "-p", metavar="NAME=VALUE", help="A parameter; may be repeated."),
     ] = None,
     params: Annotated[Path | None, typer.Option(help="A JSON or YAML file of parameters.")] = None,
-    root: Root = DEFAULT_ROOT,
+    root: RunRoot = str(DEFAULT_ROOT),
     store: Store = None,
     runner: Annotated[
         str, typer.Option(help="Where steps run: process, on this machine; or docker.")

@@ -181,3 +181,15 @@ def test_a_bucket_that_is_not_there(bucket, pipeline):
     assert result.state is State.FAILED
     assert "no-such-bucket-here" in result.error
     assert "\n" not in result.error
+
+
+def test_the_command_takes_a_remote_root(bucket, pipeline, millrace, tmp_path, s3):
+    env = s3.env | {"MILLRACE_HOME": str(tmp_path / "home")}
+    done = millrace("run", pipeline, "--root", bucket, cwd=tmp_path, **env)
+    assert f"--root {bucket}" in done.stdout
+    assert not (tmp_path / "s3:").exists()
+    assert any(name.endswith("/play/out/text") for name in store.list_files(bucket))
+    shown = millrace("run", "show", "latest", "--root", bucket, cwd=tmp_path, **env)
+    assert bucket in shown.stdout
+    checked = millrace("lineage", "verify", "--root", bucket, cwd=tmp_path, **env)
+    assert "altered" not in checked.stdout.lower() or "0 altered" in checked.stdout.lower()
