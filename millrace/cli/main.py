@@ -31,9 +31,9 @@ class _Commands(TyperGroup):
 app = typer.Typer(cls=_Commands, no_args_is_help=True, add_completion=False, rich_markup_mode=None)
 
 
-def _home(root: str) -> Path:
+def _home(root: str | Path) -> Path:  # the default comes as it is
     """Returns the folder that keeps the runs of a root, which may lie in an object store."""
-    path = local(root)
+    path = local(str(root))
     return Path(os.environ.get("MILLRACE_HOME") or DEFAULT_ROOT if "://" in path else path)
 
 

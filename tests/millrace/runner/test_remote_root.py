@@ -193,3 +193,7 @@ def test_the_command_takes_a_remote_root(bucket, pipeline, millrace, tmp_path, s
     assert bucket in shown.stdout
     checked = millrace("lineage", "verify", "--root", bucket, cwd=tmp_path, **env)
     assert "altered" not in checked.stdout.lower() or "0 altered" in checked.stdout.lower()
+    listed = millrace("runs", cwd=tmp_path, MILLRACE_ROOT=str(tmp_path / "home"))
+    assert "chain" in listed.stdout
+    nothing = millrace("runs", cwd=tmp_path, check=False)
+    assert "There is no lineage store at" in nothing.stderr
