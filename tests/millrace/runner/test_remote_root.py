@@ -183,6 +183,20 @@ def test_a_bucket_that_is_not_there(bucket, pipeline):
     assert "\n" not in result.error
 
 
+def test_an_artifact_without_a_file_is_no_error(bucket, tmp_path):
+    """Metrics are metadata alone."""
+    from millrace.lineage.nodes import ArtifactRecord
+    from millrace.runner.placement import Placement
+    from millrace.storage.digest_cache import DigestCache
+
+    folder, cache = tmp_path / "run", DigestCache(tmp_path / "digests.json")
+    placement = Placement(folder, bucket, tmp_path / "home", cache)
+    metrics = ArtifactRecord("metrics", str(folder / "metrics"), "system.Metrics", "0.0.1", {})
+    (published,) = placement.publish({"metrics": [metrics]})["metrics"]
+    assert published.uri == f"{bucket}/metrics"
+    placement.close()
+
+
 def test_the_command_takes_a_remote_root(bucket, pipeline, millrace, tmp_path, s3):
     env = s3.env | {"MILLRACE_HOME": str(tmp_path / "home")}
     done = millrace("run", pipeline, "--root", bucket, cwd=tmp_path, **env)
