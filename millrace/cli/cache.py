@@ -10,7 +10,7 @@ from millrace.errors import StoreError, nearest
 from millrace.lineage.nodes import Task
 
 
-def explain(run: str, task: str, root: Path, store: str | None, as_json: bool) -> None:
+def explain(run: str, task: str, root: str | Path, store: str | None, as_json: bool) -> None:
     """Prints why a task of a run ran, or which run its result was taken from.
 
     Raises:

@@ -51,7 +51,9 @@ class Wanted:
         return shlex.join(word for option in options for word in option)
 
 
-def collect(wanted: Wanted, delete: bool, root: Path, store: str | None, as_json: bool) -> int:
+def collect(
+    wanted: Wanted, delete: bool, root: str | Path, store: str | None, as_json: bool
+) -> int:
     """Deletes what nothing needs of the runs that are asked for, or tells what it would delete.
 
     Returns:
@@ -83,7 +85,7 @@ def collect(wanted: Wanted, delete: bool, root: Path, store: str | None, as_json
     return 1 if result.failed else 0
 
 
-def pin(text: str, root: Path, store: str | None, is_pinned: bool, as_json: bool) -> None:
+def pin(text: str, root: str | Path, store: str | None, is_pinned: bool, as_json: bool) -> None:
     """Keeps everything that a run has read and made from `collect`, or no longer does.
 
     Raises:

@@ -27,7 +27,9 @@ _NOTHING_CHECKED = 2  # an exit code
 _MODELS = ("system.Model", "system.PushedModel")
 
 
-def show(artifact: str, root: Path, store: str | None, downstream: bool, as_json: bool) -> None:
+def show(
+    artifact: str, root: str | Path, store: str | None, downstream: bool, as_json: bool
+) -> None:
     """Prints everything an artifact was made from, or everything made from it, as a tree.
 
     Raises:
@@ -55,7 +57,7 @@ def show(artifact: str, root: Path, store: str | None, downstream: bool, as_json
         console.print(f"also of that content or at that place: {ids}", style="dim")
 
 
-def verify(what: str | None, root: Path, store: str | None, as_json: bool) -> int:
+def verify(what: str | None, root: str | Path, store: str | None, as_json: bool) -> int:
     """Recomputes digests, prints differences from the record, and returns the exit code.
 
     It is 1 if anything was altered, is missing or cannot be read, and 2 if nothing could be

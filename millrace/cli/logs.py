@@ -15,7 +15,7 @@ from millrace.runner.task import folder_of, path_of
 _PAUSE = 0.2  # seconds between two reads of a growing file
 
 
-def show(run: str, task: str, root: Path, follow: bool) -> None:
+def show(run: str, task: str, root: str | Path, follow: bool) -> None:
     """Prints the log of a task; with `follow`, goes on until the run has ended.
 
     Raises:

@@ -33,13 +33,9 @@ class _Commands(TyperGroup):
 # Help in rich's boxes takes a quarter of a second more, most of it to import a Markdown reader.
 app = typer.Typer(cls=_Commands, no_args_is_help=True, add_completion=False, rich_markup_mode=None)
 
+_ROOT_HELP = "The folder, or URI in an object store, that keeps runs, artifacts and lineage."
 Root = Annotated[
-    Path,
-    typer.Option(
-        "--root",
-        envvar="MILLRACE_ROOT",
-        help="The folder that keeps runs, artifacts and lineage.",
-    ),
+    str, typer.Option("--root", envvar="MILLRACE_ROOT", metavar="ROOT", help=_ROOT_HELP)
 ]
 Store = Annotated[
     str | None,
@@ -49,7 +45,7 @@ Store = Annotated[
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-DEFAULT_ROOT = Path(".millrace")
+DEFAULT_ROOT = ".millrace"
 
 
 class _RunGroup(TyperGroup):

@@ -29,7 +29,7 @@ DIGITS = 12  # digits of a digest that are shown
 _LONGEST = 160  # characters of a parameter's value
 
 
-def store_of(root: Path, store: str | None) -> Store:
+def store_of(root: str | Path, store: str | None) -> Store:
     """Opens the lineage store of a root, which must be there.
 
     Raises:
@@ -41,9 +41,9 @@ def store_of(root: Path, store: str | None) -> Store:
     return Opened.open(address.of_root(home_of(root), store), create=False)
 
 
-def home_of(root: Path) -> Path:
+def home_of(root: str | Path) -> Path:
     """Returns the folder that holds the lineage store and the logs of a root."""
-    if ":/" not in str(root):
+    if "://" not in str(root):
         return paths.absolute(root)
     from millrace.runner import run  # which takes a while
 

@@ -26,7 +26,9 @@ _PAGES = ("system.HTML", "system.Markdown")
 _INDEX = re.compile(r"\[(\d+)\]")
 
 
-def write(run: str, target: Path | None, root: Path, store: str | None, as_json: bool) -> None:
+def write(
+    run: str, target: Path | None, root: str | Path, store: str | None, as_json: bool
+) -> None:
     """Writes the page of a run, and prints where it lies.
 
     Args:

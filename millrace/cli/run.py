@@ -35,7 +35,7 @@ def start(
     dry: bool = False,
     junit_file: Path | None = None,
     params_file: Path | None = None,
-    root: Path | None = None,
+    root: str | Path | None = None,
     store: str | None = None,
     runner: str = "process",
     docker_network: str = "",
@@ -56,7 +56,7 @@ def start(
         dry: Whether to only print what would run.
         junit_file: The file for the result as JUnit XML.
         params_file: A JSON or YAML file of parameters.
-        root: The folder that keeps runs, artifacts and lineage.
+        root: The folder that keeps runs, artifacts and lineage, or a URI in an object store.
         store: The lineage store, if it is not SQLite within the root.
         runner: `process` or `docker`.
         docker_network: The network of containers; Docker's own if empty.
@@ -176,10 +176,10 @@ def _pages(task: TaskResult) -> Iterator[Path]:
             yield Path(record.uri)
 
 
-def _asked(root: Path | None, store: str | None) -> str:
+def _asked(root: str | Path | None, store: str | None) -> str:
     """Returns the options for a root or store other than the default."""
     given = {
-        "--root": run.remote_of(root) or str(root) if root not in (None, Path(run.ROOT)) else "",
+        "--root": str(root) if root not in (None, run.ROOT, Path(run.ROOT)) else "",
         "--store": redact.text(store or ""),
     }
     return "".join(f" {name} {shlex.quote(value)}" for name, value in given.items() if value)

@@ -23,7 +23,7 @@ _COUNTED = ("COMPLETE", "CACHED", "FAILED", "CANCELED", "RUNNING", liveness.INTE
 _LABELS = {"COMPLETE": "done"}
 
 
-def list_runs(root: Path, store: str | None, limit: int, as_json: bool) -> None:
+def list_runs(root: str | Path, store: str | None, limit: int, as_json: bool) -> None:
     """Prints the newest runs, the newest first.
 
     Raises:
@@ -45,7 +45,7 @@ def list_runs(root: Path, store: str | None, limit: int, as_json: bool) -> None:
         console.print(f"\n{servers}", style="dim")
 
 
-def show_run(run: str, root: Path, store: str | None, as_json: bool) -> None:
+def show_run(run: str, root: str | Path, store: str | None, as_json: bool) -> None:
     """Prints the tasks of a run and their outputs.
 
     Raises:

@@ -120,6 +120,8 @@ class Placement:
         if not self._target:
             return
         for path in list(self._local.values()):
+            if not path.exists():  # metrics and the like, which are metadata alone
+                continue
             if path.is_relative_to(self._folder) and path.suffix not in (".html", ".md"):
                 with contextlib.suppress(OSError):
                     _keep(path, self._staged)

@@ -30,7 +30,6 @@ __all__ = ["ROOT", "ROOT_VARIABLE", "RUNNERS", "load", "resume", "run"]
 
 ROOT, ROOT_VARIABLE, HOME_VARIABLE = ".millrace", "MILLRACE_ROOT", "MILLRACE_HOME"
 _ID = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*")
-_ONE_SLASH = re.compile(r"([a-z][a-z0-9]+):/(?!/)")  # what a Path leaves of `s3://`
 
 
 def load(pipeline: str) -> ir.Pipeline:
@@ -194,7 +193,7 @@ def home_of(root: str | Path | None) -> Path:
     """
     if remote_of(root):
         root = os.environ.get(HOME_VARIABLE) or ROOT
-    return paths.absolute(root or os.environ.get(ROOT_VARIABLE) or ROOT)
+    return paths.absolute(paths.local(str(root or os.environ.get(ROOT_VARIABLE) or ROOT)))
 
 
 def _store_of(source: str | Path) -> str:
@@ -207,8 +206,6 @@ def _store_of(source: str | Path) -> str:
 def remote_of(root: str | Path | None) -> str:
     """Returns the root if it is a URI of an object store, or else empty text."""
     text = str(root or os.environ.get(ROOT_VARIABLE) or "")
-    if isinstance(root, Path) and (match := _ONE_SLASH.match(text)):
-        text = f"{match[1]}://{text[match.end() :]}"
     if "://" not in paths.local(text):
         return ""
     location.scheme(text)  # raises if it cannot be used

@@ -208,3 +208,33 @@ def test_the_page_of_a_run_lies_with_its_logs(bucket, pipeline, millrace, tmp_pa
     page = Path(where.strip().removeprefix("file://"))
     assert page.is_relative_to(home)
     assert page.read_text().count(">log</a>") == 2
+
+
+def test_an_artifact_without_a_file_is_no_error(bucket, tmp_path):
+    """Metrics are metadata alone."""
+    from millrace.lineage.nodes import ArtifactRecord
+    from millrace.runner.placement import Placement
+    from millrace.storage.digest_cache import DigestCache
+
+    folder, cache = tmp_path / "run", DigestCache(tmp_path / "digests.json")
+    placement = Placement(folder, bucket, tmp_path / "home", cache)
+    metrics = ArtifactRecord("metrics", str(folder / "metrics"), "system.Metrics", "0.0.1", {})
+    (published,) = placement.publish({"metrics": [metrics]})["metrics"]
+    assert published.uri == f"{bucket}/metrics"
+    placement.close()
+
+
+def test_the_command_takes_a_remote_root(bucket, pipeline, millrace, tmp_path, s3):
+    env = s3.env | {"MILLRACE_HOME": str(tmp_path / "home")}
+    done = millrace("run", pipeline, "--root", bucket, cwd=tmp_path, **env)
+    assert f"--root {bucket}" in done.stdout
+    assert not (tmp_path / "s3:").exists()
+    assert any(name.endswith("/play/out/text") for name in store.list_files(bucket))
+    shown = millrace("run", "show", "latest", "--root", bucket, cwd=tmp_path, **env)
+    assert bucket in shown.stdout
+    checked = millrace("lineage", "verify", "--root", bucket, cwd=tmp_path, **env)
+    assert "altered" not in checked.stdout.lower() or "0 altered" in checked.stdout.lower()
+    listed = millrace("runs", cwd=tmp_path, MILLRACE_ROOT=str(tmp_path / "home"))
+    assert "chain" in listed.stdout
+    nothing = millrace("runs", cwd=tmp_path, check=False)
+    assert "There is no lineage store at" in nothing.stderr
