@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 _AGE = re.compile(r"(\d{1,6})([hdw])")
 _UNITS = {"h": "hours", "d": "days", "w": "weeks"}
 _STATES = ("COMPLETE", "FAILED", "CANCELED", liveness.INTERRUPTED)
+_WIDE = 120  # columns; below, artifacts are counted
 _LISTED = 5  # of a kind; --json has all
 
 
@@ -78,7 +79,7 @@ def collect(
         output.as_json(_document(result, delete))
     else:
         console = output.console()
-        for part in _parts(result, delete):
+        for part in _parts(result, delete, console.width >= _WIDE):
             console.print(part)
         if (result.plan.deletable or result.leftovers) and not delete:
             console.print("\nNothing was deleted: that takes --delete.", style="yellow")
@@ -171,7 +172,7 @@ def _check_pipelines(store: Store, names: Iterable[str]) -> None:
             )
 
 
-def _parts(result: Result, is_done: bool) -> Iterator[RenderableType]:
+def _parts(result: Result, is_done: bool, is_wide: bool) -> Iterator[RenderableType]:
     """Yields what was or would be deleted, what stays, and what was left alone."""
     from rich.text import Text
 
@@ -181,7 +182,7 @@ def _parts(result: Result, is_done: bool) -> Iterator[RenderableType]:
         by_run[one.run_id].append(one)
     count = len(by_run.keys() | left.keys())
     if count:
-        yield output.table(_runs_table(result.choice.runs, by_run, left))
+        yield output.table(_runs_table(result.choice.runs, by_run, left, is_wide))
         yield ""
         total = numbers.size(_bytes(plan.deletable) + sum(left.values()))
         said = (
@@ -206,7 +207,7 @@ def _parts(result: Result, is_done: bool) -> Iterator[RenderableType]:
 
 
 def _runs_table(
-    runs: Iterable[Run], by_run: dict[str, list[Candidate]], left: dict[str, int]
+    runs: Iterable[Run], by_run: dict[str, list[Candidate]], left: dict[str, int], is_wide: bool
 ) -> Table:
     from rich.table import Table
 
@@ -220,12 +221,13 @@ def _runs_table(
         if not found and not more:
             continue
         names = [one.artifact.uri.removeprefix(f"{run.root.rstrip('/')}/") for one in found]
+        said = _some(names) if is_wide else f"{len(names) or ''}"
         table.add_row(
             run.run_id,
             output.state(run.state),
             output.when(run.finished or run.started, short=True),
             numbers.size(_bytes(found) + more),
-            ", ".join(filter(None, [_some(names), "what failed tasks left" if more else ""])),
+            ", ".join(filter(None, [said, "what failed tasks left" if more else ""])),
         )
     return table
 

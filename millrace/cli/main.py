@@ -279,7 +279,7 @@ def collect_garbage(
     ] = "",
     state: Annotated[
         list[str] | None,
-        typer.Option(help="Runs in this state, such as FAILED; may be repeated."),
+        typer.Option(metavar="STATE", help="Runs in this state, such as FAILED; may be repeated."),
     ] = None,
     pipeline: Annotated[
         list[str] | None,

@@ -62,6 +62,13 @@ def test_a_dry_run_says_what_would_go_and_what_must_stay(filled, capsys):
     assert Path(filled.made["flights-3"]["trainer"]["model"][0].uri).is_dir()
 
 
+def test_a_narrow_terminal_counts_artifacts(filled, capsys, monkeypatch):
+    monkeypatch.setattr(gc, "_WIDE", 1_000)
+    assert collect(filled, gc.Wanted(keep_last=2)) == 0
+    said = lines(capsys)
+    assert said[1].endswith("182 B 4")
+
+
 def test_what_was_deleted_is_shown_as_such(filled, capsys):
     wanted = gc.Wanted("0h", ("complete",), ("flights",), 2)
     assert collect(filled, wanted, delete=True) == 0
