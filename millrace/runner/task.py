@@ -37,6 +37,7 @@ from millrace.runner.selection import Selection
 from millrace.runner.tracing import Tracer
 from millrace.runner.volumes import Volumes
 from millrace.runner.watch import ProgressWatcher
+from millrace.storage import durable
 from millrace.storage.digest_cache import DigestCache
 
 WORKSPACE = "workspace"
@@ -280,6 +281,10 @@ class TaskRunner:
 
     def _publish(self, one: TaskInstance, outputs: Outputs) -> dict[str, list[ArtifactRecord]]:
         if not self._placement.is_remote:
+            made = [Artifact(one.uri).path for each in outputs.artifacts.values() for one in each]
+            durable.flush(
+                (path for path in made if path.is_relative_to(self._job.root)), self._job.root
+            )
             return outputs.artifacts
         with self._observers.tracer.staging(one.result, "out"):
             return self._placement.publish(outputs.artifacts)

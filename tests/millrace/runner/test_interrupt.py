@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from millrace.cli import progress
@@ -94,6 +95,18 @@ def test_an_impatient_second_ctrl_c_changes_nothing(blocked, root):
     assert process.returncode == 130, output
     assert all(map(ended, pidfds))
     assert recorded(root)[""] == "CANCELED"
+
+
+@pytest.mark.parametrize("which", ["the step", "the warm server"])
+def test_a_process_that_is_suspended_is_ended_too(blocked, root, which):
+    process, pidfds, _ = blocked
+    step = psutil.Process(process.pid).children(recursive=True)[-1]
+    (step if which == "the step" else step.parent()).suspend()
+    os.killpg(process.pid, signal.SIGINT)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 130, output
+    assert all(map(ended, pidfds))
+    assert recorded(root)["play-2"] == "CANCELED"
 
 
 def test_ctrl_c_while_the_start_is_recorded_leaves_no_run_that_seems_to_go_on(

@@ -4,8 +4,10 @@
 """
 
 import collections
+import contextlib
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -85,6 +87,55 @@ def test_killed_and_resumed(pipeline, undisturbed, tmp_path, seed):
     ended = collections.Counter(task.name for task in found if task.state == "COMPLETE")
     assert set(ended.values()) == {1}, "something complete was run again"
     assert {task.state for task in found} <= {"COMPLETE", "CANCELED"}
+
+
+@pytest.fixture
+def disk(tmp_path):
+    """A disk that forgets in a power cut what it was not told to write."""
+    image, folder = tmp_path / "image", tmp_path / "disk"
+    folder.mkdir()
+
+    def mount() -> None:
+        command = ["mount", "-o", "loop", str(image), str(folder)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            pytest.skip(f"cannot mount: {done.stderr.strip()}")
+
+    def lose_power(processes: psutil.Process) -> None:
+        every = [processes, *processes.children(recursive=True)]
+        for one in every:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                one.suspend()
+        shutil.copy(image, tmp_path / "as-it-was")
+        for one in every:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                one.kill()
+        psutil.wait_procs(every, timeout=20)
+        subprocess.run(["umount", folder], check=True)
+        (tmp_path / "as-it-was").rename(image)
+        mount()
+
+    with image.open("wb") as file:
+        file.truncate(64 << 20)
+    subprocess.run(["mkfs.ext4", "-q", image], check=True)
+    mount()
+    yield folder, lose_power
+    subprocess.run(["umount", "-l", folder], capture_output=True, check=False)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounting needs root")
+@pytest.mark.parametrize("seed", range(max(3, KILLS // 20)))
+def test_writes_that_a_power_cut_loses(pipeline, undisturbed, disk, seed):
+    seconds, made = undisturbed
+    folder, lose_power = disk
+    process = subprocess.Popen([sys.executable, "-c", _PROGRAM, pipeline, folder])
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(random.Random(seed).uniform(0.5 * seconds, seconds))
+    lose_power(psutil.Process(process.pid))
+    process.wait()
+    _go_on(pipeline, folder)
+    assert contents(folder) == made
 
 
 def _go_on(pipeline: str, root: Path) -> None:
