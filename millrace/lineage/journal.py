@@ -7,7 +7,8 @@ store open turns it into a single file again, which can be copied, and read from
 
 The mode is kept in the file (https://www.sqlite.org/wal.html): MLMD's own SQLite library finds it
 there. Closing a file drops the locks that the process holds on it, whichever library took them. So
-a process changes the mode before its first connection and after its last.
+a process changes the mode only while it holds none: once its first connection is there, which has
+not yet used the log, and after its last.
 """
 
 from __future__ import annotations
@@ -26,12 +27,12 @@ _lock = threading.Lock()
 
 
 def opened(path: Path | None, write_ahead: bool) -> None:
-    """Notes that this process is about to open a store.
+    """Notes that this process has opened a store, and not used it yet.
 
     Args:
         path: The store's file; None if it is a server, which needs nothing.
         write_ahead: Whether to have it use a write-ahead log from now on, if this process has no
-            connection to it and its file system is a local one.
+            other connection to it and its file system is a local one.
     """
     if path is None:
         return

@@ -162,8 +162,8 @@ def test_copies_are_kept_up_to_a_limit(bucket, pipeline, monkeypatch, tmp_path):
     assert digest.of(result.folder / ".run").size  # what the run itself needs stays
 
 
-def test_commands_that_take_the_root_as_a_path(bucket, pipeline, tmp_path, capsys):
-    root = Path(bucket)  # which leaves one slash
+def test_every_command_takes_a_remote_root(bucket, pipeline, tmp_path, capsys):
+    root = bucket
     code = cli_run.start(pipeline, [f"text={tmp_path.name}"], root=root)
     assert (code, remote_of(root)) == (0, bucket)
     assert f"--root {bucket}" in capsys.readouterr().out
