@@ -12,6 +12,7 @@ import hashlib
 import os
 import shutil
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from millrace.storage.digest_cache import DigestCache
 STAGED = "staged"  # in the home of the runs: copies of remote files, by their digest
 LIMIT_VARIABLE = "MILLRACE_STAGED_BYTES"
 _LIMIT = 20 << 30  # bytes of staged copies that are kept between runs
+_PATIENCE = 5.0  # seconds; a bucket that took longer to fail is not tried again in a run
 
 
 class Placement:
@@ -43,6 +45,7 @@ class Placement:
         self._staged = home / STAGED
         self._digests = digests
         self._local: dict[str, Path] = {}
+        self._unreadable: dict[str, str] = {}  # why, by bucket
         self._locks: dict[str, threading.Lock] = {}
         self._lock = threading.Lock()
 
@@ -87,14 +90,21 @@ class Placement:
         unread: list[str] = []
 
         def staged(port: str, record: ArtifactRecord) -> ArtifactRecord:
-            must = ours or "digest" in record.metadata
-            try:
-                return self._stage_artifact(record) if must or reads(port) else record
-            except StorageError as error:
-                if must:
-                    raise
-                unread.append(str(error))
+            if ours or "digest" in record.metadata:
+                return self._stage_artifact(record)
+            if not (is_remote(record.uri) and reads(port)):
                 return record
+            bucket, started = record.uri.split("/")[2], time.monotonic()
+            if bucket not in self._unreadable:
+                try:
+                    return self._stage_artifact(record)
+                except StorageError as error:
+                    unread.append(str(error))
+                    if time.monotonic() - started > _PATIENCE:
+                        self._unreadable[bucket] = str(error)
+            else:
+                unread.append(self._unreadable[bucket])
+            return record
 
         artifacts = {
             port: [staged(port, one) for one in records]

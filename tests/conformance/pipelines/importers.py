@@ -125,11 +125,11 @@ def reimported() -> NamedTuple("Outputs", one=str, two=str):
 
 
 @case(
-    outputs={"Output": "gs://b/1,gs://b/2"},
+    outputs={"Output": "s3://b/1,s3://b/2"},
     features=["importer", "ParallelFor", "Collected"],
 )
 def in_a_loop() -> str:
-    with dsl.ParallelFor(["gs://b/1", "gs://b/2"]) as uri:
+    with dsl.ParallelFor(["s3://b/1", "s3://b/2"]) as uri:
         table = dsl.importer(artifact_uri=uri, artifact_class=Dataset)
         one = place(data=table.output)
     return join(texts=dsl.Collected(one.output)).output
