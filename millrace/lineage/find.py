@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import itertools
+import os
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -20,6 +21,7 @@ from millrace.storage.external_files import SIGNS
 
 _HEX = re.compile(r"(?:sha256:)?([0-9a-f]{4,64})")
 _ITEM = re.compile(r"(.+)\[(\d{1,9})\]")
+_LONGEST = 4096  # bytes of a path on Linux
 _SOME = 5
 
 
@@ -128,11 +130,11 @@ def _by_digest(store: Store, text: str) -> Found | None:
 
 def _by_pattern(store: Store, text: str) -> Found | None:
     """Finds the data of patterns that match a file, unless the file was not there then."""
+    place = next(iter(_places(text)), "")
     messages = [
         message
         for message in store.call("get_artifacts")
-        for place in _places(text)[:1]
-        if _matches(place, message.uri) and _may_hold(message, place)
+        if place and _matches(place, message.uri) and _may_hold(message, place)
     ]
     unlisted = {message.uri for message in messages if not _files(message)}
     found = _newest(messages)
@@ -173,6 +175,8 @@ def _places(text: str) -> list[str]:
         parts = rest.rstrip("/").split("/")
         return [f"{scheme}://{'/'.join(parts[:end])}" for end in range(len(parts), 0, -1)]
     path = paths.absolute(text)
+    if len(os.fsencode(path)) > _LONGEST:
+        return [str(path)]
     lexical = [path, *path.parents][:-1]
     true = [path.resolve(), *path.resolve().parents][:-1]
     found = [*lexical, *(place for place in true if place not in lexical)]
