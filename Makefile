@@ -96,6 +96,10 @@ docs: setup ## write the READMEs of the steps from their component.py
 bench: setup data/flights.csv ## measure the flights pipeline; ARGS="--tfx DIR" measures TFX beside it
 	$(BIN)/python bench/bench.py $(ARGS)
 
+.PHONY: bench-runner
+bench-runner: setup ## measure what tasks cost beside kfp.local; ARGS="--kfp PYTHON" names the Python with that kfp
+	$(BIN)/python bench/runner.py $(ARGS)
+
 .PHONY: constraints
 constraints: setup ## resolve constraints/*.txt anew; ARGS=--upgrade takes the newest versions
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python scripts/constraints.py $(ARGS)

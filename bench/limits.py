@@ -64,6 +64,9 @@ def statistics_gen(flights: Path) -> float:
 def fork(folder: Path) -> float:
     """Forks a process that has kfp's executor run an empty component, one after another."""
     os.environ["_KFP_RUNTIME"] = "true"
+    import argparse  # noqa: F401
+    import locale  # noqa: F401
+    import logging  # noqa: F401
     import runpy
 
     import kfp.dsl.executor  # noqa: F401

@@ -14,6 +14,7 @@ not yet used the log, and after its last.
 from __future__ import annotations
 
 import contextlib
+import re
 import sqlite3
 import threading
 from collections import Counter
@@ -21,6 +22,7 @@ from pathlib import Path
 
 _LOCAL = {"apfs", "bcachefs", "btrfs", "ext2", "ext3", "ext4", "f2fs", "overlay", "tmpfs", "xfs"}
 _LOCAL |= {"zfs"}
+_MOUNTS = Path("/proc/self/mounts")
 
 _open: Counter[Path] = Counter()
 _lock = threading.Lock()
@@ -74,8 +76,15 @@ def _is_write_ahead(path: Path) -> bool:
 
 def _is_local(folder: Path) -> bool:
     """Tells whether a folder is on a local file system."""
-    import psutil
-
-    kinds = {Path(found.mountpoint): found.fstype for found in psutil.disk_partitions(all=True)}
+    try:
+        lines = _MOUNTS.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
+    except OSError:
+        return False
+    kinds = {Path(_unescaped(where)): kind for _, where, kind, *_ in map(str.split, lines)}
     place = folder.resolve()
     return next((kinds[one] for one in (place, *place.parents) if one in kinds), "") in _LOCAL
+
+
+def _unescaped(where: str) -> str:
+    """Returns a path of /proc/self/mounts, which has spaces and the like as octal numbers."""
+    return re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), where)

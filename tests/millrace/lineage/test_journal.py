@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
 import sys
 from pathlib import Path
 
-import psutil
 import pytest
 
 from millrace.lineage.nodes import State
@@ -115,9 +115,15 @@ def test_after_a_run_a_store_is_read_from_a_folder_that_cannot_be_written(path):
 
 
 def test_a_network_file_system_gets_no_log(path, monkeypatch):
-    partitions = [
-        one._replace(fstype="nfs4") for one in psutil.disk_partitions(all=True) if one.fstype
-    ]
-    monkeypatch.setattr(psutil, "disk_partitions", lambda **_: partitions)
-    with Store.open(path, write_ahead=True):
-        assert mode(path) == "delete"
+    mounts = path.with_name("mounts")
+    mounts.write_text(
+        f"/dev/vda / ext4 rw 0 0\nserver:/a {path.parent.parent}/with\\040space nfs4 rw 0 0\n"
+    )
+    monkeypatch.setattr("millrace.lineage.journal._MOUNTS", mounts)
+    folder = path.parent.parent / "with space"
+    folder.mkdir()
+    try:
+        with Store.open(folder / "metadata.sqlite", write_ahead=True):
+            assert mode(folder / "metadata.sqlite") == "delete"
+    finally:
+        shutil.rmtree(folder)
