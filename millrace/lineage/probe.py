@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
 import sqlite3
 import threading
@@ -19,7 +20,7 @@ _SSL_REQUEST = (
 )
 _MLMD = {"MLMDEnv", "Type"}  # `Type` is the first table that MLMD creates
 
-_seen: set[Path] = set()
+_seen: set[str] = set()
 _lock = threading.Lock()
 
 
@@ -47,9 +48,9 @@ def file(path: Path, create: bool) -> None:
         return
     with _lock:
         # Once, before the store is open: closing a file drops this process's locks on it.
-        if path not in _seen:
+        if (name := os.path.realpath(path)) not in _seen:
             _look_inside(path)
-            _seen.add(path)
+            _seen.add(name)
 
 
 def server(address: Address) -> None:

@@ -56,14 +56,15 @@ class Store:
         else:
             probe.server(where)
         until, file_lock = time.monotonic() + _OPENING, FileLock(where.path)
+        with file_lock:
+            journal.opened(where.path, write_ahead)
         while True:
             try:
                 with file_lock:
-                    store = cls(where, metadata_store.MetadataStore(where.config), file_lock)
-                    journal.opened(where.path, write_ahead)
-                    return store
+                    return cls(where, metadata_store.MetadataStore(where.config), file_lock)
             except (errors.StatusError, RuntimeError) as error:
                 if not store_errors.is_passing(error) or time.monotonic() > until:
+                    journal.closed(where.path)
                     file_lock.close()
                     raise store_errors.explain(where, error) from error
                 time.sleep(random.uniform(0.02, 0.1))  # noqa: S311  not a secret

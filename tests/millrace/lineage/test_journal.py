@@ -24,8 +24,11 @@ from millrace.lineage.store import Store
 store = Store.open(sys.argv[1], write_ahead=True)
 record = RunRecord.start(store, "p", "killed", "/root")
 record.start_task("one")
+open(sys.argv[1], "rb").close()  # which drops the locks of SQLite's that this process holds
 print("written", flush=True)
 sys.stdin.read()
+record.start_task("two")
+store.close()
 """
 
 
@@ -92,8 +95,21 @@ def test_the_log_stays_as_long_as_another_process_writes(path, writer):
         assert store.call("get_context_by_type_and_name", "system.PipelineRun", "killed")
     assert mode(path) == "wal"
     writer.communicate(b"")
-    Store.open(path, create=False).close()
     assert files(path) == ["metadata.sqlite"]
+    with Store.open(path, create=False) as store:
+        assert len(store.call("get_executions")) == 3
+
+
+def test_a_file_of_two_names_is_one_store(path, tmp_path):
+    (tmp_path / "other.sqlite").symlink_to(path)
+    first = Store.open(path, write_ahead=True)
+    record = RunRecord.start(first, "p", "r", "/root")
+    Store.open(tmp_path / "other.sqlite", create=False).close()
+    assert mode(path) == "wal"
+    record.start_task("one")
+    first.close()
+    with Store.open(path) as store:
+        assert len(store.call("get_executions")) == 2
 
 
 def test_what_a_killed_run_wrote_is_there(path, writer):

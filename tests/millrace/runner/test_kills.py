@@ -101,8 +101,11 @@ def disk(tmp_path):
         if done.returncode:
             pytest.skip(f"cannot mount: {done.stderr.strip()}")
 
-    def lose_power(processes: psutil.Process) -> None:
-        every = [processes, *processes.children(recursive=True)]
+    def lose_power(process: subprocess.Popen[bytes]) -> None:
+        every = []
+        if process.poll() is None:
+            runner = psutil.Process(process.pid)
+            every = [runner, *runner.children(recursive=True)]
         for one in every:
             with contextlib.suppress(psutil.NoSuchProcess):
                 one.suspend()
@@ -132,7 +135,7 @@ def test_writes_that_a_power_cut_loses(pipeline, undisturbed, disk, seed):
     process = subprocess.Popen([sys.executable, "-c", _PROGRAM, pipeline, folder])
     with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(random.Random(seed).uniform(0.5 * seconds, seconds))
-    lose_power(psutil.Process(process.pid))
+    lose_power(process)
     process.wait()
     _go_on(pipeline, folder)
     assert contents(folder) == made
