@@ -69,7 +69,7 @@ def outliving_reader() -> Iterator[None]:
 
 def console() -> Console:
     """Returns the console for standard output."""
-    from rich.console import Console
+    from millrace.cli.console import Console
 
     width = None if sys.stdout.isatty() else _PIPED
     return Console(width=width, highlight=False, emoji=False, markup=False)

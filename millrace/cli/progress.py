@@ -245,7 +245,7 @@ def _what(task: TaskResult, notes: Mapping[str, str], failures: bool) -> str:
 
 def table_text(run: RunResult, stream: TextIO) -> str:
     """Returns the table as text: for a terminal in colours and as wide as it is."""
-    from rich.console import Console
+    from millrace.cli.console import Console
 
     console = Console(
         file=stream, width=None if stream.isatty() else _WIDTH, highlight=False, soft_wrap=True

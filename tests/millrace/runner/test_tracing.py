@@ -251,7 +251,8 @@ def test_what_cannot_be_traced_is_told(kit, run, monkeypatch, caplog, variables,
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     assert run(kit.single()).state is State.COMPLETE
-    (record,) = caplog.records
+    # The SDK may log in a thread of an earlier run, whose collector was down.
+    (record,) = [one for one in caplog.records if one.name.startswith("millrace")]
     assert re.match(rf"The run is not traced: .*{re.escape(why)}", record.getMessage())
 
 
