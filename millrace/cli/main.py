@@ -37,6 +37,7 @@ _ROOT_HELP = "The folder, or URI in an object store, that keeps runs, artifacts 
 Root = Annotated[
     str, typer.Option("--root", envvar="MILLRACE_ROOT", metavar="ROOT", help=_ROOT_HELP)
 ]
+RunId = Annotated[str, typer.Argument(metavar="RUN", help="A run's id, or the beginning of one.")]
 Store = Annotated[
     str | None,
     typer.Option(
@@ -218,7 +219,7 @@ def start(
 
 @run_app.command("show", context_settings=_SETTINGS)
 def show_run(
-    run: Annotated[str, typer.Argument(metavar="RUN", help="A run's id, or the beginning of one.")],
+    run: RunId,
     root: Root = DEFAULT_ROOT,
     store: Store = None,
     as_json: Json = False,
@@ -231,7 +232,7 @@ def show_run(
 
 @run_app.command("report", context_settings=_SETTINGS)
 def report_run(
-    run: Annotated[str, typer.Argument(metavar="RUN", help="A run's id, or the beginning of one.")],
+    run: RunId,
     file: Annotated[
         Path | None,
         typer.Option("--output", "-o", help="The file, if not report.html in the run's folder."),
@@ -248,7 +249,7 @@ def report_run(
 
 @run_app.command("pin", context_settings=_SETTINGS)
 def pin_run(
-    run: Annotated[str, typer.Argument(metavar="RUN", help="A run's id, or the beginning of one.")],
+    run: RunId,
     root: Root = DEFAULT_ROOT,
     store: Store = None,
     as_json: Json = False,
@@ -261,7 +262,7 @@ def pin_run(
 
 @run_app.command("unpin", context_settings=_SETTINGS)
 def unpin_run(
-    run: Annotated[str, typer.Argument(metavar="RUN", help="A run's id, or the beginning of one.")],
+    run: RunId,
     root: Root = DEFAULT_ROOT,
     store: Store = None,
     as_json: Json = False,
@@ -309,7 +310,7 @@ def collect_garbage(
 
 @app.command("logs", context_settings=_SETTINGS)
 def show_logs(
-    run: Annotated[str, typer.Argument(metavar="RUN", help="A run's id, or the beginning of one.")],
+    run: RunId,
     task: Annotated[str, typer.Argument(metavar="TASK", help="A task's path.")],
     follow: Annotated[
         bool, typer.Option("--follow", "-f", help="Go on until the run has ended.")
@@ -339,7 +340,7 @@ def list_runs(
 
 @cache_app.command("explain", context_settings=_SETTINGS)
 def explain_cache(
-    run: Annotated[str, typer.Argument(metavar="RUN", help="A run's id, or the beginning of one.")],
+    run: RunId,
     task: Annotated[str, typer.Argument(metavar="TASK", help="A task's path or display name.")],
     root: Root = DEFAULT_ROOT,
     store: Store = None,

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import fcntl
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
@@ -163,12 +162,7 @@ def exclusive(home: Path) -> Iterator[None]:
     except OSError as error:
         raise PipelineError(f"Cannot write {home / LOCK}: {error.strerror}.") from error
     with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise PipelineError(
-                f"Another `millrace gc` is deleting in {home}: wait until it has ended."
-            ) from None
+        kept.hold(file, f"Another `millrace gc` is deleting in {home}: wait until it has ended.")
         yield
 
 

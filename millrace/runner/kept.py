@@ -14,7 +14,7 @@ import os
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from millrace import redact
 from millrace.errors import ParameterError, PipelineError, nearest
@@ -139,13 +139,20 @@ def lock(folder: Path) -> Iterator[None]:
     path = folder / FOLDER / _LOCK
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise PipelineError(
-                f"The run {folder.name} is still going on, or `millrace gc` is deleting it."
-            ) from None
+        hold(file, f"The run {folder.name} is still going on, or `millrace gc` is deleting it.")
         yield
+
+
+def hold(file: IO[str], busy: str) -> None:
+    """Takes the lock of a file for as long as it is open.
+
+    Raises:
+        PipelineError: Another process holds it, as `busy` says.
+    """
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        raise PipelineError(busy) from None
 
 
 def _write(path: Path, content: bytes) -> None:
