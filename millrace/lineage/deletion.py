@@ -7,12 +7,10 @@ are removed; then `record_deleted`. What is marked when a process is killed is i
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import datetime, timezone
 
 from millrace import redact
 from millrace.errors import StoreError
-from millrace.lineage import query, read, values
-from millrace.lineage.layout import PIPELINE_RUN
+from millrace.lineage import layout, query, read, values
 from millrace.lineage.mlmd import pb
 from millrace.lineage.nodes import Run
 from millrace.lineage.store import Store
@@ -28,7 +26,7 @@ def pin(store: Store, run_id: str, is_pinned: bool = True) -> Run:
         StoreError: There is no such run, or the store cannot be written.
     """
     run = query.find_run(store, run_id)
-    context = store.call("get_context_by_type_and_name", PIPELINE_RUN, run.run_id)
+    context = store.call("get_context_by_type_and_name", layout.PIPELINE_RUN, run.run_id)
     values.set_property(context, query.PINNED, is_pinned)
     store.call("put_contexts", [context])
     return run
@@ -40,8 +38,7 @@ def mark(store: Store, ids: Iterable[int], who: str, why: str) -> None:
     Raises:
         StoreError: There is no such artifact, or the store cannot be written.
     """
-    now = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
-    said = {"deleted_at": now, "deleted_by": who, "delete_reason": redact.message(why)}
+    said = {"deleted_at": layout.now(), "deleted_by": who, "delete_reason": redact.message(why)}
     messages = _messages(store, ids)
     for message in messages:
         if message.state == pb.Artifact.ABANDONED:
