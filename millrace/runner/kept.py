@@ -60,6 +60,12 @@ def forget(folder: Path) -> None:
         folder.rmdir()
 
 
+def was_killed_at_once(folder: Path) -> bool:
+    """Returns whether a folder holds a run that was killed before its request was kept."""
+    names = {path.name for path in folder.iterdir()}
+    return names <= {FOLDER} and not (folder / FOLDER / _REQUEST).exists()
+
+
 def find(root: Path, run_id: str) -> Path:
     """Returns the folder of a run.
 

@@ -315,7 +315,8 @@ def _make(folder: Path) -> None:
     try:
         folder.mkdir(parents=True)
     except FileExistsError:
-        raise PipelineError(f"There is a run in {folder} already.") from None
+        if not kept.was_killed_at_once(folder):
+            raise PipelineError(f"There is a run in {folder} already.") from None
     except OSError as error:
         raise PipelineError(
             f"Cannot make {folder}: {error.strerror}. Name another folder with --root."

@@ -196,3 +196,13 @@ def test_a_run_that_was_killed_before_it_was_linked_to_its_pipeline(kit, run, ro
     assert result.state is State.COMPLETE, result.error
     with Store.open(result.store) as store:
         assert query.find_run(store, "early").pipeline == "chain"
+
+
+def test_a_run_that_was_killed_before_it_began_is_started_under_its_name(kit, run, root):
+    def short():
+        kit.play(text="x")
+
+    own = root / "short" / "the-one" / ".run"
+    own.mkdir(parents=True)
+    (own / "pipeline.yaml").write_text("half")
+    assert run(kit.compile(short), run_id="the-one").state is State.COMPLETE
