@@ -12,6 +12,7 @@ import csv
 import dataclasses
 import gzip
 import io
+import re
 import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -22,16 +23,24 @@ from millrace.errors import DataError
 
 DELIMITERS = ",;\t|"
 _BLOCK = 1 << 20
+_QUOTE_FILES, _QUOTE_BYTES = 8, 1 << 16  # how much shows who is quoted
 _LONGEST_VALUE = (1 << 31) - 1
 _UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 
 
 @dataclasses.dataclass(frozen=True)
 class Header:
-    """The first line of a CSV file."""
+    """The first line of a CSV file.
+
+    Attributes:
+        columns: The names of the columns.
+        delimiter: What stands between two values.
+        quoted: The columns whose first values are quoted, where those of others are not.
+    """
 
     columns: tuple[str, ...]
     delimiter: str
+    quoted: frozenset[str] = frozenset()
 
 
 def header(files: Sequence[Path]) -> Header:
@@ -44,13 +53,13 @@ def header(files: Sequence[Path]) -> Header:
     for path in files[1:]:
         other = _header(path)
         check_same(files[0], first.columns, path, other.columns)
-        if other != first:
+        if (other.columns, other.delimiter) != (first.columns, first.delimiter):
             raise DataError(
                 f"{path} does not have the header line of {files[0]}: the same columns stand in "
                 "another order or between other delimiters. Files that are read together need one "
                 "header."
             )
-    return first
+    return dataclasses.replace(first, quoted=_quoted(files, first))
 
 
 def count_lines(files: Sequence[Path], columns: int) -> int:
@@ -97,6 +106,33 @@ def _header(path: Path) -> Header:
             )
     check_names(path, names)
     return Header(tuple(names), delimiter)
+
+
+def _quoted(files: Sequence[Path], header: Header) -> frozenset[str]:
+    """Returns the columns that are quoted at the beginning of each file, where others are not.
+
+    Who writes 7 without quotes and "007" in quotes means a text.
+    """
+    quotes: list[set[str]] = [set() for _ in header.columns]
+    pattern = re.compile(
+        rf'[ ]*("(?:[^"]|"")*"|[^{re.escape(header.delimiter)}\r\n]*)'
+        rf"({re.escape(header.delimiter)}|\r?\n|\r)"
+    )
+    for path in files[:_QUOTE_FILES]:
+        with _open(path) as file:
+            text = file.read(_QUOTE_BYTES).decode("utf-8", errors="replace")
+        number = line = 0
+        for match in pattern.finditer(text):
+            value, end = match.groups()
+            if line and number < len(quotes) and value:
+                quotes[number].add("quoted" if value[0] == '"' else "plain")
+            ends = end != header.delimiter
+            line, number = line + ends, 0 if ends else number + 1
+    if not any("plain" in found for found in quotes):
+        return frozenset()
+    return frozenset(
+        name for name, found in zip(header.columns, quotes, strict=True) if found == {"quoted"}
+    )
 
 
 def _first_line(path: Path) -> str:

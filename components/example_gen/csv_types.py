@@ -1,106 +1,61 @@
 """Infers the types of the columns of CSV files from all of their values.
 
 DuckDB's own sniffer samples the first rows only, and its reader rounds a later 1.5 in a column of
-integers to 2. Here a type is a pattern that every value matches, so nothing is rounded, and neither
-the order of the rows nor the number of files matters:
-
-    BIGINT       digits, with or without a sign, that fit 64 bits
-    DOUBLE       these, decimal numbers with or without an exponent, inf, infinity, nan
-    BOOLEAN      true, false
-    DATE         2013-01-31
-    TIMESTAMP    2013-01-31 10:00, 2013-01-31T10:00:00.5
-    TIMESTAMPTZ  2013-01-31 10:00:00Z, and with an offset such as +01:00
-    VARCHAR      everything else, and a column without any value
-
-Where the delimiter is not a comma, 1,5 and 1.234,5 are DOUBLE too, and 1.234 means 1234 in their
-column. A column that is ambiguous by itself is read as the other columns suggest: 1,5 can only have
-a decimal comma, and 1.5 only a decimal point; 1,234,567 implies decimal points.
-
-    the others have   neither   commas     points    both
-    1.234             1.234     1234       1.234     1.234
-    1.234.567         VARCHAR   1234567    VARCHAR   VARCHAR
-    1,234             VARCHAR   1.234      1234      VARCHAR
-    1,234,567         1234567   VARCHAR    1234567   VARCHAR
-
-Names such as 192.168.100.101, with the same number of points in every value, are not numbers. The
-texts in `MISSING` are missing values in a column whose other values are not VARCHAR, and text in
-one whose other values are.
+integers to 2. `csv_kinds` tells what a column's values make of it.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
 import duckdb
 
+from millrace.components.example_gen import csv_kinds
+from millrace.components.example_gen.csv_kinds import MARKS, TEXT
 from millrace.components.example_gen.engine import identifier, literal
+from millrace.errors import DataError
 
-TEXT = "VARCHAR"
-_DAY = r"\d{4}-\d{2}-\d{2}"
-_MINUTES = r"[ T]\d{2}:\d{2}"
-_SECONDS = r":\d{2}(\.\d{1,6})?"
-_PATTERNS = {
-    "BIGINT": r" *[+-]?\d+ *",
-    # The cast to BIGINT decides about longer integers: those that do not fit remain exact text.
-    "DOUBLE": (
-        r" *[+-]?(\d{1,18}|(\d+\.\d*|\.\d+)([eE][+-]?\d+)?|\d+[eE][+-]?\d+"
-        r"|(?i:inf|infinity|nan)) *"
-    ),
-    "BOOLEAN": r"(?i:true|false)",
-    "DATE": _DAY,
-    "TIMESTAMP": _DAY + _MINUTES + f"({_SECONDS})?",
-    # DuckDB before 2.0 does not accept a zone after minutes.
-    "TIMESTAMPTZ": _DAY + _MINUTES + _SECONDS + r"(Z|[+-]\d{2}(:?\d{2})?)",
-}
-MISSING = ("?", "-", "N/A", "n/a", "#N/A", "NULL", "null", "None", r"\N")
-# Kinds beyond DuckDB's types. A value with one point or comma may be a decimal number.
-_COMMA, _MISSING = "decimal comma", "missing"
-_THOUSAND, _THOUSANDS = "1.234", "1.234.567"
-_COMMA_THOUSAND, _COMMA_THOUSANDS = "1,234", "1,234,567"
-_POINTLESS = "1e5"
-_FIRST = r"[1-9]\d{0,2}"
-_GROUPS = _FIRST + r"(\.\d{3})"
-_COMMA_PATTERNS = {
-    _THOUSAND: rf" *[+-]?(\d{{1,18}}|{_GROUPS}) *",
-    _THOUSANDS: rf" *[+-]?(\d{{1,18}}|{_GROUPS}{{1,5}}) *",
-    _COMMA_THOUSAND: rf" *[+-]?(\d{{1,18}}|{_FIRST},\d{{3}}) *",
-    _COMMA_THOUSANDS: rf" *[+-]?(\d{{1,18}}|{_FIRST}(,\d{{3}}){{1,5}}) *",
-    _COMMA: (
-        rf" *[+-]?(\d{{1,18}}|{_GROUPS}{{1,5}}|(\d+|\d{{1,3}}(\.\d{{3}})+),\d+([eE][+-]?\d+)?) *"
-    ),
-    _POINTLESS: r" *[+-]?(\d{1,18}|\d+[eE][+-]?\d+|(?i:inf|infinity|nan)) *",
-}
-# The kinds of values that columns of a kind may hold, besides whole numbers and their own.
-_NUMBERS = {
-    "DOUBLE": {_THOUSAND, _POINTLESS},
-    _COMMA: {_THOUSAND, _THOUSANDS, _COMMA_THOUSAND},
-    _THOUSAND: set[str](),
-    _THOUSANDS: {_THOUSAND},
-    _COMMA_THOUSAND: set[str](),
-    _COMMA_THOUSANDS: {_COMMA_THOUSAND},
-    _POINTLESS: set[str](),
-}
-_NOTES = {
-    _COMMA: "with decimal commas, so that 1,5 is 1.5",
-    _THOUSANDS: "as whole numbers, so that 1.234 is 1234 and 1.234.567 is 1234567",
-    _COMMA_THOUSANDS: "as whole numbers, so that 1,234 is 1234 and 1,234,567 is 1234567",
-    TEXT: (
-        "as text, since 1,234 may be 1234 or 1.234 (in the query, replace(x, ',', '')::BIGINT "
-        "makes it the one and replace(x, ',', '.')::DOUBLE the other)"
-    ),
-}
-_NAMED = 20
+# Kinds of columns whose dates are in the formats that the user gives.
+_DATE, _TIMESTAMP = "formatted date", "formatted time"
+_FORMATTED = {"DATE": _DATE, "TIMESTAMP": _TIMESTAMP}
+_NAMED, _SHOWN = 20, 3
 _NAME_POINTS = 3
-_MISSING_PATTERN = "|".join(re.escape(text) for text in MISSING)
 # Casts double the cost, so only types that a pattern cannot prove are cast.
-_SURE_INTEGER = r"[+-]?\d{1,18}"
-_CASTS = {"BIGINT", "DATE", "TIMESTAMP", "TIMESTAMPTZ"}
-_BITS = {
-    kind: 1 << number for number, kind in enumerate((*_PATTERNS, *_COMMA_PATTERNS, _MISSING, TEXT))
+_SURE_INTEGER = r"-?([1-9]\d{0,17}|0)"
+_CASTS = dict.fromkeys(csv_kinds.WHOLE, csv_kinds.INTEGER) | {
+    kind: kind for kind in ("DATE", "TIMESTAMP", "TIMESTAMPTZ")
 }
 _SAMPLE_CELLS, _SAMPLE_ROWS = 50_000, 2_000
+_NOTES = {
+    csv_kinds.COMMA: "with decimal commas, so that 1,5 is 1.5",
+    csv_kinds.THOUSANDS: "as whole numbers, so that 1.234 is 1234 and 1.234.567 is 1234567",
+    csv_kinds.COMMA_THOUSANDS: "as whole numbers, so that 1,234 is 1234 and 1,234,567 is 1234567",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Hints:
+    """What the user says about the columns.
+
+    Attributes:
+        types: The DuckDB type of some columns.
+        marks: The texts that are missing values in every column; None to find out.
+        date_formats: How dates are written, such as `%d.%m.%Y`, besides ISO 8601.
+        comma: Whether a number may have a decimal comma.
+        decimal: The decimal mark, if it is known.
+        quoted: Columns whose values are quoted where those of other columns are not.
+    """
+
+    types: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    marks: Sequence[str] | None = None
+    date_formats: Sequence[str] = ()
+    comma: bool = False
+    decimal: str = ""
+    quoted: Collection[str] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,20 +66,19 @@ class Columns:
         types: The DuckDB type to read each column as.
         computed: SQL for the columns that DuckDB can only read as text.
         rows: The number of readable rows.
-        notes: Messages about numbers with decimal commas or thousands separators.
+        missing: How many values of a column are read as missing though they are not empty.
+        notes: Messages about what was read otherwise than it may seem.
     """
 
     types: dict[str, str]
     computed: dict[str, str]
     rows: int
+    missing: dict[str, int]
     notes: list[str]
 
 
 def infer(
-    connection: duckdb.DuckDBPyConnection,
-    scan: str,
-    columns: Sequence[str],
-    comma: bool = False,
+    connection: duckdb.DuckDBPyConnection, scan: str, columns: Sequence[str], hints: Hints
 ) -> Columns:
     """Returns how to read every column.
 
@@ -132,146 +86,411 @@ def infer(
         connection: DuckDB.
         scan: SQL that reads the columns as text.
         columns: The names of the columns.
-        comma: Whether a number may have a decimal comma.
+        hints: What the user says about them.
     """
-    # A value is of the first kind that it matches, in this order.
-    patterns = {"BIGINT": _PATTERNS["BIGINT"]} | (_COMMA_PATTERNS if comma else {}) | _PATTERNS
-    limit = min(_SAMPLE_ROWS, 1 + _SAMPLE_CELLS // len(columns))
-    first_rows = connection.execute(f"FROM {scan} LIMIT {limit}").fetchall()
-    kinds = {
-        name: _guess({row[number] for row in first_rows}, patterns)
-        for number, name in enumerate(columns)
-    }
-    tests = ", ".join(
-        f"count({identifier(name)}), "
-        f"coalesce(bool_and({_test(kind, identifier(name), patterns)}), true)"
-        for name, kind in kinds.items()
-    )
-    # DuckDB writes its table of rejected lines when the last row of a result is fetched.
-    ((*found, rows),) = connection.execute(f"SELECT {tests}, count(*) FROM {scan}").fetchall()
-    for name, filled in zip(columns, found[0::2], strict=True):
-        if not filled:
-            kinds[name] = TEXT
-    doubtful = [name for name, fits in zip(columns, found[1::2], strict=True) if not fits]
-    missing: set[str] = set()
-    if doubtful:
-        tests = ", ".join(f"bit_or({_kinds(identifier(name), patterns)})" for name in doubtful)
-        ((*bits,),) = connection.execute(f"SELECT {tests} FROM {scan}").fetchall()
-        kinds |= {name: _common(each) for name, each in zip(doubtful, bits, strict=True)}
-        missing = {
-            name for name, each in zip(doubtful, bits, strict=True) if each & _BITS[_MISSING]
+    return _Inference(connection, scan, columns, hints).columns()
+
+
+class _Inference:
+    """The passes over the values of the columns, each only for those that need it."""
+
+    def __init__(
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        scan: str,
+        columns: Sequence[str],
+        hints: Hints,
+    ) -> None:
+        self._connection = connection
+        self._scan = scan
+        self._columns = columns
+        self._hints = hints
+        self._marks = MARKS if hints.marks is None else tuple(hints.marks)
+        self._patterns = csv_kinds.patterns(hints.comma or hints.decimal == ",")
+        self._counts: dict[str, Counter[str]] = {}
+        self._strays: set[str] = set()
+        self._notes: list[str] = []
+        self._missing: dict[str, int] = {}
+
+    def columns(self) -> Columns:
+        kinds, padded, mixed, rows = self._first_pass()
+        doubtful = [name for name, kind in kinds.items() if not kind]
+        kinds |= self._count(doubtful)
+        kinds |= self._leave_out_strays(doubtful, kinds)
+        ambiguous, kinds = kinds, csv_kinds.resolve(kinds, self._hints.decimal)
+        if grouped := [name for name, kind in kinds.items() if kind == csv_kinds.THOUSANDS]:
+            kinds |= dict.fromkeys(self._names(grouped), TEXT)
+        kinds |= self._codes(kinds, mixed)
+        kinds |= self._dates([name for name, kind in kinds.items() if kind == TEXT])
+        kinds |= self._declared(kinds)
+        for name, counts in self._counts.items():
+            if counts[csv_kinds.MISSING] and kinds[name] not in (TEXT, csv_kinds.CODES):
+                self._missing[name] = self._missing.get(name, 0) + counts[csv_kinds.MISSING]
+        marks = self._marks if self._hints.marks is not None else self._marks_of(kinds)
+        texts = [name for name in self._columns if kinds[name] in (TEXT, csv_kinds.CODES)]
+        marked = self._count_marks(texts, marks)
+        self._missing |= marked
+        self._tell(ambiguous, kinds)
+        computed = {}
+        for name in self._columns:
+            if value := self._value(name, kinds[name], name in padded, name in marked, marks):
+                computed[name] = value
+        types = {
+            name: TEXT if name in computed or kind == csv_kinds.CODES else kind
+            for name, kind in kinds.items()
         }
-    found, kinds = kinds, _resolve(kinds)
-    if grouped := [name for name, kind in kinds.items() if kind == _THOUSANDS]:
-        kinds |= dict.fromkeys(_names(connection, scan, grouped), TEXT)
-    missing = {name for name in missing if kinds[name] != TEXT}
-    computed = {
-        name: _computed(kind, identifier(name), name in missing)
-        for name, kind in kinds.items()
-        if kind in _COMMA_PATTERNS or name in missing
-    }
-    return Columns(
-        {name: TEXT if name in computed else kind for name, kind in kinds.items()},
-        computed,
-        rows,
-        _notes(found, kinds),
-    )
+        return Columns(types, computed, rows, self._missing, self._notes)
 
+    def _select(self, expressions: Sequence[str]) -> Sequence[Any]:
+        """Returns the values of aggregates over all rows."""
+        query = f"SELECT {', '.join(expressions)} FROM {self._scan}"
+        ((*values,),) = self._connection.execute(query).fetchall()
+        return values
 
-def _resolve(kinds: Mapping[str, str]) -> dict[str, str]:
-    """Resolves ambiguous kinds of columns by the kinds of the others."""
-    found = set(kinds.values())
-    points = bool(found & {"DOUBLE", _COMMA_THOUSANDS})
-    only_commas, only_points = _COMMA in found and not points, points and _COMMA not in found
-    become = {
-        _THOUSAND: _THOUSANDS if only_commas else "DOUBLE",
-        _THOUSANDS: _THOUSANDS if only_commas else TEXT,
-        _COMMA_THOUSAND: _COMMA if only_commas else _COMMA_THOUSANDS if only_points else TEXT,
-        _COMMA_THOUSANDS: _COMMA_THOUSANDS if only_points else TEXT,
-        _POINTLESS: "DOUBLE",
-    }
-    return {name: become.get(kind, kind) for name, kind in kinds.items()}
+    def _first_pass(self) -> tuple[dict[str, str], set[str], set[str], int]:
+        """Guesses kinds by the first rows, and checks them on all.
 
+        Returns:
+            The kinds of the columns, empty if it is doubtful; columns of text whose values all
+            begin with a blank; columns whose decimals are of different lengths; and the number of
+            rows.
+        """
+        limit = min(_SAMPLE_ROWS, 1 + _SAMPLE_CELLS // len(self._columns))
+        sample = self._connection.execute(f"FROM {self._scan} LIMIT {limit}").fetchall()
+        kinds: dict[str, str] = {}
+        tests: dict[tuple[str, str], str] = {}
+        for number, name in enumerate(self._columns):
+            values = {row[number] for row in sample if row[number] is not None}
+            kinds[name] = kind = self._guess(values)
+            column = identifier(name)
+            tests["filled", name] = f"count({column})"
+            tests["fits", name] = f"coalesce({self._sure(kind, column)}, true)"
+            if values and all(value.startswith(" ") for value in values):
+                tests["padded", name] = f"bool_and(starts_with({column}, ' '))"
+            if kind == csv_kinds.DOUBLE:
+                tests["mixed", name] = _mixed(column)
+        # DuckDB writes its table of rejected lines when the last row of a result is fetched.
+        *values, rows = self._select([*tests.values(), "count(*)"])
+        found = dict(zip(tests, values, strict=True))
+        for name in self._columns:
+            if not found["filled", name]:
+                kinds[name] = TEXT
+            elif not found["fits", name]:
+                kinds[name] = ""
+        padded, mixed = (
+            {name for (test, name), holds in found.items() if test == wanted and holds}
+            for wanted in ("padded", "mixed")
+        )
+        return kinds, padded, mixed, rows
 
-def _names(connection: duckdb.DuckDBPyConnection, scan: str, columns: Sequence[str]) -> list[str]:
-    """Returns the columns whose values all have the same number of points, at least three."""
-    tests = []
-    for column in map(identifier, columns):
-        points = f"length({column}) - length(replace({column}, '.', ''))"
-        points = f"CASE WHEN {_is_value(column)} THEN {points} END"
-        tests.append(f"min({points}) >= {_NAME_POINTS} AND min({points}) = max({points})")
-    ((*found,),) = connection.execute(f"SELECT {', '.join(tests)} FROM {scan}").fetchall()
-    return [name for name, same in zip(columns, found, strict=True) if same]
+    def _guess(self, values: Collection[str]) -> str:
+        """Returns the kind of a few values, without checking that they can be cast."""
+        counts: Counter[str] = Counter()
+        for value in values:
+            if value.strip(" ") not in ("", *self._marks):
+                fits = (k for k, one in self._patterns.items() if re.fullmatch(one, value, re.A))
+                counts[next(fits, TEXT)] += 1
+        kind = csv_kinds.of_column(counts) if counts else csv_kinds.INTEGER
+        return TEXT if kind == csv_kinds.CODES else kind
 
+    def _sure(self, kind: str, column: str) -> str:
+        """Returns SQL that is true for a column of which every value is surely of a kind."""
+        if kind == TEXT:
+            # Numbers, dates and most marks come before a colon. The codes among them, and texts
+            # with few strays, are looked at one by one.
+            return f"count(*) FILTER ({column} < ':') * 20 < count({column})"
+        matches = f"regexp_full_match({column}, {literal(csv_kinds.sure_pattern(kind))})"
+        if kind in _CASTS:
+            fits = f"({matches} AND TRY_CAST({column} AS {_CASTS[kind]}) IS NOT NULL)"
+            sure = f"WHEN regexp_full_match({column}, {literal(_SURE_INTEGER)}) THEN true"
+            first = sure if kind == csv_kinds.INTEGER else ""
+            matches = f"CASE {first} WHEN {column} IS NOT NULL THEN {fits} END"
+        return f"bool_and({matches})"
 
-def _notes(found: Mapping[str, str], kinds: Mapping[str, str]) -> list[str]:
-    notes = []
-    for kind, note in _NOTES.items():
-        names = [
-            f'"{name}"'
-            for name, each in kinds.items()
-            if each == kind and (kind != TEXT or found[name] in (_COMMA_THOUSAND, _COMMA_THOUSANDS))
+    def _kind(self, column: str) -> str:
+        """Returns SQL for the kind of a value."""
+        cases = [
+            f"WHEN {column} IS NULL THEN NULL",
+            f"WHEN {_is_mark(column, self._marks)} THEN {literal(csv_kinds.MISSING)}",
         ]
+        for kind, pattern in self._patterns.items():
+            test = f"regexp_full_match({column}, {literal(pattern)})"
+            if kind in _CASTS:
+                test += f" AND TRY_CAST({column} AS {_CASTS[kind]}) IS NOT NULL"
+            cases.append(f"WHEN {test} THEN {literal(kind)}")
+        return f"CASE {' '.join(cases)} ELSE {literal(TEXT)} END"
+
+    def _count(self, names: Sequence[str]) -> dict[str, str]:
+        """Counts the kinds of the values of columns, and returns the kinds of the columns."""
+        if not names:
+            return {}
+        found = self._select([f"histogram({self._kind(identifier(name))})" for name in names])
+        for name, counts in zip(names, found, strict=True):
+            self._counts[name] = Counter(counts or {})
+        return {name: csv_kinds.of_column(self._counts[name]) for name in names}
+
+    def _leave_out_strays(self, names: Sequence[str], kinds: Mapping[str, str]) -> dict[str, str]:
+        """Returns the kinds of columns of numbers among which stand a few texts."""
+        kinds = {
+            name: csv_kinds.without_strays(self._counts[name])
+            for name in names
+            if kinds[name] == TEXT
+        }
+        found = {}
+        for name, kind in kinds.items():
+            if kind == TEXT:
+                continue
+            column = identifier(name)
+            strays = self._connection.execute(
+                f"SELECT {column}, count(*) FROM {self._scan} "
+                f"WHERE {self._kind(column)} = {literal(TEXT)} GROUP BY 1 ORDER BY 2 DESC, 1"
+            ).fetchall()
+            shown = ", ".join(_quoted(value) for value, _ in strays[:_SHOWN])
+            count = sum(number for _, number in strays)
+            if name in self._hints.types:
+                continue
+            if csv_kinds.are_words(kind, [value for value, _ in strays]):
+                found[name] = kind
+                self._strays.add(name)
+                self._missing[name] = count
+                self._notes.append(
+                    f'Read {count:,} values of "{name}" as missing, since they are no numbers: '
+                    f"{shown}."
+                )
+            else:
+                self._notes.append(
+                    f'Read "{name}" as text, since {count:,} of its values are no numbers: '
+                    f'{shown}. column_types={{"{name}": "integer"}} reads these as missing.'
+                )
+        return found
+
+    def _names(self, columns: Sequence[str]) -> list[str]:
+        """Returns the columns whose values all have the same number of points, at least three."""
+        tests = []
+        for column in map(identifier, columns):
+            points = f"length({column}) - length(replace({column}, '.', ''))"
+            points = f"CASE WHEN NOT {_is_mark(column, self._marks)} THEN {points} END"
+            tests.append(f"min({points}) >= {_NAME_POINTS} AND min({points}) = max({points})")
+        found = self._select(tests)
+        return [name for name, same in zip(columns, found, strict=True) if same]
+
+    def _codes(self, kinds: Mapping[str, str], mixed: Collection[str]) -> dict[str, str]:
+        """Returns the columns whose digits are text: codes, versions, and what is quoted."""
+        found = {}
+        for name, kind in kinds.items():
+            column = identifier(name)
+            if name in self._hints.types:
+                continue
+            if kind == csv_kinds.CODES:
+                odd = [csv_kinds.PADDED, csv_kinds.PLUS, csv_kinds.EXPONENT]
+                (example,) = self._select(
+                    [f"min({column}) FILTER ({self._kind(column)} IN ({_texts(odd)}))"]
+                )
+                kind_name = "decimal" if self._counts[name][csv_kinds.EXPONENT] else "integer"
+                self._tell_codes(name, f"{example} is not the number {_number(example)}", kind_name)
+            elif name in self._hints.quoted and kind in {csv_kinds.INTEGER, csv_kinds.DOUBLE}:
+                found[name] = csv_kinds.CODES
+                kind_name = "integer" if kind == csv_kinds.INTEGER else "decimal"
+                self._tell_codes(
+                    name, "its values are quoted, and other columns' are not", kind_name
+                )
+            elif kind == csv_kinds.DOUBLE and (name in mixed or name in self._counts):
+                found |= self._versions(name)
+        return found
+
+    def _versions(self, name: str) -> dict[str, str]:
+        """Returns CODES for a column such as 1.1, 1.10, 2.0, in which a number has two texts."""
+        column = identifier(name)
+        value = f"CASE WHEN NOT {_is_mark(column, self._marks)} THEN trim({column}) END"
+        pointed, texts, numbers, example = self._select(
+            [
+                rf"bool_and(regexp_full_match({value}, '\d+\.\d+'))",
+                f"count(DISTINCT {value})",
+                f"count(DISTINCT TRY_CAST({value} AS DOUBLE))",
+                rf"min({value}) FILTER (regexp_full_match({value}, '\d+\.\d*[1-9]0+'))",
+            ]
+        )
+        if not pointed or texts == numbers or example is None:
+            return {}
+        self._tell_codes(name, f"{example} stands beside {example.rstrip('0')}", "decimal")
+        return {name: csv_kinds.CODES}
+
+    def _tell_codes(self, name: str, why: str, kind: str) -> None:
+        self._notes.append(
+            f'Read "{name}" as text, since {why}. If these are numbers, say so with '
+            f'column_types={{"{name}": "{kind}"}}.'
+        )
+
+    def _dates(self, names: Sequence[str]) -> dict[str, str]:
+        """Returns the columns of text that are dates in one of the given formats."""
+        if not self._hints.date_formats or not names:
+            return {}
+        tests = []
+        for column in map(identifier, names):
+            other = f"{column} IS NOT NULL AND NOT {_is_mark(column, self._marks)}"
+            parsed = self._parsed(column)
+            tests += [f"bool_and({parsed} IS NOT NULL) FILTER ({other})"]
+            tests += [f"bool_and({parsed} = date_trunc('day', {parsed}))"]
+        found = self._select(tests)
+        return {
+            name: _DATE if only_days else _TIMESTAMP
+            for name, all_parsed, only_days in zip(names, found[0::2], found[1::2], strict=True)
+            if all_parsed
+        }
+
+    def _parsed(self, column: str) -> str:
+        formats = ", ".join(literal(one) for one in self._hints.date_formats)
+        return f"try_strptime(trim({column}), [{formats}])"
+
+    def _declared(self, kinds: Mapping[str, str]) -> dict[str, str]:
+        """Returns the kinds of the columns whose type is given, and counts what is not of it.
+
+        Raises:
+            DataError: Most of a column's values are not of the type that is given for it.
+        """
+        found: dict[str, str] = {}
+        for name, kind in self._hints.types.items():
+            as_decimal = kinds[name] in (csv_kinds.COMMA, csv_kinds.THOUSANDS)
+            found[name] = kinds[name] if as_decimal and kind == csv_kinds.DOUBLE else kind
+            if self._hints.date_formats and kind in _FORMATTED and kinds[name] != kind:
+                found[name] = _FORMATTED[kind]
+        changed = [name for name, kind in found.items() if kind not in (TEXT, kinds[name])]
+        for name in changed:
+            column = identifier(name)
+            other = f"{self._cast(column, found[name])} IS NULL"
+            mark = _is_mark(column, self._marks)
+            values, others, marks, example = self._select(
+                [
+                    f"count({column})",
+                    f"count({column}) FILTER ({other} AND NOT {mark})",
+                    f"count({column}) FILTER ({mark})",
+                    f"min({column}) FILTER ({other} AND NOT {mark})",
+                ]
+            )
+            if others * 2 > values - marks:
+                raise DataError(
+                    f'"column_types" gives "{name}" a type that {others:,} of its '
+                    f"{values - marks:,} values are not of, such as {_quoted(example)}."
+                )
+            self._counts[name] = Counter({csv_kinds.MISSING: others + marks})
+            self._missing.pop(name, None)
+            if others:
+                self._notes.append(
+                    f'Read {others:,} values of "{name}" as missing, since they are not of the '
+                    f"type that is given for it, such as {_quoted(example)}."
+                )
+        return found
+
+    def _marks_of(self, kinds: Mapping[str, str]) -> tuple[str, ...]:
+        """Returns the marks that stand in columns of numbers, dates and the like."""
+        names = [
+            name
+            for name, counts in self._counts.items()
+            if counts[csv_kinds.MISSING] and kinds[name] not in (TEXT, csv_kinds.CODES)
+        ]
+        if not names:
+            return ()
+        tests = [
+            f"list(DISTINCT trim({identifier(name)})) FILTER ({_is_mark(identifier(name), MARKS)})"
+            for name in names
+        ]
+        found = {mark for marks in self._select(tests) for mark in marks or ()}
+        return tuple(mark for mark in MARKS if mark in found)
+
+    def _count_marks(self, names: Sequence[str], marks: Sequence[str]) -> dict[str, int]:
+        """Returns how many values of columns of text are marks of missing values."""
+        if not names or not marks:
+            return {}
+        found = self._select(
+            [f"count(*) FILTER ({_is_mark(identifier(name), marks)})" for name in names]
+        )
+        return {name: count for name, count in zip(names, found, strict=True) if count}
+
+    def _value(self, name: str, kind: str, padded: bool, marked: bool, marks: Sequence[str]) -> str:
+        """Returns SQL for the value of a column, or nothing if DuckDB can read it by itself."""
+        column = identifier(name)
+        if kind in (TEXT, csv_kinds.CODES):
+            value = f"nullif(trim({column}), '')" if padded else column
+            if marked:
+                value = f"CASE WHEN NOT {_is_mark(column, marks)} THEN {value} END"
+            return value if value != column else ""
+        if kind in csv_kinds.TYPES and name not in self._missing:
+            return ""
+        holds = f"NOT {_is_mark(column, self._marks)}"
+        if name in self._strays:
+            holds = f"{self._kind(column)} NOT IN ({_texts([csv_kinds.MISSING, TEXT])})"
+        return f"CASE WHEN {holds} THEN {self._cast(column, kind)} END"
+
+    def _cast(self, column: str, kind: str) -> str:
+        """Returns SQL that converts a column of text to a kind; NULL where it is not of it."""
+        if kind in (_DATE, _TIMESTAMP):
+            return f"CAST({self._parsed(column)} AS {'DATE' if kind == _DATE else 'TIMESTAMP'})"
+        return _cast(column, kind)
+
+    def _tell(self, ambiguous: Mapping[str, str], kinds: Mapping[str, str]) -> None:
+        """Notes what was read otherwise than it may seem, for many columns at once."""
+        unclear = {csv_kinds.COMMA_THOUSAND, csv_kinds.COMMA_THOUSANDS}
+        for kind, note in _NOTES.items():
+            self._note(note, [name for name, one in kinds.items() if one == kind])
+        self._note(
+            'as text, since 1,234 may be 1234 or 1.234 (decimal="," or decimal="." tells which)',
+            [name for name, one in kinds.items() if one == TEXT and ambiguous[name] in unclear],
+        )
+        if self._missing:
+            counts = [f'{count:,} in "{name}"' for name, count in self._missing.items()]
+            more = f" and {len(counts) - _NAMED:,} more columns" if len(counts) > _NAMED else ""
+            counts = counts[:_NAMED]
+            self._notes.append(f"Values read as missing: {', '.join(counts)}{more}.")
+
+    def _note(self, note: str, names: Sequence[str]) -> None:
         if names:
             more = f" and {len(names) - _NAMED:,} more" if len(names) > _NAMED else ""
-            notes.append(f"Read {note}: {', '.join(names[:_NAMED])}{more}.")
-    return notes
+            shown = ", ".join(f'"{name}"' for name in names[:_NAMED])
+            self._notes.append(f"Read {note}: {shown}{more}.")
 
 
-def _computed(kind: str, column: str, missing: bool) -> str:
-    """Returns SQL that converts a column of text to a kind."""
-    if kind == _COMMA:
-        value = f"CAST(replace(replace({column}, '.', ''), ',', '.') AS DOUBLE)"
-    elif kind == _THOUSANDS:
-        value = f"CAST(replace({column}, '.', '') AS BIGINT)"
-    elif kind == _COMMA_THOUSANDS:
-        value = f"CAST(replace({column}, ',', '') AS BIGINT)"
-    else:
-        value = f"CAST({column} AS {kind})"
-    return f"CASE WHEN {_is_value(column)} THEN {value} END" if missing else value
+def _mixed(column: str) -> str:
+    """Returns SQL that is true if decimals differ in length, and some end in a zero after others.
+
+    Programs print numbers as 1.0, 1.5 and 1.25, or as 1.00, 1.50 and 1.25. Versions have 1.1 and
+    1.10.
+    """
+    places = f"CASE WHEN contains({column}, '.') THEN length({column}) - strpos({column}, '.') END"
+    zero = f"ends_with({column}, '0') AND contains({column}, '.') AND NOT ends_with({column}, '.0')"
+    return f"coalesce(bool_or({zero}) AND min({places}) <> max({places}), false)"
 
 
-def _is_value(column: str) -> str:
-    """Returns SQL that is false for the texts of missing values."""
-    return f"{column} NOT IN ({', '.join(literal(text) for text in MISSING)})"
+def _cast(column: str, kind: str) -> str:
+    """Returns SQL that converts a column of text to a kind; NULL where it is not of it."""
+    value = column
+    if kind in (csv_kinds.COMMA, csv_kinds.THOUSANDS):
+        value = f"replace(replace({column}, '.', ''), ',', '.')"
+    elif kind == csv_kinds.COMMA_THOUSANDS:
+        value = f"replace({column}, ',', '')"
+    whole = kind in (csv_kinds.INTEGER, csv_kinds.THOUSANDS, csv_kinds.COMMA_THOUSANDS)
+    target = "BIGINT" if whole else "DOUBLE" if kind == csv_kinds.COMMA else kind
+    cast = f"TRY_CAST({value} AS {target})"
+    if whole:  # DuckDB rounds 1.5
+        pattern = literal(r" *[+-]?\d+ *")
+        return f"CASE WHEN regexp_full_match({value}, {pattern}) THEN {cast} END"
+    return cast
 
 
-def _guess(values: set[str | None], patterns: Mapping[str, str]) -> str:
-    """Returns the type of a few values, without checking that they can be cast."""
-    bits = 0
-    for value in {value for value in values if value is not None}.difference(MISSING):
-        matches = (kind for kind in patterns if re.fullmatch(patterns[kind], value, re.ASCII))
-        bits |= _BITS[next(matches, TEXT)]
-    return _common(bits) if bits else next(iter(_PATTERNS))
+def _is_mark(column: str, marks: Sequence[str]) -> str:
+    """Returns SQL that is true for blanks and for marks of missing values."""
+    # A long IN becomes a join, which loses the order of the rows.
+    pattern = "|".join(re.escape(mark) for mark in marks)
+    return f"regexp_full_match({column}, {literal(f' *({pattern})? *')})"
 
 
-def _test(kind: str, column: str, patterns: Mapping[str, str]) -> str:
-    """Returns SQL that is false for a value that is not of a type."""
-    if kind == TEXT:
-        return "true"
-    matches = f"regexp_full_match({column}, {literal(patterns[kind])})"
-    if kind not in _CASTS:
-        return matches
-    fits = f"({matches} AND TRY_CAST({column} AS {kind}) IS NOT NULL)"
-    sure = f"WHEN regexp_full_match({column}, {literal(_SURE_INTEGER)}) THEN true"
-    first = sure if kind == "BIGINT" else ""
-    return f"CASE {first} WHEN {column} IS NOT NULL THEN {fits} END"
+def _texts(texts: Sequence[str]) -> str:
+    return ", ".join(literal(text) for text in texts)
 
 
-def _kinds(column: str, patterns: Mapping[str, str]) -> str:
-    """Returns SQL for the kind of a value, as a bit."""
-    patterns = {**patterns, _MISSING: _MISSING_PATTERN}
-    cases = [f"WHEN {column} IS NULL THEN 0"]
-    cases += [f"WHEN {_test(kind, column, patterns)} THEN {_BITS[kind]}" for kind in patterns]
-    return f"CASE {' '.join(cases)} ELSE {_BITS[TEXT]} END"
+def _quoted(value: str) -> str:
+    return f'"{value[:40]}"'
 
 
-def _common(bits: int) -> str:
-    """Returns the kind of a column from the kinds of its values, given as bits."""
-    if bits != _BITS[_MISSING]:
-        bits &= ~_BITS[_MISSING]
-    for kind, others in _NUMBERS.items():
-        allowed = sum(_BITS[each] for each in {"BIGINT", kind, *others})
-        if bits & _BITS[kind] and not bits & ~allowed:
-            return kind
-    return next((kind for kind in _PATTERNS if bits == _BITS[kind]), TEXT)
+def _number(text: str) -> str:
+    number = float(text)
+    return f"{number:.0f}" if abs(number) < 1e18 else f"{number:g}"

@@ -7,7 +7,7 @@ no Python variable; nor can the query change any of that.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import duckdb
@@ -68,13 +68,19 @@ def lock(connection: duckdb.DuckDBPyConnection) -> None:
     connection.execute("SET lock_configuration = true")
 
 
-def scan(source: Source, types: Mapping[str, str] | None = None, rejects: str = "") -> str:
+def scan(
+    source: Source,
+    types: Mapping[str, str] | None = None,
+    rejects: str = "",
+    missing: Sequence[str] = NULL_TEXTS,
+) -> str:
     """Returns the SQL that reads a source.
 
     Args:
         source: The files to read.
         types: The DuckDB type of each column of CSV files; text if not given.
         rejects: Options of `read_csv` for lines that cannot be read.
+        missing: What stands for a missing value in every column of CSV files.
     """
     files = _list(str(path) for path in source.files)
     hive = f"hive_partitioning = {bool(source.partitions)}"
@@ -86,7 +92,7 @@ def scan(source: Source, types: Mapping[str, str] | None = None, rejects: str = 
     )
     return (
         f"read_csv({files}, columns = {{{columns}}}, delim = {literal(source.delimiter)}, "
-        f"quote = '\"', escape = '\"', nullstr = {_list(NULL_TEXTS)}, header = true, "
+        f"quote = '\"', escape = '\"', nullstr = {_list(missing)}, header = true, "
         f"auto_detect = false, {hive}, buffer_size = {_BUFFER_BYTES}{rejects})"
     )
 

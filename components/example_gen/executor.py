@@ -12,6 +12,7 @@ from typing import Any
 from millrace.artifacts import HTML, Examples, Output
 from millrace.components.example_gen import (
     engine,
+    hints,
     rejected,
     rows,
     shares,
@@ -35,12 +36,17 @@ def run(
     splits: dict[str, float] = {"train": 2, "eval": 1},
     key_columns: list[str] = [],
     max_rejected: int = 0,
+    column_types: dict[str, str] = {},
+    missing_values: list[str] = [],
+    decimal: str = "",
+    date_formats: list[str] = [],
 ) -> None:
     """Reads a CSV or Parquet table, splits its rows by a stable hash and writes them."""
     _check_parameters(splits, max_rejected)
     # By name, since shares are assigned in order, and not every backend keeps a mapping's order.
     names = sorted(splits)
     found = source.find(data_uri)
+    given = hints.check(found, column_types, missing_values, decimal, date_formats)
     logger.info("reading %d %s file(s)", len(found.files), found.format.value)
     shutil.rmtree(examples.path, ignore_errors=True)
     examples.path.mkdir(parents=True)
@@ -48,9 +54,9 @@ def run(
         tempfile.TemporaryDirectory(prefix="millrace-") as scratch,
         engine.connect(found, Path(scratch)) as connection,
     ):
-        read = table.create(connection, found, max_rejected)
+        read = table.create(connection, found, max_rejected, given)
         for note in read.notes:
-            logger.info("%s", note)
+            logger.warning("%s", note)
         sql = queries.checked(connection, query)
         types = queries.types(connection, sql)
         if queries.depends_on_order(connection, sql):
@@ -73,6 +79,8 @@ def run(
         "columns": len(types),
         "source_rows": read.rows,
         "rejected": len(read.rejected),
+        **({"read_as_missing": sum(read.missing.values())} if read.missing else {}),
+        **({"notes": len(read.notes)} if read.notes else {}),
         **({"warnings": 1} if uneven else {}),
     }
     parameters = {"data_uri": data_uri, "query": query, "key_columns": key_columns}

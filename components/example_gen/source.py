@@ -50,6 +50,7 @@ class Source:
         format: Their format.
         columns: Their columns, in order.
         delimiter: The delimiter of CSV files.
+        quoted: Columns of CSV files whose values are quoted where those of others are not.
         same_types: Whether every Parquet file gives each column the same type.
         partitions: The columns from partition folders.
         outer: Columns from partition folders above `data_uri`, which are left out.
@@ -59,6 +60,7 @@ class Source:
     format: Format
     columns: tuple[str, ...]
     delimiter: str = ","
+    quoted: frozenset[str] = frozenset()
     same_types: bool = True
     partitions: tuple[str, ...] = ()
     outer: tuple[str, ...] = ()
@@ -80,7 +82,7 @@ def find(data_uri: str) -> Source:
         found = Source(files, Format.PARQUET, columns, same_types=same_types)
     else:
         header = csv_file.header(files)
-        found = Source(files, Format.CSV, header.columns, header.delimiter)
+        found = Source(files, Format.CSV, header.columns, header.delimiter, header.quoted)
     return dataclasses.replace(found, partitions=inside, outer=outer)
 
 

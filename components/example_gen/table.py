@@ -26,16 +26,29 @@ class Table:
     Attributes:
         rows: The number of readable rows.
         rejected: The unreadable lines.
+        missing: How many values of a column are read as missing though they are not empty.
         notes: Messages about how columns were read.
     """
 
     rows: int
     rejected: list[rejected.RejectedLine]
+    missing: dict[str, int]
     notes: list[str]
 
 
-def create(connection: duckdb.DuckDBPyConnection, found: Source, max_rejected: int) -> Table:
+def create(
+    connection: duckdb.DuckDBPyConnection,
+    found: Source,
+    max_rejected: int,
+    hints: csv_types.Hints,
+) -> Table:
     """Creates the view `data`.
+
+    Args:
+        connection: DuckDB.
+        found: The source.
+        max_rejected: How many rows of CSV files may be unreadable.
+        hints: What the user says about the columns of CSV files.
 
     Raises:
         DataError: There are no rows, or too many of them cannot be read.
@@ -44,7 +57,7 @@ def create(connection: duckdb.DuckDBPyConnection, found: Source, max_rejected: i
         table = (
             _parquet(connection, found)
             if found.format is Format.PARQUET
-            else _csv(connection, found, max_rejected)
+            else _csv(connection, found, max_rejected, hints)
         )
     except duckdb.Error as error:
         if found.format is Format.CSV:
@@ -57,16 +70,20 @@ def create(connection: duckdb.DuckDBPyConnection, found: Source, max_rejected: i
 
 def _parquet(connection: duckdb.DuckDBPyConnection, found: Source) -> Table:
     _create(connection, found, engine.scan(found), {})
-    return Table(parquet_file.rows(found.files), [], [])
+    return Table(parquet_file.rows(found.files), [], {}, [])
 
 
-def _csv(connection: duckdb.DuckDBPyConnection, found: Source, max_rejected: int) -> Table:
+def _csv(
+    connection: duckdb.DuckDBPyConnection,
+    found: Source,
+    max_rejected: int,
+    hints: csv_types.Hints,
+) -> Table:
     aside = rejected.options(max_rejected)
+    missing = engine.NULL_TEXTS if hints.marks is None else ("", *hints.marks)
+    hints = dataclasses.replace(hints, comma=found.delimiter != ",", quoted=found.quoted)
     columns = csv_types.infer(
-        connection,
-        engine.scan(found, rejects=aside),
-        found.columns,
-        comma=found.delimiter != ",",
+        connection, engine.scan(found, rejects=aside, missing=missing), found.columns, hints
     )
     rows = columns.rows
     lines = rejected.collect(connection)
@@ -84,9 +101,9 @@ def _csv(connection: duckdb.DuckDBPyConnection, found: Source, max_rejected: int
             f"{found.files[0]}: {total + rows:,} rows are in the files, but {rows:,} were read and "
             f"{len(lines):,} rejected: look for stray quotes."
         )
-    typed = engine.scan(found, columns.types, rejects=aside if lines else "")
+    typed = engine.scan(found, columns.types, aside if lines else "", missing)
     _create(connection, found, typed, columns.computed)
-    return Table(rows, lines, columns.notes)
+    return Table(rows, lines, columns.missing, columns.notes)
 
 
 def _all_rejected(

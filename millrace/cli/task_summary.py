@@ -7,7 +7,7 @@ from typing import Any
 from millrace.report import numbers
 from millrace.runner.result import TaskResult
 
-_MOST = 4
+_MOST = 5
 # The most important metadata. For other people's steps, every number is shown.
 _FIRST = (
     "blessed",
@@ -28,6 +28,8 @@ _FIRST = (
     "columns",
     "features",
     "rejected",
+    "read_as_missing",
+    "notes",
 )
 _SHORT = {"root_mean_squared_error": "rmse"}
 _NEVER = frozenset({"digest", "bytes", "seed"})

@@ -22,6 +22,10 @@ def tabular(
     splits: dict = {"train": 2, "eval": 1},
     key_columns: list = [],
     max_rejected: int = 0,
+    column_types: dict = {},
+    missing_values: list = [],
+    decimal: str = "",
+    date_formats: list = [],
     schema_uri: str = "",
     fail_on_anomalies: bool = True,
     preprocessing_file: str = "",
@@ -51,6 +55,12 @@ def tabular(
         splits: The splits, train and eval among them, and how many parts of the rows each gets.
         key_columns: Columns such as a customer's number: rows that share them stay in one split.
         max_rejected: How many unreadable rows of a CSV file to set aside before failing.
+        column_types: The types of some columns of a CSV file, such as `{"zip": "text"}`: text,
+            integer, decimal, boolean, date or timestamp.
+        missing_values: The texts that stand for a missing value, such as `["?"]`. Empty finds them
+            out.
+        decimal: The decimal mark: a point or a comma. Empty finds it out.
+        date_formats: How dates are written, such as `["%d.%m.%Y"]`, besides 2013-01-31.
         schema_uri: A curated `schema.pbtxt` to validate the data against. Empty infers one.
         fail_on_anomalies: Whether data that does not fit the schema stops the run.
         preprocessing_file: A Python file with `preprocessing_fn(inputs)`. Empty makes default
@@ -81,6 +91,10 @@ def tabular(
             splits=splits,
             key_columns=key_columns,
             max_rejected=max_rejected,
+            column_types=column_types,
+            missing_values=missing_values,
+            decimal=decimal,
+            date_formats=date_formats,
         ),
         "ExampleGen",
         cpu="2",

@@ -12,10 +12,11 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from millrace.components.example_gen import csv_types, engine, source, table
+from millrace.errors import DataError
 
 VALUES = {
-    "BIGINT": ["0", "-7", "+12", "007", " 5 ", "999999999999999999", "-9223372036854775808"],
-    "DOUBLE": ["1.5", ".5", "5.", "1e3", "-2E-7", "inf", "-Infinity", "NaN", " 2.5", "1e400"],
+    "BIGINT": ["0", "-7", "12", "-007", " 5 ", "999999999999999999", "-9223372036854775808"],
+    "DOUBLE": ["1.5", ".5", "5.", "1e+3", "-2E-7", "inf", "-Infinity", " 2.5", "1.0e400"],
     "BOOLEAN": ["true", "False", "TRUE"],
     "DATE": ["2020-01-31", "1999-12-01"],
     "TIMESTAMP": ["2020-01-31 10:00", "2020-01-31T10:00:59", "2020-01-31 10:00:59.123456"],
@@ -24,7 +25,7 @@ VALUES = {
         "x", "1_000", "0x10", "1,5", "1.2.3", "e5", "--1", "t", "yes", "31.01.2020", "2020-02-30",
         "2020-01-31 25:00", "9223372036854775808", "12:30", "1 2", "١٢", "infinit",
     ],
-    "missing": ["null", "N/A"],
+    "missing": ["null", "N/A", "nan", "NaN", " "],
 }  # fmt: skip
 KINDS = {value: kind for kind, values in VALUES.items() for value in values}
 
@@ -43,7 +44,7 @@ def infer(path, rows: list[list[str | None]]) -> dict[str, str]:
     found = source.find(str(path))
     scan = engine.scan(found)
     with engine.connect(found, path.parent) as connection:
-        columns = csv_types.infer(connection, scan, names)
+        columns = csv_types.infer(connection, scan, names, csv_types.Hints())
         computed = [f"{value} AS {name}" for name, value in columns.computed.items()]
         described = connection.execute(f"DESCRIBE SELECT {', '.join([*computed, '1'])} FROM {scan}")
         types = {
@@ -79,7 +80,7 @@ columns = st.lists(
 @example([[None] * 10 + ["null", "null"]])
 def test_the_first_rows_do_not_decide(tmp_path, monkeypatch, content):
     monkeypatch.setattr(csv_types, "_SAMPLE_ROWS", 3)
-    content = [*content, ["007"] * 12]  # so that no line is blank
+    content = [*content, ["12"] * 12]  # so that no line is blank
     rows = [list(row) for row in zip(*content, strict=True)]
     assert list(infer(tmp_path / "t.csv", rows).values()) == [expected(one) for one in content]
     assert infer(tmp_path / "t.csv", rows[::-1]) == infer(tmp_path / "t.csv", rows)
@@ -90,7 +91,7 @@ def read(path, text: str) -> dict[str, list]:
     path.write_text(text, encoding="utf-8")
     found = source.find(str(path))
     with engine.connect(found, path.parent) as connection:
-        table.create(connection, found, max_rejected=0)
+        table.create(connection, found, 0, csv_types.Hints())
         relation = connection.sql("FROM data")
         types = [str(kind) for kind in relation.types]
         columns = zip(*relation.fetchall(), strict=True)
@@ -121,7 +122,7 @@ def test_decimal_comma_is_text_where_commas_stand_between_values(tmp_path):
     assert read(tmp_path / "t.csv", 'a,b\n"1,500",1\n"2,5",2\n')["a"] == ["VARCHAR", "1,500", "2,5"]
 
 
-def test_marks_of_missing_values_do_not_make_a_column_text(tmp_path):
+def test_a_mark_of_columns_of_numbers_is_missing_in_columns_of_text_too(tmp_path):
     text = (
         "int,float,day,flag,word,marks,comma\n?,1.5,NULL,true,-,?,x\n1,N/A,2020-01-31,None,a,-,y\n"
         "-,-,2020-02-01,false,?,?,-\n"
@@ -132,9 +133,9 @@ def test_marks_of_missing_values_do_not_make_a_column_text(tmp_path):
         "float": ["DOUBLE", 1.5, None, None],
         "day": ["DATE", None, day, day + datetime.timedelta(days=1)],
         "flag": ["BOOLEAN", True, None, False],
-        "word": ["VARCHAR", "-", "a", "?"],
-        "marks": ["VARCHAR", "?", "-", "?"],
-        "comma": ["VARCHAR", "x", "y", "-"],
+        "word": ["VARCHAR", None, "a", None],
+        "marks": ["VARCHAR", None, None, None],
+        "comma": ["VARCHAR", "x", "y", None],
     }
     assert read(tmp_path / "t.csv", "a;b\n1,5;1\nNULL;2\n")["a"] == ["DOUBLE", 1.5, None]
 
@@ -204,3 +205,129 @@ def test_notes_on_numbers_with_commas_and_thousands(generate, tmp_path, caplog):
     path.write_text("a;c\n" + "1,234;x\n2,345;y\n" * 20)
     page = html.unescape(generate(path, splits={"all": 1}).page)
     assert "Read as text, since 1,234 may be 1234 or 1.234" in page
+
+
+def column(path, texts, **hints):
+    """Returns the type, the values and the notes of a column, with one of numbers beside it."""
+    path.write_text("x,n\n" + "".join(f"{text},{n}.5\n" for n, text in enumerate(texts)))
+    found = source.find(str(path))
+    with engine.connect(found, path.parent) as connection:
+        read = table.create(connection, found, 0, csv_types.Hints(**hints))
+        relation = connection.sql("SELECT x FROM data")
+        return str(relation.types[0]), [value for (value,) in relation.fetchall()], read
+
+
+@pytest.mark.parametrize(
+    ("texts", "note"),
+    [
+        (["01234", "12345"], "01234 is not the number 1234"),
+        (["0041", "0049"], "0041 is not the number 41"),
+        (["+41", "+49"], "+41 is not the number 41"),
+        (["1E5", "2E3", "100000"], "1E5 is not the number 100000"),
+        (["1.1", "1.9", "1.10"], "1.10 stands beside 1.1"),
+        (['"7"', '"12"'], "its values are quoted, and other columns' are not"),
+        (["00", "15", "30"], "00 is not the number 0"),
+        (["007", "?", " "], "007 is not the number 7"),
+    ],
+)
+def test_digits_that_a_number_would_not_keep_are_text(tmp_path, texts, note):
+    kind, values, read = column(tmp_path / "t.csv", texts * 10)
+    assert (kind, values) == ("VARCHAR", [text.strip('"') for text in texts] * 10)
+    (told,) = [one for one in read.notes if '"x" as text' in one]
+    assert note in told
+    declared = "DOUBLE" if {"1.10", "1E5"} & {*texts} else "BIGINT"
+    kind, values, read = column(tmp_path / "t.csv", texts * 10, types={"x": declared})
+    numbers = [text.strip('" ') for text in texts]
+    numbers = [None if text in ("", "?") else float(text) for text in numbers]
+    assert (kind, values) == (declared, numbers * 10)
+    assert not [one for one in read.notes if "as text" in one]
+
+
+@pytest.mark.parametrize(
+    "texts",
+    [
+        ["+5", "-3", "0"],
+        ["+1.5", "2.5"],
+        ["01.5", "02.25", "3"],
+        ["1.10", "1.25", "3.00"],
+        ["1.0", "1.5", "1.25"],
+        ["1e-05", "1e+16", "0.5", "1.0E5"],
+        ["1E5", "2.5"],
+        ["-0", "0"],
+    ],
+)
+def test_numbers_as_programs_print_them(tmp_path, texts):
+    kind, values, read = column(tmp_path / "t.csv", texts * 10)
+    assert kind == ("DOUBLE" if any("." in text for text in texts) else "BIGINT")
+    assert values == [float(text) for text in texts] * 10
+    assert not read.notes
+
+
+def test_a_few_stray_words_among_numbers_are_missing(tmp_path):
+    texts = ["12.5", "7"] * 30 + ["see note", "", " ", "nan"]
+    kind, values, read = column(tmp_path / "t.csv", texts)
+    assert (kind, values) == ("DOUBLE", [12.5, 7.0] * 30 + [None] * 4)
+    assert read.missing == {"x": 3}
+    assert 'Read 1 values of "x" as missing, since they are no numbers: "see note".' in read.notes
+
+
+@pytest.mark.parametrize("stray", ["1_000", "0x10", "5*", "1,5x".replace(",", ";")])
+def test_strays_that_duckdb_could_read_as_numbers(tmp_path, stray):
+    kind, values, _ = column(tmp_path / "t.csv", ["1.5"] * 40 + [stray])
+    assert (kind, values[-1]) == ("DOUBLE", None)
+
+
+def test_codes_with_letters_among_digits_are_text(tmp_path):
+    texts = [str(536_000 + number) for number in range(60)] + ["C536379"]
+    kind, values, read = column(tmp_path / "t.csv", texts)
+    assert (kind, values[-1]) == ("VARCHAR", "C536379")
+    assert 'column_types={"x": "integer"} reads these as missing' in read.notes[0]
+    kind, values, read = column(tmp_path / "t.csv", texts, types={"x": "BIGINT"})
+    assert (kind, values[-1], read.missing) == ("BIGINT", None, {"x": 1})
+
+
+def test_many_words_among_numbers_make_a_column_text(tmp_path):
+    kind, values, read = column(tmp_path / "t.csv", ["1", "2", "low", "high"] * 5)
+    assert (kind, values[2], read.notes) == ("VARCHAR", "low", [])
+
+
+def test_a_declared_type_that_most_values_are_not_of(tmp_path):
+    with pytest.raises(DataError, match=r'"x" a type that 20 of its 20 values are not of.*"high"'):
+        column(tmp_path / "t.csv", ["low", "high"] * 10, types={"x": "BIGINT"})
+
+
+def test_blanks_after_the_delimiter(tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_text("age,job,pay\n" + "39, Private, >50K\n ?, ?, <=50K\n 50, Self, <=50K\n")
+    read_columns = read(path, path.read_text())
+    assert read_columns == {
+        "age": ["BIGINT", 39, None, 50],
+        "job": ["VARCHAR", "Private", None, "Self"],
+        "pay": ["VARCHAR", ">50K", "<=50K", "<=50K"],
+    }
+
+
+def test_the_marks_of_missing_values_are_given(tmp_path):
+    texts = ["1", "-999", "NA", "3"]
+    kind, values, _ = column(tmp_path / "t.csv", texts * 9, marks=["-999", "NA"])
+    assert (kind, values) == ("BIGINT", [1, None, None, 3] * 9)
+    kind, values, _ = column(tmp_path / "t.csv", ["NA", "DE", "?"] * 9, marks=["?"])
+    assert (kind, values) == ("VARCHAR", ["NA", "DE", None] * 9)
+
+
+def test_dates_in_given_formats(tmp_path):
+    texts = ["31.12.2020", "1.2.2021", "?"]
+    kind, values, _ = column(tmp_path / "t.csv", texts * 3)
+    assert (kind, values[0]) == ("VARCHAR", "31.12.2020")
+    kind, values, _ = column(tmp_path / "t.csv", texts * 3, date_formats=["%d.%m.%Y"])
+    days = [datetime.date(2020, 12, 31), datetime.date(2021, 2, 1), None]
+    assert (kind, values) == ("DATE", days * 3)
+    formats = ["%d.%m.%Y %H:%M"]
+    kind, values, _ = column(tmp_path / "t.csv", ["31.12.2020 23:59"] * 3, date_formats=formats)
+    assert (kind, values[0]) == ("TIMESTAMP", datetime.datetime(2020, 12, 31, 23, 59))
+
+
+@pytest.mark.parametrize(("decimal", "number"), [(",", 1.5), (".", None)])
+def test_the_decimal_mark_is_given(tmp_path, decimal, number):
+    kind, values, _ = column(tmp_path / "t.csv", ['"1,5"', "2"] * 5, decimal=decimal)
+    assert (kind, values[0]) == (("DOUBLE", number) if number else ("VARCHAR", "1,5"))
