@@ -12,25 +12,28 @@ def example_gen(
     splits: dict = {"train": 2, "eval": 1},
     key_columns: list = [],
     max_rejected: int = 0,
+    header_line: int = 1,
     column_types: dict = {},
     missing_values: list = [],
     decimal: str = "",
     date_formats: list = [],
 ):
-    """Reads a CSV or Parquet table, splits its rows by a stable hash and writes them as examples.
+    """Reads a table, splits its rows by a stable hash and writes them as examples.
 
     The same row lands in the same split on every run, whatever the order of the rows or the number
     of files.
 
     Args:
-        data_uri: The data: a file, a folder or a glob of CSV (also gzipped) or Parquet files. CSV
-            files have a header line; an empty value and NA in them are missing values, as are
-            blanks, marks such as ?, -, N/A, NULL, None and nan, and a few stray words in a column
-            that otherwise holds numbers. Digits such as 01234, +41 or 1E5 are text where a number
-            would not keep what they say. Unless the delimiter is a comma, numbers may have decimal
-            commas: 1.234 is 1234 in a file with decimal commas, and 1,234 is 1234 in one with
-            decimal points. The page and the log list the columns that were read in one of these
-            ways. Subfolders such as `year=2020` become columns.
+        data_uri: The data: a file, a folder or a glob of CSV, Parquet or JSON files (one object a
+            line, or a list of objects); CSV and JSON may be gzipped. The fields of nested objects
+            become columns such as `address.city`. CSV files have a header line; an empty value and
+            NA in them are missing values, as are blanks, marks such as ?, -, N/A, NULL, None and
+            nan, and a few stray words in a column that otherwise holds numbers. Digits such as
+            01234, +41 or 1E5 are text where a number would not keep what they say. Unless the
+            delimiter is a comma, numbers may have decimal commas: 1.234 is 1234 in a file with
+            decimal commas, and 1,234 is 1234 in one with decimal points. The page and the log list
+            the columns that were read in one of these ways. Subfolders such as `year=2020` become
+            columns.
         examples: The rows, in splits.
         report: A page with the columns, the splits and what was rejected.
         query: SQL to select, filter or compute columns from the table "data", such as
@@ -41,6 +44,8 @@ def example_gen(
             together. Empty takes the whole row, so that copies of a row stay together.
         max_rejected: How many rows of a CSV file may be unreadable before the step fails; such rows
             are set aside in `rejected.csv`.
+        header_line: The line of CSV files that names the columns; what stands above it is skipped.
+            With 0 there is none, and the columns are named column_1, column_2 and so on.
         column_types: The types of some columns of CSV files, such as `{"zip": "text", "charges":
             "decimal"}`: text, integer, decimal, boolean, date or timestamp. Values that are not of
             the type are missing, and counted.

@@ -29,6 +29,10 @@ NULL_TEXTS = ("", "NA")
 _BUFFER_BYTES = 4 << 20
 # A quarter of DuckDB's default read-ahead: memory stays flat on a busy machine too.
 _BUFFERED_BYTES = 256 << 10
+_NO_OBJECTS = (
+    "json_read expected records, but got non-record JSON instead",
+    "it holds other values than objects",
+)
 
 
 def connect(source: Source, scratch: Path) -> duckdb.DuckDBPyConnection:
@@ -84,16 +88,25 @@ def scan(
     """
     files = _list(str(path) for path in source.files)
     hive = f"hive_partitioning = {bool(source.partitions)}"
+    if source.format is Format.JSON:
+        # Every row decides about the types, and no object becomes a map.
+        return (
+            f"read_json({files}, records = true, sample_size = -1, maximum_depth = -1, "
+            f"map_inference_threshold = -1, field_appearance_threshold = 0, "
+            f"union_by_name = true, {hive})"
+        )
     if source.format is Format.PARQUET:
         union = f"union_by_name = {not source.same_types}"
         return f"read_parquet({files}, {union}, {hive}{_WITH_NAN})"
     columns = ", ".join(
         f"{literal(name)}: {literal((types or {}).get(name, 'VARCHAR'))}" for name in source.columns
     )
+    header = source.header
     return (
-        f"read_csv({files}, columns = {{{columns}}}, delim = {literal(source.delimiter)}, "
-        f"quote = '\"', escape = '\"', nullstr = {_list(missing)}, header = true, "
-        f"auto_detect = false, {hive}, buffer_size = {_BUFFER_BYTES}{rejects})"
+        f"read_csv({files}, columns = {{{columns}}}, delim = {literal(header.delimiter)}, "
+        f"quote = '\"', escape = '\"', nullstr = {_list(missing)}, "
+        f"header = {header.line > 0}, skip = {header.skipped}, auto_detect = false, "
+        f"{hive}, buffer_size = {_BUFFER_BYTES}{rejects})"
     )
 
 
@@ -121,7 +134,9 @@ def literal(text: str) -> str:
 def message(error: Exception) -> str:
     """Returns DuckDB's message in one line, without the query and further candidates."""
     lines = re.split(r"\n\s*\n|\n\s*(?:LINE \d|Candidate|Possible)", str(error))[0]
+    lines = re.split(r"\bTry setting ", lines)[0]
     text = re.sub(r"^(\w+ )*Error: ", "", " ".join(lines.split()))
+    text = text.replace(*_NO_OBJECTS)
     text = text if text.endswith((".", "?", "!")) else text + "."
     near = re.search(r"Candidate bindings: (\"[^\"]*\")", str(error))
     return f"{text} Did you mean {near[1]}?" if near else text

@@ -36,16 +36,17 @@ def run(
     splits: dict[str, float] = {"train": 2, "eval": 1},
     key_columns: list[str] = [],
     max_rejected: int = 0,
+    header_line: int = 1,
     column_types: dict[str, str] = {},
     missing_values: list[str] = [],
     decimal: str = "",
     date_formats: list[str] = [],
 ) -> None:
-    """Reads a CSV or Parquet table, splits its rows by a stable hash and writes them."""
-    _check_parameters(splits, max_rejected)
+    """Reads a table, splits its rows by a stable hash and writes them."""
+    _check_parameters(splits, max_rejected, header_line)
     # By name, since shares are assigned in order, and not every backend keeps a mapping's order.
     names = sorted(splits)
-    found = source.find(data_uri)
+    found = source.find(data_uri, header_line)
     given = hints.check(found, column_types, missing_values, decimal, date_formats)
     logger.info("reading %d %s file(s)", len(found.files), found.format.value)
     shutil.rmtree(examples.path, ignore_errors=True)
@@ -88,8 +89,8 @@ def run(
     report.path.write_text(html, encoding="utf-8")
 
 
-def _check_parameters(splits: Mapping[str, Any], max_rejected: int) -> None:
-    """Raises ParameterError for invalid splits or a negative `max_rejected`."""
+def _check_parameters(splits: Mapping[str, Any], max_rejected: int, header_line: int) -> None:
+    """Raises ParameterError for invalid splits or a negative number."""
     if not splits:
         raise ParameterError(
             '"splits" is empty: name at least one, such as {"train": 2, "eval": 1}.'
@@ -105,6 +106,8 @@ def _check_parameters(splits: Mapping[str, Any], max_rejected: int) -> None:
             )
     if max_rejected < 0:
         raise ParameterError(f'"max_rejected" is {max_rejected}: give 0 or more.')
+    if header_line < 0:
+        raise ParameterError(f'"header_line" is {header_line}: give 0 if there is none.')
 
 
 def _check_rows(written: Mapping[str, int], read: table.Table, query: str, uneven: str) -> None:

@@ -18,6 +18,7 @@ _STREAMING = {
     "PROJECTION",
     "FILTER",
     "READ_CSV",
+    "READ_JSON",
     "READ_PARQUET",
     "PARQUET_SCAN",
     "UNNEST",

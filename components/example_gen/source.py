@@ -8,6 +8,7 @@ too, and become columns.
 
 from __future__ import annotations
 
+import codecs
 import dataclasses
 import enum
 import glob
@@ -21,6 +22,7 @@ from millrace.errors import DataError, ParameterError, nearest
 from millrace.storage import paths
 
 _GLOB_CHARACTERS = "*?["
+_HEAD_BYTES = 4096
 _PARTITION = re.compile(r"[^=]+=[^=]*")
 
 
@@ -29,6 +31,7 @@ class Format(str, enum.Enum):
 
     CSV = "CSV"
     PARQUET = "Parquet"
+    JSON = "JSON"
 
 
 _SUFFIXES = {
@@ -38,7 +41,14 @@ _SUFFIXES = {
     ".tsv.gz": Format.CSV,
     ".parquet": Format.PARQUET,
     ".pq": Format.PARQUET,
+    ".json": Format.JSON,
+    ".json.gz": Format.JSON,
+    ".jsonl": Format.JSON,
+    ".jsonl.gz": Format.JSON,
+    ".ndjson": Format.JSON,
+    ".ndjson.gz": Format.JSON,
 }
+_WORKBOOKS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")  # of Excel since 2007, and before
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,26 +58,30 @@ class Source:
     Attributes:
         files: In the order in which they are read.
         format: Their format.
-        columns: Their columns, in order.
-        delimiter: The delimiter of CSV files.
-        quoted: Columns of CSV files whose values are quoted where those of others are not.
+        columns: The columns of CSV and Parquet files, in order.
+        header: What CSV files begin with.
         same_types: Whether every Parquet file gives each column the same type.
         partitions: The columns from partition folders.
         outer: Columns from partition folders above `data_uri`, which are left out.
+        notes: Messages about how the files are read.
     """
 
     files: tuple[Path, ...]
     format: Format
     columns: tuple[str, ...]
-    delimiter: str = ","
-    quoted: frozenset[str] = frozenset()
+    header: csv_file.Header = csv_file.NO_HEADER
     same_types: bool = True
     partitions: tuple[str, ...] = ()
     outer: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
-def find(data_uri: str) -> Source:
+def find(data_uri: str, header_line: int = 1) -> Source:
     """Returns the files that a path, folder or glob names.
+
+    Args:
+        data_uri: The path, folder or glob.
+        header_line: The line of CSV files that names the columns; 0 if there is none.
 
     Raises:
         ParameterError: `data_uri` is empty, or of a format that cannot be read.
@@ -77,13 +91,44 @@ def find(data_uri: str) -> Source:
     for path in files:
         _check_readable(path)
     inside, outer = _partitions(data_uri, files)
-    if _format(data_uri, files) is Format.PARQUET:
+    named = _format(data_uri, files)
+    kind, notes = named, []
+    if named is Format.CSV and (kind := _content(files)) is not named:
+        notes = [f"Read {files[0]} as {kind.value}, which it holds although its name says CSV."]
+    if kind is Format.JSON:
+        found = Source(files, kind, ())
+    elif kind is Format.PARQUET:
         columns, same_types = parquet_file.columns(files)
-        found = Source(files, Format.PARQUET, columns, same_types=same_types)
+        found = Source(files, kind, columns, same_types=same_types)
     else:
-        header = csv_file.header(files)
-        found = Source(files, Format.CSV, header.columns, header.delimiter, header.quoted)
-    return dataclasses.replace(found, partitions=inside, outer=outer)
+        header = csv_file.header(files, header_line)
+        found = Source(files, kind, header.columns, header)
+    return dataclasses.replace(found, partitions=inside, outer=outer, notes=tuple(notes))
+
+
+def _content(files: Sequence[Path]) -> Format:
+    """Returns the format of files by how they begin.
+
+    Raises:
+        DataError: They are Excel workbooks, or begin differently.
+    """
+    formats = {}
+    for path in files:
+        with csv_file.opened(path) as file:
+            head = file.read(_HEAD_BYTES)
+        if head.startswith(_WORKBOOKS):
+            raise DataError(
+                f"{path} is an Excel workbook or a zip archive: save its sheet as CSV (UTF-8)."
+            )
+        text = head.removeprefix(codecs.BOM_UTF8).lstrip()
+        is_json = re.match(rb"\[\s*\{|\{\s*(\"|\})", text) is not None
+        is_parquet = head.startswith(b"PAR1")
+        kind = Format.PARQUET if is_parquet else Format.JSON if is_json else Format.CSV
+        formats.setdefault(kind, path)
+    if len(formats) > 1:
+        shown = " and ".join(f"{path.name} holds {kind.value}" for kind, path in formats.items())
+        raise DataError(f"{shown}: files that are read together need one format.")
+    return next(iter(formats))
 
 
 def _partitions(data_uri: str, files: Sequence[Path]) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -111,7 +156,9 @@ def _shown(keys: Sequence[str]) -> str:
 
 def _files(data_uri: str) -> tuple[Path, ...]:
     if not data_uri.removeprefix("file://").strip():
-        raise ParameterError('"data_uri" is empty: give a CSV or Parquet file, a folder or a glob.')
+        raise ParameterError(
+            '"data_uri" is empty: give a CSV, Parquet or JSON file, a folder or a glob.'
+        )
     if "://" in paths.local(data_uri):
         raise ParameterError(f'Cannot read "{data_uri}": copy the data to a path on this machine.')
     path = _path(data_uri)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any
 
 import duckdb
 
@@ -17,6 +18,8 @@ from millrace.components.example_gen import (
 )
 from millrace.components.example_gen.source import Format, Source
 from millrace.errors import DataError
+
+_NAMED = 10
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,23 +57,57 @@ def create(
         DataError: There are no rows, or too many of them cannot be read.
     """
     try:
-        table = (
-            _parquet(connection, found)
-            if found.format is Format.PARQUET
-            else _csv(connection, found, max_rejected, hints)
-        )
+        if found.format is Format.CSV:
+            table = _csv(connection, found, max_rejected, hints)
+        else:
+            table = _typed(connection, found)
     except duckdb.Error as error:
         if found.format is Format.CSV:
             _refuse_mixed_line_ends(found)
         raise DataError(f"Cannot read {found.files[0]}: {engine.message(error)}") from error
     if not table.rows:
         raise DataError(f"{found.files[0]} has columns, but no rows.")
-    return table
+    return dataclasses.replace(table, notes=[*found.notes, *table.notes])
 
 
-def _parquet(connection: duckdb.DuckDBPyConnection, found: Source) -> Table:
-    _create(connection, found, engine.scan(found), {})
-    return Table(parquet_file.rows(found.files), [], {}, [])
+def _typed(connection: duckdb.DuckDBPyConnection, found: Source) -> Table:
+    """Creates the view of files that say themselves what their values are."""
+    scan = engine.scan(found)
+    relation = connection.sql(f"FROM {scan}")
+    notes, computed = [], {}
+    seen: set[str] = set()
+    for name, kind in zip(relation.columns, relation.types, strict=True):
+        fields = dict(_fields(engine.identifier(name), name, kind))
+        if list(fields) != [name]:
+            notes.append(f'Split "{name}" into its fields: {_listed(fields)}.')
+        for field in fields:
+            if field.lower() in seen:
+                raise DataError(f'{found.files[0]} has more than one column "{field}".')
+            seen.add(field.lower())
+        if list(fields.values()) != [engine.identifier(name)]:
+            computed[name] = fields
+    _create(connection, found, scan, {}, computed)
+    if found.format is Format.PARQUET:
+        return Table(parquet_file.rows(found.files), [], {}, notes)
+    ((rows,),) = connection.execute(f"SELECT count(*) FROM {scan}").fetchall()
+    return Table(rows, [], {}, notes)
+
+
+def _fields(value: str, name: str, kind: Any) -> Iterator[tuple[str, str]]:
+    """Yields the name and the SQL of a value, or of each of its fields if it is a struct."""
+    if kind.id == "struct":
+        for field, inner in kind.children:
+            inside = f"struct_extract({value}, {engine.literal(field)})"
+            yield from _fields(inside, f"{name}.{field}", inner)
+    elif str(kind) == "JSON":  # numbers and texts, say
+        yield name, f"({value} ->> '$')"
+    else:
+        yield name, value
+
+
+def _listed(names: Collection[str]) -> str:
+    more = f" and {len(names) - _NAMED:,} more" if len(names) > _NAMED else ""
+    return ", ".join(f'"{name}"' for name in list(names)[:_NAMED]) + more
 
 
 def _csv(
@@ -81,7 +118,9 @@ def _csv(
 ) -> Table:
     aside = rejected.options(max_rejected)
     missing = engine.NULL_TEXTS if hints.marks is None else ("", *hints.marks)
-    hints = dataclasses.replace(hints, comma=found.delimiter != ",", quoted=found.quoted)
+    hints = dataclasses.replace(
+        hints, comma=found.header.delimiter != ",", quoted=found.header.quoted
+    )
     columns = csv_types.infer(
         connection, engine.scan(found, rejects=aside, missing=missing), found.columns, hints
     )
@@ -116,22 +155,37 @@ def _all_rejected(
 
 
 def _create(
-    connection: duckdb.DuckDBPyConnection, found: Source, scan: str, computed: Mapping[str, str]
+    connection: duckdb.DuckDBPyConnection,
+    found: Source,
+    scan: str,
+    computed: Mapping[str, str],
+    split: Mapping[str, Mapping[str, str]] = {},
 ) -> None:
-    """Creates the view of a scan, with some columns computed, and no folders around the source."""
-    outer = [name for name in found.outer if name not in found.columns]
-    exclude = ", ".join(engine.identifier(name) for name in outer)
-    replace = ", ".join(f"{value} AS {engine.identifier(name)}" for name, value in computed.items())
-    values = "*" + (f" EXCLUDE ({exclude})" if exclude else "")
-    values += f" REPLACE ({replace})" if replace else ""
-    connection.execute(f"CREATE VIEW {query.TABLE} AS SELECT {values} FROM {scan}")
+    """Creates the view of a scan, with no folders around the source.
+
+    Args:
+        connection: DuckDB.
+        found: The source.
+        scan: SQL that reads it.
+        computed: SQL for the values of some columns.
+        split: The columns that replace a column, by name, with SQL for their values.
+    """
+    outer = {name for name in found.outer if name not in found.columns}
+    relation = connection.sql(f"FROM {scan}")
+    values = []
+    for name in relation.columns:
+        column = engine.identifier(name)
+        columns = split.get(name) or {name: computed.get(name, column)}
+        if name not in outer:
+            values += [f"{value} AS {engine.identifier(one)}" for one, value in columns.items()]
+    connection.execute(f"CREATE VIEW {query.TABLE} AS SELECT {', '.join(values)} FROM {scan}")
 
 
 def _rows_in(found: Source, expected: int) -> int:
     """Counts the rows of CSV files without DuckDB; one by one only if the line count differs."""
-    if csv_file.count_lines(found.files, len(found.columns)) == expected:
+    if csv_file.count_lines(found.files, found.header) == expected:
         return expected
-    return csv_file.count_records(found.files, found.delimiter, len(found.columns))
+    return csv_file.count_records(found.files, found.header)
 
 
 def _refuse_mixed_line_ends(found: Source) -> None:

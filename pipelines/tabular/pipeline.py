@@ -22,6 +22,7 @@ def tabular(
     splits: dict = {"train": 2, "eval": 1},
     key_columns: list = [],
     max_rejected: int = 0,
+    header_line: int = 1,
     column_types: dict = {},
     missing_values: list = [],
     decimal: str = "",
@@ -46,7 +47,7 @@ def tabular(
     """Trains a model that predicts one column of a table, and pushes it as a .tflite file.
 
     Args:
-        data_uri: The table: a file, a folder or a glob of CSV or Parquet files.
+        data_uri: The table: a file, a folder or a glob of CSV, Parquet or JSON files.
         label: The column to predict.
         problem: The kind of problem: binary, multiclass, regression, or auto to infer it from the
             column.
@@ -55,6 +56,7 @@ def tabular(
         splits: The splits, train and eval among them, and how many parts of the rows each gets.
         key_columns: Columns such as a customer's number: rows that share them stay in one split.
         max_rejected: How many unreadable rows of a CSV file to set aside before failing.
+        header_line: The line of a CSV file that names the columns; 0 if there is none.
         column_types: The types of some columns of a CSV file, such as `{"zip": "text"}`: text,
             integer, decimal, boolean, date or timestamp.
         missing_values: The texts that stand for a missing value, such as `["?"]`. Empty finds them
@@ -91,6 +93,7 @@ def tabular(
             splits=splits,
             key_columns=key_columns,
             max_rejected=max_rejected,
+            header_line=header_line,
             column_types=column_types,
             missing_values=missing_values,
             decimal=decimal,
