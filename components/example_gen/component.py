@@ -47,8 +47,8 @@ def example_gen(
         header_line: The line of CSV files that names the columns; what stands above it is skipped.
             With 0 there is none, and the columns are named column_1, column_2 and so on.
         column_types: The types of some columns of CSV files, such as `{"zip": "text", "charges":
-            "decimal"}`: text, integer, decimal, boolean, date or timestamp. Values that are not of
-            the type are missing, and counted.
+            "decimal"}`: text, integer, decimal, boolean, date, timestamp or zoned timestamp.
+            Values that are not of the type are missing, and counted.
         missing_values: The texts that stand for a missing value in every column of CSV files, such
             as `["?", "unknown"]`. Empty finds them out.
         decimal: The decimal mark of CSV files: a point or a comma. Empty finds it out.

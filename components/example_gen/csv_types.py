@@ -68,6 +68,8 @@ class Columns:
         rows: The number of readable rows.
         missing: How many values of a column are read as missing though they are not empty.
         notes: Messages about what was read otherwise than it may seem.
+        decided: The type of each column, as `Hints.types` gives it.
+        decimal: The decimal mark, if some numbers have a comma.
     """
 
     types: dict[str, str]
@@ -75,6 +77,8 @@ class Columns:
     rows: int
     missing: dict[str, int]
     notes: list[str]
+    decided: dict[str, str]
+    decimal: str
 
 
 def infer(
@@ -139,7 +143,11 @@ class _Inference:
             name: TEXT if name in computed or kind == csv_kinds.CODES else kind
             for name, kind in kinds.items()
         }
-        return Columns(types, computed, rows, self._missing, self._notes)
+        decided = {name: _type_of(kind) for name, kind in kinds.items()}
+        commas = {csv_kinds.COMMA, csv_kinds.THOUSANDS} & set(kinds.values())
+        points = {csv_kinds.COMMA_THOUSANDS} & set(kinds.values())
+        decimal = "," if commas else "." if points else ""
+        return Columns(types, computed, rows, self._missing, self._notes, decided, decimal)
 
     def _select(self, expressions: Sequence[str]) -> Sequence[Any]:
         """Returns the values of aggregates over all rows."""
@@ -254,13 +262,12 @@ class _Inference:
                 self._strays.add(name)
                 self._missing[name] = count
                 self._notes.append(
-                    f'Read {count:,} values of "{name}" as missing, since they are no numbers: '
-                    f"{shown}."
+                    f'Read {_values(count)} of "{name}" as missing, not being numbers: {shown}.'
                 )
             else:
                 self._notes.append(
-                    f'Read "{name}" as text, since {count:,} of its values are no numbers: '
-                    f'{shown}. column_types={{"{name}": "integer"}} reads these as missing.'
+                    f'Read "{name}" as text, since not all of its values are numbers: {shown}. '
+                    f'column_types={{"{name}": "integer"}} reads these as missing.'
                 )
         return found
 
@@ -350,8 +357,8 @@ class _Inference:
         """
         found: dict[str, str] = {}
         for name, kind in self._hints.types.items():
-            as_decimal = kinds[name] in (csv_kinds.COMMA, csv_kinds.THOUSANDS)
-            found[name] = kinds[name] if as_decimal and kind == csv_kinds.DOUBLE else kind
+            is_decimal = kind == csv_kinds.DOUBLE and kinds[name] == csv_kinds.THOUSANDS
+            found[name] = kinds[name] if is_decimal or _type_of(kinds[name]) == kind else kind
             if self._hints.date_formats and kind in _FORMATTED and kinds[name] != kind:
                 found[name] = _FORMATTED[kind]
         changed = [name for name, kind in found.items() if kind not in (TEXT, kinds[name])]
@@ -376,8 +383,8 @@ class _Inference:
             self._missing.pop(name, None)
             if others:
                 self._notes.append(
-                    f'Read {others:,} values of "{name}" as missing, since they are not of the '
-                    f"type that is given for it, such as {_quoted(example)}."
+                    f'Read {_values(others)} of "{name}" as missing, not being of the type that '
+                    f"is given for it, such as {_quoted(example)}."
                 )
         return found
 
@@ -460,6 +467,15 @@ def _mixed(column: str) -> str:
     return f"coalesce(bool_or({zero}) AND min({places}) <> max({places}), false)"
 
 
+def _type_of(kind: str) -> str:
+    """Returns the DuckDB type of the values of a kind."""
+    if kind in (csv_kinds.THOUSANDS, csv_kinds.COMMA_THOUSANDS):
+        return csv_kinds.INTEGER
+    others = {csv_kinds.COMMA: csv_kinds.DOUBLE, csv_kinds.CODES: TEXT}
+    others |= {formatted: plain for plain, formatted in _FORMATTED.items()}
+    return others.get(kind, kind)
+
+
 def _cast(column: str, kind: str) -> str:
     """Returns SQL that converts a column of text to a kind; NULL where it is not of it."""
     value = column
@@ -489,6 +505,10 @@ def _texts(texts: Sequence[str]) -> str:
 
 def _quoted(value: str) -> str:
     return f'"{value[:40]}"'
+
+
+def _values(count: int) -> str:
+    return "1 value" if count == 1 else f"{count:,} values"
 
 
 def _number(text: str) -> str:

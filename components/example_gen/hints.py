@@ -16,7 +16,9 @@ _TYPES = {
     "boolean": "BOOLEAN",
     "date": "DATE",
     "timestamp": "TIMESTAMP",
+    "zoned timestamp": "TIMESTAMPTZ",
 }
+NAMES = {kind: name for name, kind in _TYPES.items()}
 
 
 def check(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -57,6 +58,8 @@ def render(
         source_rows=read.rows,
         rejected=read.rejected,
         notes=read.notes,
+        read_as_missing=sum(read.missing.values()),
+        pins={name: json.dumps(value) for name, value in read.pins.items()},
         shown=_REJECTED_SHOWN,
         columns=_columns(root, next(iter(written)), types, parameters["key_columns"]),
         written=written,

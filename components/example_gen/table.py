@@ -16,6 +16,7 @@ from millrace.components.example_gen import (
     query,
     rejected,
 )
+from millrace.components.example_gen.hints import NAMES
 from millrace.components.example_gen.source import Format, Source
 from millrace.errors import DataError
 
@@ -31,12 +32,14 @@ class Table:
         rejected: The unreadable lines.
         missing: How many values of a column are read as missing though they are not empty.
         notes: Messages about how columns were read.
+        pins: The parameters that make another run read CSV files in the same way.
     """
 
     rows: int
     rejected: list[rejected.RejectedLine]
     missing: dict[str, int]
     notes: list[str]
+    pins: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
 def create(
@@ -142,7 +145,14 @@ def _csv(
         )
     typed = engine.scan(found, columns.types, aside if lines else "", missing)
     _create(connection, found, typed, columns.computed)
-    return Table(rows, lines, columns.missing, columns.notes)
+    pins: dict[str, Any] = {
+        "column_types": {name: NAMES[kind] for name, kind in columns.decided.items()},
+        "decimal": columns.decimal or hints.decimal,
+        "missing_values": list(hints.marks or ()),
+        "date_formats": list(hints.date_formats),
+    }
+    given = {name: value for name, value in pins.items() if value}
+    return Table(rows, lines, columns.missing, columns.notes, given)
 
 
 def _all_rejected(

@@ -58,7 +58,7 @@ def tabular(
         max_rejected: How many unreadable rows of a CSV file to set aside before failing.
         header_line: The line of a CSV file that names the columns; 0 if there is none.
         column_types: The types of some columns of a CSV file, such as `{"zip": "text"}`: text,
-            integer, decimal, boolean, date or timestamp.
+            integer, decimal, boolean, date, timestamp or zoned timestamp.
         missing_values: The texts that stand for a missing value, such as `["?"]`. Empty finds them
             out.
         decimal: The decimal mark: a point or a comma. Empty finds it out.

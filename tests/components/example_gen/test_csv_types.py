@@ -268,7 +268,7 @@ def test_a_few_stray_words_among_numbers_are_missing(tmp_path):
     kind, values, read = column(tmp_path / "t.csv", texts)
     assert (kind, values) == ("DOUBLE", [12.5, 7.0] * 30 + [None] * 4)
     assert read.missing == {"x": 3}
-    assert 'Read 1 values of "x" as missing, since they are no numbers: "see note".' in read.notes
+    assert 'Read 1 value of "x" as missing, not being numbers: "see note".' in read.notes
 
 
 @pytest.mark.parametrize("stray", ["1_000", "0x10", "5*", "1,5x".replace(",", ";")])

@@ -1,7 +1,9 @@
 """Other formats than plain CSV, and files that are not what their name says."""
 
 import gzip
+import html
 import json
+import re
 import zipfile
 
 import pyarrow as pa
@@ -202,3 +204,27 @@ def test_hints_that_are_wrong(generate, tmp_path, parameters, message):
 def test_hints_for_files_that_know_their_types(generate, lines):
     with pytest.raises(ParameterError, match=r'"decimal" is for CSV files, and .* is JSON'):
         generate(lines([{"n": 1}]), decimal=",")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "zip,when,x,day\n01234,2020-01-31 10:00:00Z,1.5,2020-01-31\n"
+        + "99999,2020-01-31 10:00:00Z,?,\n" * 30,
+        "a;b;c\n" + "1,5;1.234;x\n2,5;12.345;y\n" * 20,
+        "a\tb\n" + "1.5\t22,371\n2.5\t5\n" * 20,
+    ],
+)
+def test_what_was_found_out_can_be_pinned(generate, tmp_path, text):
+    path = tmp_path / "t.csv"
+    path.write_text(text)
+    found = generate(path, splits={"all": 1})
+    names = re.findall(r"<p><code>(\w+)</code>", found.page)
+    values = re.findall(r'<code class="pin">(.*?)</code>', found.page)
+    pins = {
+        name: json.loads(html.unescape(value)) for name, value in zip(names, values, strict=True)
+    }
+    assert "column_types" in pins
+    again = generate(path, splits={"all": 1}, **pins)
+    assert again.table("all").equals(found.table("all"))
+    assert again.metadata["rows"] == found.metadata["rows"]
