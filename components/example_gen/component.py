@@ -13,6 +13,8 @@ def example_gen(
     key_columns: list = [],
     max_rejected: int = 0,
     header_line: int = 1,
+    delimiter: str = "",
+    encoding: str = "",
     column_types: dict = {},
     missing_values: list = [],
     decimal: str = "",
@@ -25,15 +27,15 @@ def example_gen(
 
     Args:
         data_uri: The data: a file, a folder or a glob of CSV, Parquet or JSON files (one object a
-            line, or a list of objects); CSV and JSON may be gzipped. The fields of nested objects
-            become columns such as `address.city`. CSV files have a header line; an empty value and
-            NA in them are missing values, as are blanks, marks such as ?, -, N/A, NULL, None and
-            nan, and a few stray words in a column that otherwise holds numbers. Digits such as
-            01234, +41 or 1E5 are text where a number would not keep what they say. Unless the
-            delimiter is a comma, numbers may have decimal commas: 1.234 is 1234 in a file with
-            decimal commas, and 1,234 is 1234 in one with decimal points. The page and the log list
-            the columns that were read in one of these ways. Subfolders such as `year=2020` become
-            columns.
+            line, or a list of objects); CSV and JSON may be gzipped, CSV also in .zst and .zip
+            files. The fields of nested objects become columns such as `address.city`. CSV files
+            have a header line; an empty value and NA in them are missing values, as are blanks,
+            marks such as ?, -, N/A, NULL, None and nan, and a few stray words in a column that
+            otherwise holds numbers. Digits such as 01234, +41 or 1E5 are text where a number would
+            not keep what they say. Unless the delimiter is a comma, numbers may have decimal
+            commas: 1.234 is 1234 in a file with decimal commas, and 1,234 is 1234 in one with
+            decimal points. The page and the log list the columns that were read in one of these
+            ways. Subfolders such as `year=2020` become columns.
         examples: The rows, in splits.
         report: A page with the columns, the splits and what was rejected.
         query: SQL to select, filter or compute columns from the table "data", such as
@@ -46,6 +48,10 @@ def example_gen(
             are set aside in `rejected.csv`.
         header_line: The line of CSV files that names the columns; what stands above it is skipped.
             With 0 there is none, and the columns are named column_1, column_2 and so on.
+        delimiter: What stands between two values of CSV files. Empty finds out whether it is a
+            comma, a semicolon, a tab or a bar.
+        encoding: The encoding of CSV files, such as latin-1 or windows-1252. Empty reads UTF-8, and
+            UTF-16 with a byte order mark.
         column_types: The types of some columns of CSV files, such as `{"zip": "text", "charges":
             "decimal"}`: text, integer, decimal, boolean, date, timestamp or zoned timestamp.
             Values that are not of the type are missing, and counted.

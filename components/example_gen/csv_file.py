@@ -18,6 +18,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO, cast
 
+import pyarrow as pa
+
 from millrace.components.example_gen.parquet_file import check_names, check_same
 from millrace.errors import DataError
 
@@ -27,7 +29,6 @@ _QUOTE_FILES, _QUOTE_BYTES = 8, 1 << 16  # how much shows who is quoted
 _LONGEST_VALUE = (1 << 31) - 1
 # A title has a few lines, and more of the table follow at once.
 _TITLE_BYTES, _TITLE_LINES, _TITLE_NAMES = 1 << 14, 20, 5
-_UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,19 +56,20 @@ class Header:
 NO_HEADER = Header((), ",")  # of other files
 
 
-def header(files: Sequence[Path], line: int = 1) -> Header:
+def header(files: Sequence[Path], line: int = 1, delimiter: str = "") -> Header:
     """Returns the header line that all files share.
 
     Args:
         files: The files.
         line: The number of the header line; with 0, there is none, and the columns are numbered.
+        delimiter: What stands between two values; empty to find out.
 
     Raises:
         DataError: A file is not a CSV file with a header, or its header is not that of the first.
     """
-    first = _header(files[0], line)
+    first = _header(files[0], line, delimiter)
     for path in files[1:]:
-        other = _header(path, line)
+        other = _header(path, line, delimiter)
         check_same(files[0], first.columns, path, other.columns)
         if (other.columns, other.delimiter) != (first.columns, first.delimiter):
             raise DataError(
@@ -111,12 +113,12 @@ def mixes_line_ends(path: Path) -> bool:
     return 0 < windows < lines
 
 
-def _header(path: Path, line: int) -> Header:
+def _header(path: Path, line: int, delimiter: str) -> Header:
     """Returns the header of a file, in the line of that number."""
     text = _first_line(path, max(line - 1, 0))
     if not text.strip():
         raise DataError(f"{path} is empty." if line <= 1 else f"{path} has nothing in line {line}.")
-    delimiter = _delimiter(text)
+    delimiter = delimiter or _delimiter(text)
     names = _names(text, delimiter)
     if line == 0:
         columns = tuple(f"column_{index}" for index in range(1, len(names) + 1))
@@ -186,8 +188,6 @@ def _first_line(path: Path, skipped: int = 0) -> str:
     with opened(path) as file:
         _skip(file, skipped)
         head = file.read(_BLOCK)
-    if head.startswith(_UTF16_MARKS):
-        raise DataError(f"{path} is UTF-16 text: save it as UTF-8.")
     if b"\0" in head:
         raise DataError(f"{path} is not a text file, although its name says CSV.")
     record = b""
@@ -200,7 +200,8 @@ def _first_line(path: Path, skipped: int = 0) -> str:
     except UnicodeDecodeError as error:
         byte = record[error.start]
         raise DataError(
-            f"{path} is not UTF-8 text: byte 0x{byte:02x} in its first line. Save it as UTF-8."
+            f"{path} is not UTF-8 text: byte 0x{byte:02x} in its first line. Say what it is, such "
+            'as encoding="latin-1", or save it as UTF-8.'
         ) from None
 
 
@@ -243,8 +244,11 @@ def opened(path: Path) -> Iterator[BinaryIO]:
         if path.name.lower().endswith(".gz"):
             with gzip.open(path) as packed:
                 yield cast(BinaryIO, packed)
+        elif path.name.lower().endswith(".zst"):
+            with pa.CompressedInputStream(pa.OSFile(str(path)), "zstd") as packed:
+                yield cast(BinaryIO, io.BufferedReader(packed, _BLOCK))
         else:
             with path.open("rb") as file:
                 yield file
-    except (OSError, EOFError, zlib.error, csv.Error) as error:
+    except (OSError, EOFError, zlib.error, csv.Error, pa.ArrowException) as error:
         raise DataError(f"{path} is damaged: {error}.") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import shutil
 import tempfile
@@ -13,6 +14,7 @@ from millrace.artifacts import HTML, Examples, Output
 from millrace.components.example_gen import (
     engine,
     hints,
+    prepared,
     rejected,
     rows,
     shares,
@@ -37,24 +39,27 @@ def run(
     key_columns: list[str] = [],
     max_rejected: int = 0,
     header_line: int = 1,
+    delimiter: str = "",
+    encoding: str = "",
     column_types: dict[str, str] = {},
     missing_values: list[str] = [],
     decimal: str = "",
     date_formats: list[str] = [],
 ) -> None:
     """Reads a table, splits its rows by a stable hash and writes them."""
-    _check_parameters(splits, max_rejected, header_line)
+    _check_parameters(splits, max_rejected, header_line, delimiter)
     # By name, since shares are assigned in order, and not every backend keeps a mapping's order.
     names = sorted(splits)
-    found = source.find(data_uri, header_line)
-    given = hints.check(found, column_types, missing_values, decimal, date_formats)
-    logger.info("reading %d %s file(s)", len(found.files), found.format.value)
     shutil.rmtree(examples.path, ignore_errors=True)
     examples.path.mkdir(parents=True)
-    with (
-        tempfile.TemporaryDirectory(prefix="millrace-") as scratch,
-        engine.connect(found, Path(scratch)) as connection,
-    ):
+    with contextlib.ExitStack() as stack:
+        scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="millrace-")))
+        dialect = source.Dialect(header_line, delimiter, encoding)
+        found = source.find(data_uri, scratch, dialect)
+        given = hints.check(found, column_types, missing_values, decimal, date_formats)
+        logger.info("reading %d %s file(s)", len(found.files), found.format.value)
+        stack.enter_context(prepared.named(zip(found.files, found.names, strict=True)))
+        connection = stack.enter_context(engine.connect(found, scratch))
         read = table.create(connection, found, max_rejected, given)
         for note in read.notes:
             logger.warning("%s", note)
@@ -89,8 +94,10 @@ def run(
     report.path.write_text(html, encoding="utf-8")
 
 
-def _check_parameters(splits: Mapping[str, Any], max_rejected: int, header_line: int) -> None:
-    """Raises ParameterError for invalid splits or a negative number."""
+def _check_parameters(
+    splits: Mapping[str, Any], max_rejected: int, header_line: int, delimiter: str
+) -> None:
+    """Raises ParameterError for invalid splits, a negative number or a long delimiter."""
     if not splits:
         raise ParameterError(
             '"splits" is empty: name at least one, such as {"train": 2, "eval": 1}.'
@@ -108,6 +115,8 @@ def _check_parameters(splits: Mapping[str, Any], max_rejected: int, header_line:
         raise ParameterError(f'"max_rejected" is {max_rejected}: give 0 or more.')
     if header_line < 0:
         raise ParameterError(f'"header_line" is {header_line}: give 0 if there is none.')
+    if len(delimiter) > 1 or (delimiter in '"\r\n' and delimiter):
+        raise ParameterError(f'"delimiter" is {delimiter!r}: give one character, such as ";".')
 
 
 def _check_rows(written: Mapping[str, int], read: table.Table, query: str, uneven: str) -> None:

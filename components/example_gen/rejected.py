@@ -75,7 +75,7 @@ def check(lines: Sequence[RejectedLine], total: int, read: int, max_rejected: in
     if total <= max_rejected:
         return
     first = lines[0]
-    fix = "save the file as UTF-8" if first.reason == _NO_TEXT else "fix the file"
+    fix = "say its encoding" if first.reason == _NO_TEXT else "fix the file"
     raise DataError(
         f"{first.file}, line {first.line}: {first.reason}. {total:,} of {read + total:,} rows "
         f'cannot be read, and "max_rejected" allows {max_rejected:,}: {fix}, or raise it '

@@ -17,7 +17,7 @@ import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from millrace.components.example_gen import csv_file, parquet_file
+from millrace.components.example_gen import csv_file, parquet_file, prepared
 from millrace.errors import DataError, ParameterError, nearest
 from millrace.storage import paths
 
@@ -39,6 +39,9 @@ _SUFFIXES = {
     ".csv.gz": Format.CSV,
     ".tsv": Format.CSV,
     ".tsv.gz": Format.CSV,
+    ".csv.zst": Format.CSV,
+    ".tsv.zst": Format.CSV,
+    ".zip": Format.CSV,
     ".parquet": Format.PARQUET,
     ".pq": Format.PARQUET,
     ".json": Format.JSON,
@@ -52,11 +55,30 @@ _WORKBOOKS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")  # of Excel since 2007, and be
 
 
 @dataclasses.dataclass(frozen=True)
+class Dialect:
+    """What is known of CSV files.
+
+    Attributes:
+        header_line: The line that names the columns; 0 if there is none.
+        delimiter: What stands between two values; empty to find out.
+        encoding: The encoding, as Python names it; empty to go by the file.
+    """
+
+    header_line: int = 1
+    delimiter: str = ""
+    encoding: str = ""
+
+
+DIALECT = Dialect()
+
+
+@dataclasses.dataclass(frozen=True)
 class Source:
     """Files of one format with the same columns.
 
     Attributes:
         files: In the order in which they are read.
+        names: What each is called; not its path if it is a converted copy.
         format: Their format.
         columns: The columns of CSV and Parquet files, in order.
         header: What CSV files begin with.
@@ -67,6 +89,7 @@ class Source:
     """
 
     files: tuple[Path, ...]
+    names: tuple[str, ...]
     format: Format
     columns: tuple[str, ...]
     header: csv_file.Header = csv_file.NO_HEADER
@@ -76,12 +99,13 @@ class Source:
     notes: tuple[str, ...] = ()
 
 
-def find(data_uri: str, header_line: int = 1) -> Source:
+def find(data_uri: str, scratch: Path, dialect: Dialect = DIALECT) -> Source:
     """Returns the files that a path, folder or glob names.
 
     Args:
         data_uri: The path, folder or glob.
-        header_line: The line of CSV files that names the columns; 0 if there is none.
+        scratch: A folder for files that must be converted.
+        dialect: What is known of CSV files.
 
     Raises:
         ParameterError: `data_uri` is empty, or of a format that cannot be read.
@@ -91,34 +115,38 @@ def find(data_uri: str, header_line: int = 1) -> Source:
     for path in files:
         _check_readable(path)
     inside, outer = _partitions(data_uri, files)
-    named = _format(data_uri, files)
-    kind, notes = named, []
-    if named is Format.CSV and (kind := _content(files)) is not named:
-        notes = [f"Read {files[0]} as {kind.value}, which it holds although its name says CSV."]
-    if kind is Format.JSON:
-        found = Source(files, kind, ())
-    elif kind is Format.PARQUET:
-        columns, same_types = parquet_file.columns(files)
-        found = Source(files, kind, columns, same_types=same_types)
-    else:
-        header = csv_file.header(files, header_line)
-        found = Source(files, kind, header.columns, header)
+    kind = _format(data_uri, files)
+    names, notes = tuple(map(str, files)), []
+    if kind is Format.CSV:
+        ready = prepared.files(files, dialect.encoding, scratch)
+        files, names = tuple(one.path for one in ready), tuple(one.name for one in ready)
+        if (kind := _content(files, names)) is not Format.CSV:
+            notes = [f"Read {names[0]} as {kind.value}, which it holds although its name says CSV."]
+    with prepared.named(zip(files, names, strict=True)):
+        if kind is Format.JSON:
+            found = Source(files, names, kind, ())
+        elif kind is Format.PARQUET:
+            columns, same_types = parquet_file.columns(files)
+            found = Source(files, names, kind, columns, same_types=same_types)
+        else:
+            header = csv_file.header(files, dialect.header_line, dialect.delimiter)
+            found = Source(files, names, kind, header.columns, header)
     return dataclasses.replace(found, partitions=inside, outer=outer, notes=tuple(notes))
 
 
-def _content(files: Sequence[Path]) -> Format:
+def _content(files: Sequence[Path], names: Sequence[str]) -> Format:
     """Returns the format of files by how they begin.
 
     Raises:
         DataError: They are Excel workbooks, or begin differently.
     """
     formats = {}
-    for path in files:
+    for path, name in zip(files, names, strict=True):
         with csv_file.opened(path) as file:
             head = file.read(_HEAD_BYTES)
         if head.startswith(_WORKBOOKS):
             raise DataError(
-                f"{path} is an Excel workbook or a zip archive: save its sheet as CSV (UTF-8)."
+                f"{name} is an Excel workbook or a zip archive: save its sheet as CSV (UTF-8)."
             )
         text = head.removeprefix(codecs.BOM_UTF8).lstrip()
         is_json = re.match(rb"\[\s*\{|\{\s*(\"|\})", text) is not None

@@ -53,7 +53,7 @@ def render(
     most, total = max(written.values()), sum(written.values())
     return page.render(
         Path(__file__).with_name("report.html.j2"),
-        files=found.files,
+        files=found.names,
         format=found.format.value,
         source_rows=read.rows,
         rejected=read.rejected,

@@ -23,6 +23,8 @@ def tabular(
     key_columns: list = [],
     max_rejected: int = 0,
     header_line: int = 1,
+    delimiter: str = "",
+    encoding: str = "",
     column_types: dict = {},
     missing_values: list = [],
     decimal: str = "",
@@ -57,6 +59,8 @@ def tabular(
         key_columns: Columns such as a customer's number: rows that share them stay in one split.
         max_rejected: How many unreadable rows of a CSV file to set aside before failing.
         header_line: The line of a CSV file that names the columns; 0 if there is none.
+        delimiter: What stands between two values of a CSV file. Empty finds it out.
+        encoding: The encoding of a CSV file, such as latin-1. Empty reads UTF-8 and UTF-16.
         column_types: The types of some columns of a CSV file, such as `{"zip": "text"}`: text,
             integer, decimal, boolean, date, timestamp or zoned timestamp.
         missing_values: The texts that stand for a missing value, such as `["?"]`. Empty finds them
@@ -94,6 +98,8 @@ def tabular(
             key_columns=key_columns,
             max_rejected=max_rejected,
             header_line=header_line,
+            delimiter=delimiter,
+            encoding=encoding,
             column_types=column_types,
             missing_values=missing_values,
             decimal=decimal,

@@ -57,14 +57,17 @@ def parquet(path: Path, **columns: list) -> bytes:
             "t.csv",
             GOOD.encode() + "1,2,é\n".encode("latin-1"),
             "{path}, line 62: not UTF-8 text. 1 of 61 rows cannot be read, and "
-            '"max_rejected" allows 0: save the file as UTF-8, or raise it to keep such rows aside',
+            '"max_rejected" allows 0: say its encoding, or raise it to keep such rows aside',
         ),
         (
             "t.csv",
             "größe,b\n1,2\n".encode("latin-1"),
-            "{path} is not UTF-8 text: byte 0xf6 in its first line. Save it as UTF-8.",
+            "{path} is not UTF-8 text: byte 0xf6 in its first line. Say what it is, "
+            'such as encoding="latin-1", or save it as UTF-8.',
         ),
-        ("t.csv", GOOD.encode("utf-16"), "{path} is UTF-16 text: save it as UTF-8."),
+        ("t.csv", GOOD.encode("utf-16")[:-1], "{path} is not utf-16 text: 'utf-16-le' codec"),
+        ("t.csv.zst", GOOD, "{path} is damaged: ZSTD decompress"),
+        ("t.zip", GOOD, "{path} is damaged: File is not a zip file."),
         (
             "t.csv",
             bytes(range(256)) * 40,

@@ -41,7 +41,7 @@ def infer(path, rows: list[list[str | None]]) -> dict[str, str]:
     names = [f"c{number}" for number in range(len(rows[0]))]
     with path.open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([names, *rows])
-    found = source.find(str(path))
+    found = source.find(str(path), path.parent)
     scan = engine.scan(found)
     with engine.connect(found, path.parent) as connection:
         columns = csv_types.infer(connection, scan, names, csv_types.Hints())
@@ -89,7 +89,7 @@ def test_the_first_rows_do_not_decide(tmp_path, monkeypatch, content):
 def read(path, text: str) -> dict[str, list]:
     """Returns the types and values of the table that a CSV file stands for."""
     path.write_text(text, encoding="utf-8")
-    found = source.find(str(path))
+    found = source.find(str(path), path.parent)
     with engine.connect(found, path.parent) as connection:
         table.create(connection, found, 0, csv_types.Hints())
         relation = connection.sql("FROM data")
@@ -210,7 +210,7 @@ def test_notes_on_numbers_with_commas_and_thousands(generate, tmp_path, caplog):
 def column(path, texts, **hints):
     """Returns the type, the values and the notes of a column, with one of numbers beside it."""
     path.write_text("x,n\n" + "".join(f"{text},{n}.5\n" for n, text in enumerate(texts)))
-    found = source.find(str(path))
+    found = source.find(str(path), path.parent)
     with engine.connect(found, path.parent) as connection:
         read = table.create(connection, found, 0, csv_types.Hints(**hints))
         relation = connection.sql("SELECT x FROM data")

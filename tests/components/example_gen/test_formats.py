@@ -1,5 +1,6 @@
 """Other formats than plain CSV, and files that are not what their name says."""
 
+import codecs
 import gzip
 import html
 import json
@@ -228,3 +229,103 @@ def test_what_was_found_out_can_be_pinned(generate, tmp_path, text):
     again = generate(path, splits={"all": 1}, **pins)
     assert again.table("all").equals(found.table("all"))
     assert again.metadata["rows"] == found.metadata["rows"]
+
+
+WORDS = "name,n\n" + "".join(f"größe {number} €,{number}\n" for number in range(50))
+READ = [{"name": f"größe {number} €", "n": number} for number in range(50)]
+
+
+@pytest.mark.parametrize(
+    ("encoding", "given"),
+    [
+        ("utf-8", ""),
+        ("utf-8-sig", ""),
+        ("utf-16", ""),
+        ("utf-16-be", "utf-16-be"),
+        ("windows-1252", "cp1252"),
+        ("utf-32", "UTF-32"),
+    ],
+)
+@pytest.mark.parametrize("suffix", [".csv", ".csv.gz"])
+def test_encodings(generate, tmp_path, encoding, given, suffix):
+    path = tmp_path / f"t{suffix}"
+    content = WORDS.encode(encoding)
+    path.write_bytes(gzip.compress(content) if suffix.endswith("gz") else content)
+    assert rows_of(generate, path, encoding=given)[1] == READ
+
+
+def test_utf_16_with_the_other_byte_order(generate, tmp_path):
+    path = tmp_path / "year=2020" / "t.csv"
+    path.parent.mkdir()
+    path.write_bytes(codecs.BOM_UTF16_BE + WORDS.encode("utf-16-be"))
+    result = generate(tmp_path, splits={"all": 1})
+    assert result.rows() == [row | {"year": 2020} for row in READ]
+    assert "1 CSV file from" in result.page
+
+
+def test_an_encoding_that_does_not_fit_names_the_file(generate, tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_bytes(WORDS.encode("cp1252") * 10_000 + b"\x81,1\n")
+    with pytest.raises(DataError, match=rf"{path} is not cp1252 text: .* position"):
+        generate(path, encoding="windows-1252")
+    with pytest.raises(ParameterError, match="\"encoding\" is 'utf-9', which is not known"):
+        generate(path, encoding="utf-9")
+
+
+def test_zstandard(generate, tmp_path):
+    path = tmp_path / "t.csv.zst"
+    with pa.OSFile(str(path), "wb") as file, pa.CompressedOutputStream(file, "zstd") as packed:
+        packed.write(WORDS.encode())
+    assert rows_of(generate, path)[1] == READ
+
+
+def packed(path, members):
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    return path
+
+
+def test_zip_archives(generate, tmp_path):
+    half = WORDS.splitlines(keepends=True)
+    members = {
+        "a/one.csv": "".join(half[:26]),
+        "b/two.csv": "".join([half[0], *half[26:]]).encode("utf-16"),
+        "__MACOSX/._one.csv": b"\0",
+        "notes.md": "no data",
+    }
+    path = packed(tmp_path / "t.zip", members)
+    result = generate(path, splits={"all": 1})
+    assert result.rows() == READ
+    assert "2 CSV files" in result.page
+
+
+def test_a_member_cannot_be_written_outside(generate, tmp_path):
+    path = packed(tmp_path / "t.zip", {"../../escaped.csv": WORDS, "/tmp/escaped.csv": WORDS})
+    assert len(rows_of(generate, path)[1]) == 100
+    assert not list(tmp_path.parent.rglob("escaped.csv"))
+
+
+def test_archives_that_cannot_be_read(generate, tmp_path):
+    with pytest.raises(DataError, match=r"t.zip holds no .csv, .tsv or .txt file"):
+        generate(packed(tmp_path / "t.zip", {"t.md": "x"}))
+    bomb = packed(tmp_path / "bomb.zip", {"t.csv": b"n\n" + b"0" * (101 << 20)})
+    with pytest.raises(DataError, match=r"bomb.zip claims to unpack .* bytes to 105,906,178"):
+        generate(bomb)
+    path = packed(tmp_path / "cut.zip", {"t.csv": WORDS})
+    content = bytearray(path.read_bytes())
+    content[60] ^= 0xFF
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=r"cut.zip is damaged"):
+        generate(path)
+    path = packed(tmp_path / "bad.zip", {"t.csv": WORDS + "1,2,3\n"})
+    with pytest.raises(DataError, match=r"bad.zip/t.csv, line 52: 3 values where the header has 2"):
+        generate(path)
+
+
+def test_a_delimiter_of_its_own(generate, tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_text("a^b,c\n" + "1^x,y\n" * 20)
+    assert rows_of(generate, path, delimiter="^")[1] == [{"a": 1, "b,c": "x,y"}] * 20
+    with pytest.raises(ParameterError, match="\"delimiter\" is '::': give one character"):
+        generate(path, delimiter="::")
