@@ -27,6 +27,7 @@ their own: the server is the subreaper of its descendants, and so becomes their 
 
 from __future__ import annotations
 
+import argparse
 import atexit
 import contextlib
 import ctypes
@@ -504,6 +505,13 @@ def _end(program: Callable[[], None]) -> NoReturn:
     os._exit((code or 0) & 0xFF)
 
 
+def _use_argparse() -> None:
+    """Parses a command line: the first one compiles and looks up a lot, in each fork if not here."""
+    parser = argparse.ArgumentParser(description="-")
+    parser.add_argument("--text", type=str, required=True, help="-")
+    parser.parse_known_args(["--text", "-"])
+
+
 def _serve(server: Server, modules: list[str]) -> None:
     gc.disable()
     warnings.showwarning = lambda *_, **__: None
@@ -514,6 +522,7 @@ def _serve(server: Server, modules: list[str]) -> None:
             importlib.import_module(name)
         except Exception as error:  # a step that needs it will report this
             sys.stderr.write(f"{name}: {type(error).__name__}: {error}\n")
+    _use_argparse()
     gc.freeze()
     server.serve(wait=True)
 
