@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import os
 import sys
 from collections.abc import Sequence
@@ -22,6 +23,7 @@ _EXIT_CODES = (
 )
 _SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 _PATH = click.Path(path_type=Path)
+_ALLOCATIONS = 50_000  # between two garbage collections: imports would make hundreds
 DEFAULT_ROOT = ".millrace"
 
 
@@ -561,6 +563,7 @@ def compile_pipeline(
 
 def main() -> None:
     """Runs the command line; the exit code is 1 for a user's mistake, 130 for Ctrl-C."""
+    gc.set_threshold(_ALLOCATIONS)
     try:
         sys.exit(app(standalone_mode=False))
     except click.ClickException as error:
