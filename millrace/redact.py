@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import re
 from collections.abc import Iterator, Mapping
@@ -159,10 +160,11 @@ def _is_secret(name: str, value: Any) -> bool:
 def _is_about(name: str) -> bool:
     """Returns whether a name is about something other than the secret, such as `token_count`."""
     words = _words(name)
-    if words[:1] == ["pipelinechannel"] and words[-1] == "output":  # that of a task, as KFP says
-        words.pop()
+    if words[:1] == ("pipelinechannel",) and words[-1] == "output":  # that of a task, as KFP says
+        words = words[:-1]
     return bool(_ABOUT.intersection(words[-1:]))
 
 
-def _words(name: str) -> list[str]:
-    return [word.lower() for word in _WORD.findall(name)]
+@functools.lru_cache(maxsize=1024)
+def _words(name: str) -> tuple[str, ...]:
+    return tuple(word.lower() for word in _WORD.findall(name))

@@ -15,6 +15,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import fcntl
+import functools
 import hashlib
 import json
 import os
@@ -85,8 +86,12 @@ class Environment:
         """The folder of its packages."""
         return self.path / "lib" / f"python{self.python}" / "site-packages"
 
+    @functools.cached_property
     def packages(self) -> str:
-        """Returns the names and versions of the installed packages, except pip."""
+        """The names and versions of the installed packages, except pip.
+
+        They are looked up once, since a server's imports do not change with the files.
+        """
         found = sorted(self.packages_folder.glob("*.dist-info"), key=lambda one: one.name.lower())
         return " ".join(_identity(one) for one in found if not one.name.startswith("pip-"))
 

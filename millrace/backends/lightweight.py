@@ -162,6 +162,7 @@ class LightweightBackend:
         self._folder = folder
         self._environments = Environments(environments, self._warm_server)
         self._servers: dict[Environment | None, WarmServer] = {}
+        self._caller = callers_environment()
         self._lock = threading.Lock()
         self._closed = False
 
@@ -190,7 +191,7 @@ class LightweightBackend:
             PipelineError: Its packages cannot be installed.
         """
         environment = self._environments.get(_requirements(container))
-        return {"python": environment.python, "packages": environment.packages()}
+        return {"python": environment.python, "packages": environment.packages}
 
     def imports_here(self, container: ir.Container) -> bool:
         """Returns False: a component imports none of the caller's files."""
@@ -214,7 +215,7 @@ class LightweightBackend:
         command = list(work.command[found.start :])
         check_length(command)
         given = {**work.env, **work.secret_env}
-        env = _environment(environment) | given
+        env = self._environment(environment) | given
         line = command
         if work.mounts:
             _check_hides_nothing(work, environment)
@@ -263,10 +264,18 @@ class LightweightBackend:
                 if environment is None:
                     server = WarmServer(log)
                 else:
-                    early = _environment(environment) | _AT_RUN_TIME
+                    early = self._environment(environment) | _AT_RUN_TIME
                     server = WarmServer(log, _EXECUTORS_IMPORTS, early, environment.executable)
                 self._servers[environment] = server
             return server
+
+    def _environment(self, environment: Environment) -> dict[str, str]:
+        """Returns the environment variables of components in a virtual environment."""
+        return self._caller | {
+            "PATH": f"{environment.path / 'bin'}:{self._caller.get('PATH', os.defpath)}",
+            "VIRTUAL_ENV": str(environment.path),
+            "PYTHONUNBUFFERED": "1",  # unbuffered, so that the log is up to date
+        }
 
 
 def _requirements(container: ir.Container) -> Requirements:
@@ -275,16 +284,6 @@ def _requirements(container: ir.Container) -> Requirements:
     python = interpreter(found.python) or interpreter("")
     assert python is not None
     return Requirements(python, found.installs)
-
-
-def _environment(environment: Environment) -> dict[str, str]:
-    """Returns the environment variables of components in a virtual environment."""
-    env = callers_environment()
-    return env | {
-        "PATH": f"{environment.path / 'bin'}:{env.get('PATH', os.defpath)}",
-        "VIRTUAL_ENV": str(environment.path),
-        "PYTHONUNBUFFERED": "1",  # unbuffered, so that the log is up to date
-    }
 
 
 def _check_hides_nothing(work: Work, environment: Environment) -> None:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import configparser
-import importlib.metadata
 import os
 import re
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from millrace.backends.interpreters import Interpreter
 from millrace.backends.log_reason import reason_in
 from millrace.errors import PipelineError
+
+if TYPE_CHECKING:
+    from importlib.metadata import Distribution
 
 # pip's settings that do not affect what is installed.
 _NEUTRAL = (
@@ -165,6 +167,8 @@ def _settings() -> dict[str, str]:
     ]
     if own := os.environ.get("PIP_CONFIG_FILE"):
         files = [] if own == os.devnull else [*files, Path(own)]
+    import configparser
+
     parser = configparser.RawConfigParser()
     try:
         parser.read(files, encoding="utf-8")
@@ -184,8 +188,10 @@ def _config_folders() -> list[str]:
     return (os.environ.get("XDG_CONFIG_DIRS") or "/etc/xdg").split(":")
 
 
-def _own_kfp() -> importlib.metadata.Distribution | None:
+def _own_kfp() -> Distribution | None:
     """Returns the kfp that is installed with Millrace, if there is one that can be copied."""
+    import importlib.metadata
+
     try:
         found = importlib.metadata.distribution("kfp")
     except importlib.metadata.PackageNotFoundError:

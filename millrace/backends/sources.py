@@ -51,6 +51,9 @@ class Sources:
         self._ours = [(name, folder) for name in _OURS if (folder := _folder(name)) is not None]
         self._environment = ""
         self._steps: dict[str, str] = {}
+        # Looked up once, as a server imports them once.
+        self._our_modules: dict[str, Path | None] = {}
+        self._our_templates: dict[Path, list[Path]] = {}
 
     def of_step(self, step: str) -> str:
         """Returns the digest of a step's code: ours by its name, a user's by its module or file.
@@ -105,7 +108,7 @@ class Sources:
         return any(
             not level and module.partition(".")[0] not in known
             for path in found.values()
-            if path.suffix == ".py" and not any(path.is_relative_to(ours) for _, ours in self._ours)
+            if path.suffix == ".py" and not self._is_ours(path)
             for level, module, _ in self._digests.imports(path)
         )
 
@@ -123,7 +126,7 @@ class Sources:
         return self._follow({module_file: found}, user_roots)
 
     def _find(self, dotted: str) -> Path | None:
-        if (ours := _resolve(dotted, self._ours)) is not None:
+        if (ours := self._our_module(dotted)) is not None:
             return ours
         for folder in self._own:
             path = folder.joinpath(*dotted.split("."))
@@ -137,12 +140,11 @@ class Sources:
         return Path(spec.origin) if spec and spec.origin and spec.origin.endswith(".py") else None
 
     def _closure(self, *modules: str) -> dict[str, Path]:
-        starts = {name: _resolve(name, self._ours) for name in modules}
+        starts = {name: self._our_module(name) for name in modules}
         return self._follow({name: path for name, path in starts.items() if path}, [])
 
     def _follow(self, starts: Mapping[str, Path], user_roots: Roots) -> dict[str, Path]:
         """Returns the source files that modules import, ours and the user's."""
-        roots = [*self._ours, *user_roots]
         found: dict[str, Path] = {}
         waiting = dict(starts)
         while waiting:
@@ -157,9 +159,36 @@ class Sources:
                 base = _absolute(package, level, module)
                 imported += (base, *(f"{base}.{one}" if base else one for one in names))
             for dotted in filter(None, imported):
-                if (target := _resolve(dotted, roots)) is not None:
+                if (target := self._our_module(dotted) or _resolve(dotted, user_roots)) is not None:
                     waiting[dotted] = target
-        return found | _templates(found)
+        return found | self._templates(found)
+
+    def _our_module(self, dotted: str) -> Path | None:
+        """Returns the file of one of Millrace's modules."""
+        if dotted not in self._our_modules:
+            self._our_modules[dotted] = _resolve(dotted, self._ours)
+        return self._our_modules[dotted]
+
+    def _templates(self, modules: Mapping[str, Path]) -> dict[str, Path]:
+        """Returns the templates that lie beside modules, or in `templates` beside them."""
+        folders = {path.parent: name for name, path in sorted(modules.items())}
+        return {
+            f"{name}:{template.name}": template
+            for folder, name in folders.items()
+            for template in self._templates_in(folder)
+        }
+
+    def _templates_in(self, folder: Path) -> list[Path]:
+        if folder in self._our_templates:
+            return self._our_templates[folder]
+        found = [path for pattern in ("*.j2", "templates/*.j2") for path in folder.glob(pattern)]
+        if self._is_ours(folder):
+            self._our_templates[folder] = found
+        return found
+
+    def _is_ours(self, path: Path) -> bool:
+        """Returns whether a file or folder is in one of Millrace's packages."""
+        return f"{path}/".startswith(tuple(f"{folder}/" for _, folder in self._ours))
 
     def _digest(self, found: Mapping[str, Path]) -> str:
         sha = hashlib.sha256()
@@ -177,17 +206,6 @@ def _folder(package: str) -> Path | None:
         return None
     places = spec.submodule_search_locations if spec else None
     return Path(next(iter(places))).resolve() if places else None
-
-
-def _templates(modules: Mapping[str, Path]) -> dict[str, Path]:
-    """Returns the templates that lie beside modules, or in `templates` beside them."""
-    folders = {path.parent: name for name, path in sorted(modules.items())}
-    return {
-        f"{name}:{template.name}": template
-        for folder, name in folders.items()
-        for pattern in ("*.j2", "templates/*.j2")
-        for template in folder.glob(pattern)
-    }
 
 
 def _user_roots(dotted: str, path: Path) -> Roots:

@@ -281,11 +281,12 @@ class Server:
         if "command" in request:
             _execute(request["command"], request["folder"] or scratch, request["env"], scratch)
         env = {"TMPDIR": str(scratch)} | request["env"]
-        if "source" in request:
-            os.environ.clear()
         if client.caller is not None:
             _take_over(client.caller)
-        os.environ.update(env)
+        if "source" in request:
+            _set_environment(env)
+        else:
+            os.environ.update(env)
         tempfile.tempdir = None  # an import may have looked the server's up
         gc.enable()
         logging.disable(logging.NOTSET)
@@ -306,7 +307,7 @@ class Server:
                 return
             if (child := self._children.pop(pid, None)) is not None:
                 client, request = child
-                self._clean_up(client, pid)
+                self._kill_rest(client, pid)
                 self._reply(
                     client,
                     {
@@ -315,12 +316,12 @@ class Server:
                         "peak": usage.ru_maxrss * 1024,
                     },
                 )
+                shutil.rmtree(client.scratch_of(pid), ignore_errors=True)
 
-    def _clean_up(self, client: _Client, pid: int) -> None:
-        """Cleans up after a process that has ended."""
+    def _kill_rest(self, client: _Client, pid: int) -> None:
+        """Kills what a process that has ended left behind."""
         _signal(os.killpg, pid, signal.SIGKILL)
         self._kill_orphans(client.scratch_of(pid))
-        shutil.rmtree(client.scratch_of(pid), ignore_errors=True)
 
     def _reply(self, client: _Client, message: dict[str, Any]) -> None:
         try:
@@ -344,7 +345,7 @@ class Server:
             with contextlib.suppress(ChildProcessError):
                 os.waitpid(pid, 0)
             del self._children[pid]
-            self._clean_up(client, pid)
+            self._kill_rest(client, pid)
         if client.scratch != Path():
             shutil.rmtree(client.scratch, ignore_errors=True)
 
@@ -442,11 +443,17 @@ def _redirect(log: str) -> None:
 
 def _take_over(caller: dict[str, Any]) -> None:
     """Gives a step of a shared server the state of its runner's process."""
-    os.environ.clear()
-    os.environ.update(caller["env"])
+    _set_environment(caller["env"])
     os.umask(caller["umask"])
     os.chdir(caller["folder"])
     _look_last(caller["folder"])
+
+
+def _set_environment(env: dict[str, str]) -> None:
+    """Makes these the environment variables; most are there already, and each change takes time."""
+    for name in os.environ.keys() - env.keys():
+        del os.environ[name]
+    os.environ.update(dict(env.items() - os.environ.items()))
 
 
 def _look_last(here: str) -> None:
@@ -504,6 +511,15 @@ def _end(program: Callable[[], None]) -> NoReturn:
     os._exit((code or 0) & 0xFF)
 
 
+def _use_argparse() -> None:
+    """Parses a command line: the first time compiles a lot, in each fork if not here."""
+    import argparse
+
+    parser = argparse.ArgumentParser(description="-")
+    parser.add_argument("--text", type=str, required=True, help="-")
+    parser.parse_known_args(["--text", "-"])
+
+
 def _serve(server: Server, modules: list[str]) -> None:
     gc.disable()
     warnings.showwarning = lambda *_, **__: None
@@ -514,6 +530,7 @@ def _serve(server: Server, modules: list[str]) -> None:
             importlib.import_module(name)
         except Exception as error:  # a step that needs it will report this
             sys.stderr.write(f"{name}: {type(error).__name__}: {error}\n")
+    _use_argparse()
     gc.freeze()
     server.serve(wait=True)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import typer
+import click
 
 from millrace.cli import output
 
@@ -25,7 +25,7 @@ def compiled(
         output.as_json({"pipeline": str(pipeline), "compiled": str(path), "warnings": refused})
         return
     for warning in refused:
-        typer.secho(f"warning: {warning}", fg="yellow", err=True)
+        click.secho(f"warning: {warning}", fg="yellow", err=True)
     output.console().print(str(path), soft_wrap=True)
 
 

@@ -13,7 +13,7 @@ from millrace.cli import task_summary
 from millrace.report import numbers
 from millrace.runner.result import RunResult, State, TaskResult
 
-if TYPE_CHECKING:  # rich takes 50 ms to import, which is done beside the first tasks
+if TYPE_CHECKING:  # rich takes 50 ms to import, which only a terminal is worth
     from rich.console import Console
     from rich.table import Table
 
@@ -29,7 +29,7 @@ STYLES = {
 }
 _REFRESHES = 8  # a second
 _MANY = 50  # iterations of a loop that lines are printed for
-_WIDTH = 160  # of the table where nobody watches
+_HEADINGS = ("task", "state", "time", "memory", "what came out")
 _AROUND = 5  # lines of a terminal that the table leaves
 _INDEX = re.compile(r"\[\d+\]")
 _PAUSE = 10.0  # seconds between two lines on how far a task is
@@ -189,24 +189,41 @@ def table(
     tasks = run.shown()
     shown = _most_telling(tasks, height) if height else tasks
     result = Table(box=None, pad_edge=False, header_style="dim")
-    result.add_column("task", no_wrap=True, max_width=width // 3 or None)
-    result.add_column("state", no_wrap=True)
-    result.add_column("time", justify="right", no_wrap=True)
-    result.add_column("memory", justify="right", no_wrap=True)
-    result.add_column("what came out", overflow="fold")
+    columns: list[dict[str, Any]] = [
+        {"no_wrap": True, "max_width": width // 3 or None},
+        {"no_wrap": True},
+        {"no_wrap": True, "justify": "right"},
+        {"no_wrap": True, "justify": "right"},
+        {"overflow": "fold"},
+    ]
+    for heading, options in zip(_HEADINGS, columns, strict=True):
+        result.add_column(heading, **options)
     one_line: dict[str, Any] = {"no_wrap": True, "overflow": "ellipsis"} if height else {}
     for task in shown:
-        name = Text(_label(run, task), style="bold" if task.state.good else "")
+        label, state, elapsed, memory, what = _row(run, task, notes, failures)
         result.add_row(
-            name,
-            Text(task.state.value.lower(), style=STYLES[task.state]),
-            _elapsed(task),
-            numbers.size(task.peak_memory) if task.peak_memory else "",
-            Text(_what(task, notes, failures), **one_line),
+            Text(label, style="bold" if task.state.good else ""),
+            Text(state, style=STYLES[task.state]),
+            elapsed,
+            memory,
+            Text(what, **one_line),
         )
     if len(shown) < len(tasks):
         result.add_row(Text(f"… {len(tasks) - len(shown)} more", style="dim"))
     return result
+
+
+def _row(
+    run: RunResult, task: TaskResult, notes: Mapping[str, str], failures: bool
+) -> tuple[str, str, str, str, str]:
+    """Returns what the table says of a task."""
+    return (
+        _label(run, task),
+        task.state.value.lower(),
+        _elapsed(task),
+        numbers.size(task.peak_memory) if task.peak_memory else "",
+        _what(task, notes, failures),
+    )
 
 
 def _most_telling(tasks: Sequence[TaskResult], height: int) -> Sequence[TaskResult]:
@@ -244,13 +261,24 @@ def _what(task: TaskResult, notes: Mapping[str, str], failures: bool) -> str:
 
 
 def table_text(run: RunResult, stream: TextIO) -> str:
-    """Returns the table as text: for a terminal in colours and as wide as it is."""
+    """Returns the table as text: in colours and as wide as the terminal, or plain and uncut."""
+    if not stream.isatty():
+        return _plain([_HEADINGS, *(_row(run, task, {}, failures=False) for task in run.shown())])
     from millrace.cli.console import Console
 
-    console = Console(
-        file=stream, width=None if stream.isatty() else _WIDTH, highlight=False, soft_wrap=True
-    )
+    console = Console(file=stream, highlight=False, soft_wrap=True)
     with console.capture() as captured:
-        width = console.width if stream.isatty() else 0
-        console.print(table(run, failures=False, width=width))
+        console.print(table(run, failures=False, width=console.width))
     return "\n".join(line.rstrip() for line in captured.get().splitlines())
+
+
+def _plain(rows: Sequence[Sequence[str]]) -> str:
+    """Lays rows out in columns: times and memory to the right, the others to the left."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    aligned = [
+        "  ".join(
+            f"{cell:{side}{width}}" for cell, side, width in zip(row, "<<>><", widths, strict=True)
+        )
+        for row in rows
+    ]
+    return "\n".join(line.rstrip() for line in aligned)

@@ -68,6 +68,7 @@ class Engine:
         self._failed = ""  # the first task that failed
         self._ready: deque[TaskInstance] = deque()
         self._waiting = _Queue()
+        self._holding: set[TaskInstance] = set()  # the tasks that have taken their resources
         self._busy = 0
         self._stopping = False
         self._lookups = ThreadPoolExecutor(_LOOKUPS, "look-up")
@@ -100,9 +101,10 @@ class Engine:
         while self._ready:
             self._decide(self._ready.popleft())
         for one in self._waiting.fitting(self._pool):
+            self._holding.add(one)
             one.result.started = time.monotonic()
             self._set(one, State.RUNNING)
-            self._spawn(self._runs, one, self._runner.run, self._ran)
+            self._spawn(self._runs, one, self._run, self._ran)
 
     def _open(self, dag: DagInstance) -> None:
         """Creates the task instances of a DAG; those without upstream tasks are ready."""
@@ -208,8 +210,17 @@ class Engine:
         else:
             self._end(one, outcome)
 
+    def _run(self, one: TaskInstance) -> Outcome:
+        return self._runner.run(one, lambda: self._events.put(lambda: self._release(one)))
+
+    def _release(self, one: TaskInstance) -> None:
+        """Lets others have the resources of a task, while what it came to is recorded."""
+        if one in self._holding:
+            self._holding.remove(one)
+            self._pool.give_back(one.resources)
+
     def _ran(self, one: TaskInstance, outcome: Outcome) -> None:
-        self._pool.give_back(one.resources)
+        self._release(one)
         self._end(one, outcome)
 
     def _spawn(

@@ -169,8 +169,13 @@ class TaskRunner:
         if self._prepared.acquire(blocking=False):
             self._backend.prepare(containers(self._pipeline))
 
-    def run(self, one: TaskInstance) -> Outcome:
-        """Runs a container, and retries it as often as the task allows."""
+    def run(self, one: TaskInstance, release: Callable[[], None]) -> Outcome:
+        """Runs a container, and retries it as often as the task allows.
+
+        Args:
+            one: The task.
+            release: Called when it needs its cores and memory no longer.
+        """
         assert one.inputs is not None
         assert one.container is not None
         folder = folder_of(self._job.folder, one.result.path)
@@ -190,6 +195,7 @@ class TaskRunner:
                 self._job.folder / WORKSPACE if self._pipeline.uses_workspace else None,
             )
             outputs = self._attempts(attempt, one)
+            release()
             one.result.peak_memory = outputs.peak_memory
             self._check_contents(one, "while it ran", code=False)  # that may be edited meanwhile
             artifacts = self._publish(one, outputs)

@@ -114,7 +114,7 @@ def test_one_that_was_killed_half_way_is_made_anew(tmp_path, slow_package, fifo,
     environments.cancel()
     assert found.path != half
     assert not half.exists()
-    assert "millpond-1.0" in found.packages()
+    assert "millpond-1.0" in found.packages
     subprocess.run([found.executable, "-c", "import millpond"], check=True)
 
 
@@ -143,7 +143,7 @@ def test_an_installation_can_be_stopped(tmp_path, slow_package, fifo, environmen
 
 def test_an_environment_is_made_once_and_found_again(tmp_path, environments, wheel):
     first = environments.get(wants((str(wheel),)))
-    kfp, millpond, *seeded = first.packages().split()
+    kfp, millpond, *seeded = first.packages.split()
     assert [kfp, *seeded] == [f"kfp-{_kfp()}", *_seeded()]
     assert millpond.startswith("millpond-1.5@")
     again = Environments(tmp_path / "envs", lambda: pytest.fail("it is made again"))
@@ -154,7 +154,7 @@ def test_an_environment_is_made_once_and_found_again(tmp_path, environments, whe
 def test_a_pre_release_of_kfp_is_not_replaced(environments, tmp_path):
     module = "kfp/components/executor_main.py"
     wheel = make_wheel(tmp_path, "kfp", "2.0.0b16", "", module)
-    assert "kfp-2.0.0b16@" in environments.get(wants((str(wheel),))).packages()
+    assert "kfp-2.0.0b16@" in environments.get(wants((str(wheel),))).packages
 
 
 def _kfp() -> str:
@@ -230,7 +230,7 @@ def test_packages_that_contradict_each_other(environments, tmp_path, wheel):
 def test_an_environment_without_uv(environments, monkeypatch, wheel):
     monkeypatch.setattr(pip, "_uv", lambda: "")
     found = environments.get(wants((str(wheel),)))
-    assert "millpond-1.5" in found.packages()
+    assert "millpond-1.5" in found.packages
     subprocess.run([found.path / "bin" / "pip", "--version"], check=True)
 
 

@@ -174,7 +174,7 @@ def test_a_name_that_no_step_can_have(tmp_path: Path, name: str, message: str) -
 def test_help_is_about_what_people_type(tmp_path: Path, millrace: object) -> None:
     assert "millrace run [OPTIONS]" in millrace("run", "--help", cwd=tmp_path).stdout  # type: ignore[operator]
     wrong = millrace("run", "--no-such-thing", cwd=tmp_path, check=False)  # type: ignore[operator]
-    assert "'millrace run -h'" in wrong.stderr
+    assert re.search(r"'millrace run (-h|--help)'", wrong.stderr)
     assert wrong.returncode == 2
 
 

@@ -159,7 +159,7 @@ def test_listing_the_parameters_for_programs(pipeline, capsys):
 def test_ctrl_c_outside_of_a_run(monkeypatch):
     from millrace.cli import main
 
-    def interrupted():
+    def interrupted(**_):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(main, "app", interrupted)
