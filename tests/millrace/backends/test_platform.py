@@ -177,16 +177,15 @@ def test_what_is_optional_may_be_missing(kit, run, look, secrets):
 
 
 @pytest.mark.parametrize(
-    ("reference", "message"),
+    ("reference", "warning", "named"),
     [
-        (
-            constant("other"),
-            r'look": \$PASSWORD comes from the key "password" of the Secret "other"',
-        ),
-        ({"componentInputParameter": "name"}, "of a Secret named at run time"),
+        (constant("other"), 'the key "password" of the Secret "other"', "other"),
+        ({"componentInputParameter": "name"}, "of a Secret named at run time", "warehouse"),
     ],
 )
-def test_a_secret_that_nobody_has_given(kit, run, look, root, monkeypatch, reference, message):
+def test_a_task_fails_for_want_of_its_secret(
+    kit, run, look, monkeypatch, caplog, reference, warning, named
+):
     monkeypatch.delenv(FILE_VARIABLE, raising=False)
 
     def missing(name: str = "warehouse"):
@@ -196,12 +195,39 @@ def test_a_secret_that_nobody_has_given(kit, run, look, root, monkeypatch, refer
         kit.compile(missing),
         look={"secretAsEnv": [secret_env("PASSWORD", "password", **reference)]},
     )
-    with pytest.raises(PipelineError, match=message) as caught:
-        run(pipeline)
-    assert "--secrets FILE" in str(caught.value)
-    assert not (root / "missing").exists()
+    assert run(pipeline, dry=True).tasks["look"].state is State.PLANNED
+    assert warning in caplog.text
+    result = run(pipeline)
+    assert result.tasks["look"].state is State.FAILED
+    error = result.tasks["look"].error
+    assert f'$PASSWORD comes from the key "password" of the Secret "{named}"' in error
+    assert "--secrets FILE" in error
+    assert result.tasks["look"].attempts == 1
     monkeypatch.setenv("PASSWORD", "from the caller")
     assert run(pipeline).tasks["look"].parameters == {"Output": True}
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"secretAsEnv": [secret_env("PASSWORD", "password", **constant("other"))]},
+        {"configMapAsVolume": [{"mountPath": "/mnt/c", "configMapNameParameter": constant("c")}]},
+    ],
+)
+def test_a_task_that_never_starts_needs_no_secret(kit, run, look, monkeypatch, caplog, settings):
+    monkeypatch.delenv(FILE_VARIABLE, raising=False)
+
+    def conditional(go: bool = False):
+        with kit.dsl.If(go == True):  # noqa: E712
+            look(variable="PASSWORD")
+
+    pipeline = add(kit.compile(conditional), look=settings)
+    result = run(pipeline)
+    assert result.state is State.COMPLETE, result.error
+    assert 'look" will fail if it starts: ' in caplog.text
+    failed = run(pipeline, {"go": True})
+    assert failed.state is State.FAILED
+    assert "--secrets FILE" in failed.error
 
 
 def test_a_resumed_run_is_given_its_secrets_again(kit, run, component, secrets, root, tmp_path):
@@ -220,8 +246,8 @@ def test_a_resumed_run_is_given_its_secrets_again(kit, run, component, secrets, 
     failed = run(pipeline, {"file": str(tmp_path / "file")}, secrets_file=secrets)
     assert failed.state is State.FAILED
     (tmp_path / "file").write_text("hello ")
-    with pytest.raises(PipelineError, match='the key "user" of the Secret "warehouse"'):
-        resume(failed.run_id, root=root)
+    without = resume(failed.run_id, root=root)
+    assert 'the key "user" of the Secret "warehouse"' in without.error
     result = resume(failed.run_id, root=root, secrets_file=secrets)
     assert result.tasks["flaky"].parameters == {"Output": "hello ada"}
 
