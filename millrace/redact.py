@@ -6,7 +6,6 @@ import functools
 import itertools
 import re
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 HIDDEN = "***"
@@ -94,27 +93,49 @@ def message(value: str) -> str:
     return _BEARER.sub(_hidden, _ASSIGNED.sub(_hidden, text(value)))
 
 
-def file(path: Path) -> None:
-    """Replaces known secrets in a text file; the rest of it stays as it is.
+class Cleaner:
+    """Replaces known secrets in text that arrives in pieces; the rest of it stays as it is.
 
     Of a secret of several lines each line is replaced.
+
+    Args:
+        longest: Bytes of a line that are held back, since the rest of a secret may follow.
     """
-    parts = {line.strip() for secret in _known for line in secret.splitlines()}
-    known = sorted((one for one in parts if _TELLING.match(one)), key=len, reverse=True)
-    if not known or not path.is_file():
-        return
-    pattern = re.compile(b"|".join(re.escape(one.encode()) for one in known))
-    partial = path.with_name(f"{path.name}.tmp")
-    found = False
-    with path.open("rb") as source, partial.open("wb") as target:
-        for line in source:
-            cleaned, count = pattern.subn(HIDDEN.encode(), line)
-            found = found or bool(count)
-            target.write(cleaned)
-    if found:
-        partial.replace(path)
-    else:
-        partial.unlink()
+
+    def __init__(self, longest: int) -> None:
+        parts = {line.strip() for secret in _known for line in secret.splitlines()}
+        known = sorted((one for one in parts if _TELLING.match(one)), key=len, reverse=True)
+        encoded = [one.encode() for one in known]
+        self._pattern = re.compile(b"|".join(map(re.escape, encoded))) if encoded else None
+        self._overlap = max(map(len, encoded), default=1) - 1
+        self._longest = max(longest, self._overlap)
+        self._held = b""
+
+    def feed(self, content: bytes) -> bytes:
+        """Takes the next piece, and returns what is known to be clean."""
+        self._held += content
+        cut = max(self._held.rfind(b"\n"), self._held.rfind(b"\r")) + 1
+        done, self._held = self._cleaned(self._held[:cut]), self._held[cut:]
+        if len(self._held) > self._longest:
+            cut = self._end_of_clean_part()
+            done, self._held = done + self._cleaned(self._held[:cut]), self._held[cut:]
+        return done
+
+    def end(self) -> bytes:
+        """Returns what was held back."""
+        done, self._held = self._cleaned(self._held), b""
+        return done
+
+    def _end_of_clean_part(self) -> int:
+        """Returns where no secret begins before that may end after what is held."""
+        cut = len(self._held) - self._overlap
+        for match in self._pattern.finditer(self._held) if self._pattern else ():
+            if match.start() < cut:
+                cut = max(cut, match.end())
+        return cut
+
+    def _cleaned(self, content: bytes) -> bytes:
+        return self._pattern.sub(HIDDEN.encode(), content) if self._pattern else content
 
 
 def _secrets(value: Any, is_secret: bool = False) -> Iterator[str]:

@@ -99,7 +99,6 @@ def run(
             trained=trained,
             charts=charts.charts(trained.curves),
             values=values,
-            seconds=seconds,
             module_file=module_file,
         ),
         encoding="utf-8",

@@ -87,8 +87,7 @@ def run(
     sources = analysis.sources if module_file else defaults.sources(choices, label)
     _refuse_leaks(sources, label, module_file)
     _save(transform_graph.path, raw_schema, posed, sources)
-    analyzed = time.perf_counter()
-    logger.info("analyzed %s in %.1f s", ", ".join(analyze_splits), analyzed - started)
+    logger.info("analyzed %s in %.1f s", ", ".join(analyze_splits), time.perf_counter() - started)
 
     summary = FeatureSummary(tft.TFTransformOutput(str(transform_graph.path)), posed)
     with _on_data(module_file):
@@ -129,7 +128,6 @@ def run(
             precision_warnings=precision_warnings,
             features=summary.rows(sources),
             left_out=[choice for choice in choices if choice.kind == defaults.LEFT_OUT],
-            seconds=[analyzed - started, time.perf_counter() - analyzed],
             engine=analysis.engine,
         ),
         encoding="utf-8",

@@ -77,7 +77,7 @@ class Work:
         command: Its command and arguments, placeholders filled in.
         env: Environment variables beyond those of the machine or image.
         folder: The task's own folder, which it may write to.
-        log: The file that takes its output.
+        log: The file that takes its output, or a named pipe to it.
         reads: The files and folders it reads.
         writes: Folders outside its own that it writes to.
         stop: Asks to stop when the run is stopped.
@@ -106,11 +106,13 @@ class Ended:
         exit_code: The exit code; the negative number of the signal that killed it, if one did.
         peak_memory: Its peak memory in bytes; 0 if unknown.
         reason: Why, if the backend knows more than the exit code.
+        is_told_by_log: Whether the last line of the log says more about the reason.
     """
 
     exit_code: int
     peak_memory: int = 0
     reason: str = ""
+    is_told_by_log: bool = False
 
 
 class Backend(Protocol):

@@ -105,8 +105,8 @@ class DockerBackend:
                 _docker("stop", "--time", f"{GRACE:.0f}", name)
                 _docker("rm", "--force", name)  # it may have been starting
             code = process.wait()
-        if code == _ENGINE_FAILED:
-            reason = reason or f"Docker could not run it: {_last_line(work.log)}"
+        if code == _ENGINE_FAILED and not reason:
+            return Ended(code, 0, "Docker could not run it", is_told_by_log=True)
         # The exit code of a command that a signal ended is 128 and its number.
         return Ended(128 - code if code > 128 else code, 0, reason or "")
 
@@ -261,9 +261,3 @@ def _docker(*arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(command, capture_output=True, text=True, check=False)
     except FileNotFoundError:
         raise PipelineError("there is no `docker` command here: install Docker.") from None
-
-
-def _last_line(log: Path) -> str:
-    lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-    useful = [line for line in lines if line.strip() and "--help" not in line]
-    return useful[-1].removeprefix("docker: ") if useful else "it printed nothing"

@@ -31,6 +31,12 @@ def reason_in(log: Path) -> str:
     return reason(_tail(log))
 
 
+def last_line(log: Path) -> str:
+    """Returns the last line of Docker's own output, without its hint at `--help`."""
+    useful = [one for one in _tail(log).strip().splitlines() if one.strip() and "--help" not in one]
+    return useful[-1].removeprefix("docker: ") if useful else "it printed nothing"
+
+
 def reason(text: str) -> str:
     """Returns in one line why a program failed, according to its output."""
     lines = [_COLOUR.sub("", line).rstrip() for line in text.splitlines()]

@@ -164,7 +164,7 @@ def _exists(uri: str, is_source: bool) -> bool:
         raise StorageError("its path is relative, to an unknown folder")
     from millrace.storage import store as storage
 
-    return storage.exists(_remote(uri))
+    return storage.exists(uri)
 
 
 def _digest(uri: str, is_source: bool, own: Path | None) -> digest.Digest:
@@ -172,13 +172,7 @@ def _digest(uri: str, is_source: bool, own: Path | None) -> digest.Digest:
         return external_files.digest_of(path, own) if is_source else digest.of(path)
     from millrace.storage import store as storage
 
-    return storage.digest(_remote(uri))
-
-
-def _remote(uri: str) -> str:
-    """Returns the address of an object; KFP writes `minio://` for S3."""
-    kind, _, rest = uri.partition("://")
-    return f"s3://{rest}" if kind == "minio" else uri
+    return storage.digest(uri)
 
 
 def local_path(uri: str) -> Path | None:

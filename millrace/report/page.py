@@ -13,6 +13,11 @@ from millrace.report.axis import axis
 _SHARED = Path(__file__).parent / "templates"
 
 
+def last_name(place: str) -> str:
+    """Returns the last name of a path or URI, so that a page is the same wherever its data lie."""
+    return place.rstrip("/").rpartition("/")[2] or place
+
+
 def render(template: Path, **context: Any) -> str:
     """Renders a template that extends `base.html.j2` and may import `charts.html.j2`.
 
@@ -32,5 +37,6 @@ def render(template: Path, **context: Any) -> str:
         for each in (numbers.number, numbers.against, numbers.count, numbers.size, numbers.percent)
     }
     environment.filters["duration"] = numbers.seconds
+    environment.filters["last_name"] = last_name
     environment.globals["axis"] = axis
     return environment.get_template(template.name).render(**context)

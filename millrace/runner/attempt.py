@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import shutil
@@ -13,7 +14,7 @@ from typing import Any
 from millrace import progress, redact
 from millrace.artifacts import Artifact
 from millrace.backends.base import Backend, Ended, Stop, Work
-from millrace.backends.log_reason import reason_in
+from millrace.backends.log_reason import last_line, reason_in
 from millrace.entrypoint import INTERNAL_ERROR, TERMINATION_LOG, USER_ERROR
 from millrace.errors import DataError, ParameterError, StepError
 from millrace.ir import placeholders, values
@@ -21,6 +22,7 @@ from millrace.ir import spec as ir
 from millrace.ir.platform import SECRET
 from millrace.lineage.nodes import ArtifactRecord
 from millrace.runner import external
+from millrace.runner.clean_log import clean_log
 from millrace.runner.inputs import Inputs
 from millrace.runner.pod import Pods
 from millrace.storage import digest
@@ -135,13 +137,16 @@ class Attempt:
         writes: Sequence[Path],
     ) -> Ended:
         """Runs the container with what a cluster would put into its pod."""
-        container, log = self.container, self.folder / LOG
+        container = self.container
         own = {
             TERMINATION_LOG: str(self._own("termination")),
             progress.VARIABLE: str(self.progress_file),
         }
         try:
-            with self.pods.provide(container.settings, self.name) as pod:
+            with (
+                self.pods.provide(container.settings, self.name) as pod,
+                self._log() as log,
+            ):
                 work = Work(
                     name=self.name,
                     container=container,
@@ -158,9 +163,12 @@ class Attempt:
                 return backend.run(work)
         except ParameterError as error:
             raise AttemptError(str(error), final=True) from None
-        finally:
-            if any(one.kind == SECRET for one in container.settings.sources):
-                redact.file(log)
+
+    def _log(self) -> contextlib.AbstractContextManager[Path]:
+        """Yields the file that takes the container's output."""
+        log = self.folder / LOG
+        has_secrets = any(one.kind == SECRET for one in self.container.settings.sources)
+        return clean_log(log) if has_secrets else contextlib.nullcontext(log)
 
     def command(self) -> list[str]:
         """Returns the command with its placeholders filled in."""
@@ -249,6 +257,8 @@ class Attempt:
             self._clean()  # the store must be able to record the failure
             return AttemptError(f"No space is left on the disk of {self.folder}.", final=True)
         message = ended.reason
+        if ended.is_told_by_log:
+            message += f": {last_line(self.folder / LOG)}"
         written = self._own("termination")
         if not message and written.is_file():
             message = written.read_text(encoding="utf-8", errors="replace").strip()

@@ -17,7 +17,7 @@ from typing import Any
 
 from millrace import redact
 from millrace.backends.base import BindMount
-from millrace.errors import ParameterError, PipelineError
+from millrace.errors import ParameterError
 from millrace.ir import spec as ir
 from millrace.ir.platform import (
     CLAIM,
@@ -67,11 +67,10 @@ class Pods:
         self._volumes = volumes
         self._run_id = run_id
 
-    def check(self, pipeline: ir.Pipeline) -> None:
-        """Checks that every Secret and ConfigMap whose name is known before the run is there.
+    def missing(self, pipeline: ir.Pipeline) -> Iterator[str]:
+        """Yields for each task why it will fail if it starts: a Secret or ConfigMap is not there.
 
-        Raises:
-            PipelineError: One is not; the message names the task.
+        A task behind a condition may never start, and on a cluster only its own pod would fail.
         """
         for path, task in pipeline.walk():
             body = task.component.body
@@ -87,7 +86,7 @@ class Pods:
                     if mount.kind not in (CLAIM, EMPTY) and _is_known(mount):
                         self._keys(mount)
             except ParameterError as error:
-                raise PipelineError(f'{pipeline.path}: task "{path}": {error}') from None
+                yield f'Task "{path}" will fail if it starts: {error}'
 
     @contextlib.contextmanager
     def provide(self, settings: PlatformSettings, path: str) -> Iterator[Pod]:

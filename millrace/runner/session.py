@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import getpass
+import logging
 import os
 import socket
 import time
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
     from millrace.runner.dry import DryRecorder
     from millrace.runner.recorder import Recorder
 
+logger = logging.getLogger(__name__)
 RUNNERS = ("process", "docker")
 ENVIRONMENTS = "envs"  # virtual environments of lightweight components, in the folder of the runs
 
@@ -167,7 +169,8 @@ class Session:
         if kind not in kinds:
             raise ParameterError(f"There is no runner {kind!r}: take {' or '.join(RUNNERS)}.")
         backend = kinds[kind]
-        self._pods.check(self._pipeline)
+        for problem in self._pods.missing(self._pipeline):
+            logger.warning("%s", problem)
         imports.check(self._pipeline, self._result.parameters, Path.cwd())
         backend.check(containers(self._pipeline))
         if is_new:

@@ -37,7 +37,10 @@ def filesystem(uri: str) -> Any:
     """
     kind = location.scheme(uri)
     try:
-        return _opened(kind, options_text(), os.getpid())
+        files = _opened(kind, options_text(), os.getpid())
+        if uri.startswith(f"{location.MINIO}://"):
+            _check_endpoint(uri, files)
+        return files
     except ImportError as error:
         extra = _EXTRAS.get(kind)
         raise StorageError(
@@ -46,6 +49,17 @@ def filesystem(uri: str) -> Any:
         ) from error
     except (OSError, TypeError, ValueError, KeyError) as error:
         raise failure(uri, "cannot be opened", error) from error
+
+
+def _check_endpoint(uri: str, files: Any) -> None:
+    """Checks that KFP's own object store is not looked for at Amazon, which is the default."""
+    files.connect()
+    if ".amazonaws.com" in files.s3.meta.endpoint_url:
+        raise StorageError(
+            f"{uri} is in KFP's own object store, and its endpoint is not known: set "
+            "AWS_ENDPOINT_URL, for example to http://localhost:9000 after `kubectl port-forward "
+            "--namespace kubeflow service/minio-service 9000`, and its keys."
+        )
 
 
 def retried(uri: str, action: str, function: Callable[[], _T]) -> _T:

@@ -12,10 +12,11 @@ from urllib.parse import quote, unquote
 from millrace.errors import StorageError
 
 SCHEMES = ("s3", "gs", "az", "abfs", "memory")  # of object stores
+MINIO = "minio"  # what KFP writes for S3 at an endpoint of its own
 
 
 def scheme(uri: str) -> str:
-    """Returns the scheme of a URI; `file` for a path.
+    """Returns the scheme of a URI; `file` for a path, and `s3` for `minio`.
 
     Raises:
         StorageError: It is not a URI that can be used.
@@ -90,7 +91,7 @@ def _split(uri: str) -> tuple[str, str]:
                 'for "#", or just the path.'
             )
         return "file", unquote(path)
-    if kind not in SCHEMES:
+    if kind not in (*SCHEMES, MINIO):
         known = ", ".join(f"{known}://" for known in ("file", *SCHEMES))
         raise StorageError(
             f'"{_shown(uri)}" begins with {kind}://, which is not supported; use one of {known}.'
@@ -108,7 +109,7 @@ def _split(uri: str) -> tuple[str, str]:
             f'"{_shown(uri)}" is not a URI that can be used: write {kind}://bucket/prefix, without '
             'empty names, "." and "..".'
         )
-    return kind, path
+    return "s3" if kind == MINIO else kind, path
 
 
 def _shown(uri: str) -> str:

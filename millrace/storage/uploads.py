@@ -2,7 +2,8 @@
 
 Each request carries or is answered with the MD5 of its bytes, so damage on the way is an error. A
 large file goes in parts. Only a part whose transfer broke is sent again, and the object appears
-once all parts are there.
+once all parts are there. Parts that a killed process has sent are kept by S3 and Azure, and used if
+they have the digest of what is to be sent.
 """
 
 from __future__ import annotations
@@ -70,6 +71,8 @@ def _in_parts(path: Path, size: int, uri: str, to_write: _Object) -> str:
                 if len(content) != min(part, size - offset):
                     raise StorageError(f"{path} changed while it was uploaded.")
                 number = offset // part
+                if to_write.has(number, content):
+                    return
                 drivers.retried(uri, _ACTION, lambda: to_write.part(number, content, offset, size))
 
             with ThreadPoolExecutor(to_write.parallel) as threads:
@@ -104,6 +107,10 @@ class _Object(abc.ABC):
     def begin(self) -> None:
         """Begins to write it in parts."""
 
+    def has(self, number: int, content: bytes) -> bool:
+        """Returns whether the store has a part from an earlier attempt, with this content."""
+        return False
+
     @abc.abstractmethod
     def part(self, number: int, content: bytes, offset: int, size: int) -> None:
         """Sends a part; several times, if its transfer breaks."""
@@ -121,6 +128,7 @@ class _S3(_Object):
         super().__init__(files, path)
         self._upload: dict[str, str] = {}
         self._tags: dict[int, str] = {}
+        self._sent_before: dict[int, str] = {}
         self._is_checked = True
 
     def put(self, content: bytes) -> str:
@@ -128,8 +136,37 @@ class _S3(_Object):
         return self._tag(done, content) if self._is_checked else ""
 
     def begin(self) -> None:
-        done = self._call("create_multipart_upload", ContentType=self._type)
-        self._upload = {"UploadId": done["UploadId"]}
+        with contextlib.suppress(OSError):  # it may be forbidden, or the upload just have ended
+            self._continue()
+        if not self._upload:
+            done = self._call("create_multipart_upload", ContentType=self._type)
+            self._upload = {"UploadId": done["UploadId"]}
+
+    def _continue(self) -> None:
+        """Finds the upload that a killed process has left, and its parts."""
+        found = self._files.call_s3(
+            "list_multipart_uploads", Bucket=self._bucket, Prefix=self._key, MaxUploads=100
+        )
+        for one in found.get("Uploads", ()):
+            if one["Key"] == self._key:
+                upload = {"UploadId": one["UploadId"]}
+                marker: dict[str, Any] = {}
+                while True:
+                    listed = self._call("list_parts", **upload, **marker)
+                    for part in listed.get("Parts", ()):
+                        self._sent_before[part["PartNumber"] - 1] = part["ETag"].strip('"')
+                    if not listed.get("IsTruncated"):
+                        break
+                    marker = {"PartNumberMarker": listed["NextPartNumberMarker"]}
+                self._upload = upload
+                return
+
+    def has(self, number: int, content: bytes) -> bool:
+        tag = hashlib.md5(content, usedforsecurity=False).hexdigest()
+        if self._sent_before.get(number) != tag:
+            return False
+        self._tags[number] = tag
+        return True
 
     def part(self, number: int, content: bytes, offset: int, size: int) -> None:
         done = self._call(
@@ -226,6 +263,7 @@ class _Azure(_Object):
     def __init__(self, files: Any, path: str) -> None:
         super().__init__(files, path)
         self._parts: dict[int, str] = {}
+        self._sent_before: set[str] = set()
 
     def put(self, content: bytes) -> str:
         return self._etag(
@@ -235,10 +273,22 @@ class _Azure(_Object):
         )
 
     def begin(self) -> None:
-        """Does nothing: parts that become no blob are removed by the store after a week."""
+        """Finds the parts of a killed process; the store removes those that become no blob."""
+        from azure.core.exceptions import ResourceNotFoundError
+
+        with contextlib.suppress(ResourceNotFoundError):
+            _, uncommitted = self._await("get_block_list", "uncommitted")
+            self._sent_before = {block.id for block in uncommitted}
+
+    def has(self, number: int, content: bytes) -> bool:
+        block = self._block(number, content)
+        if block not in self._sent_before:
+            return False
+        self._parts[number] = block
+        return True
 
     def part(self, number: int, content: bytes, offset: int, size: int) -> None:
-        block = f"{number:08}"
+        block = self._block(number, content)
         self._call("stage_block", block, content, length=len(content), validate_content=True)
         self._parts[number] = block
 
@@ -255,10 +305,17 @@ class _Azure(_Object):
         return {"content_settings": settings, "metadata": {"is_directory": "false"}}
 
     def _call(self, method: str, *arguments: Any, **options: Any) -> dict[str, Any]:
+        return dict(self._await(method, *arguments, **options))
+
+    def _await(self, method: str, *arguments: Any, **options: Any) -> Any:
         from fsspec.asyn import sync
 
         blob = self._files.service_client.get_blob_client(self._bucket, self._key)
-        return dict(sync(self._files.loop, getattr(blob, method), *arguments, **options))
+        return sync(self._files.loop, getattr(blob, method), *arguments, **options)
+
+    def _block(self, number: int, content: bytes) -> str:
+        """Returns the name of a part, which tells its content: a list of parts has no digests."""
+        return f"{number:08}-{hashlib.md5(content, usedforsecurity=False).hexdigest()}"
 
     def _etag(self, done: dict[str, Any]) -> str:
         return str(done["etag"]).strip('"')

@@ -129,3 +129,19 @@ def test_lineage_has_the_same_shape(runs: dict[str, dict[str, Any]]) -> None:
         )
     assert shapes[0] == shapes[1]
     assert len(shapes[0]) >= 8
+
+
+def test_an_object_store_holds_the_same(
+    runs: dict[str, dict[str, Any]], s3: Any, flights_sample: Path, millrace: Any, tmp_path: Path
+) -> None:
+    root = f"{s3.uri}/{tmp_path.name}"
+    words = ["run", "flights", "-p", f"data_uri={flights_sample}", "--json", "--root", root]
+    words += ["--runner", "docker", "--docker-network", "none"]
+    env = s3.env | {"MILLRACE_HOME": str(tmp_path / "home")}
+    remote = json.loads(millrace(*words, cwd=tmp_path, **env).stdout)
+    for task in runs["docker"]["tasks"]:
+        for output, made in task["outputs"].items():
+            found = artifact(remote, task["task"], output)
+            assert found["uri"].startswith(f"{root}/flights/"), found
+            if (task["task"], output) != ("pusher", "report"):  # it shows speeds
+                assert found["metadata"].get("digest") == made["metadata"].get("digest"), found

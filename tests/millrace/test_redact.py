@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from millrace import redact
 
@@ -173,3 +177,39 @@ def test_an_ordinary_value_that_a_secret_also_has(learned):
 )
 def test_whether_there_is_a_secret(values, expected):
     assert redact.has_secret(values) is expected
+
+
+SECRETS = [
+    "correct-horse-9",
+    "correct-horse-9-battery",
+    "-----BEGIN-----\nabcdefgh12345\n",
+    "ünïcödé-x",
+]
+
+
+@given(st.data())
+def test_secrets_are_replaced_wherever_the_text_is_cut(data):
+    """Whatever the pieces, the result is that of the whole text."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(redact, "_known", set())
+        redact.learn({"secret": SECRETS})
+        words = st.sampled_from([*SECRETS, "correct-", "horse", "9", " ", "\n", "\r", "\0", "word"])
+        text = "".join(data.draw(st.lists(words, max_size=20))).encode()
+        cuts = sorted(data.draw(st.lists(st.integers(0, len(text)), max_size=8)))
+        pieces = [text[one:two] for one, two in itertools.pairwise([0, *cuts, len(text)])]
+        whole = redact.Cleaner(1 << 20)
+        expected = whole.feed(text) + whole.end()
+        cleaner = redact.Cleaner(data.draw(st.integers(0, 60)))
+        assert b"".join(map(cleaner.feed, pieces)) + cleaner.end() == expected
+        for secret in ("correct-horse-9", "abcdefgh12345", "ünïcödé-x"):
+            assert secret.encode() not in expected
+
+
+def test_lines_are_not_held_back(monkeypatch):
+    monkeypatch.setattr(redact, "_known", set())
+    redact.learn({"secret": "correct-horse-9"})
+    cleaner = redact.Cleaner(1 << 16)
+    assert cleaner.feed(b"key=correct-ho") == b""
+    assert cleaner.feed(b"rse-9\n\xff tw") == b"key=***\n"
+    assert cleaner.feed(b"o\r") == b"\xff two\r"
+    assert cleaner.end() == b""

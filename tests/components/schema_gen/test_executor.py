@@ -193,7 +193,7 @@ def test_a_curated_schema_is_taken(describe, infer, tmp_path):
     schema = infer(describe(train=table()), schema_uri=str(path))
     assert list(features(schema)) == ["colour"]
     assert schema.metadata == {"features": 1, "required": 1, "ignored": [], "curated": True}
-    assert str(path) in page(schema)
+    assert path.name in page(schema)
 
 
 def test_a_folder_of_an_earlier_run_is_taken(describe, infer):

@@ -24,7 +24,7 @@ from millrace.errors import PipelineError
 from millrace.lineage import query
 from millrace.lineage.store import Store
 from millrace.runner.result import State
-from millrace.storage import digest
+from millrace.storage import digest, store
 
 pytestmark = pytest.mark.docker
 
@@ -167,6 +167,43 @@ def test_our_steps_make_the_same_in_both(kit, run, in_docker, image, tmp_path):
             == task.artifacts["out"][0].metadata["digest"]
         )
     assert {task.state for task in in_docker(pipeline, values).tasks.values()} == {State.CACHED}
+
+
+def test_artifacts_of_containers_lie_in_an_object_store(
+    kit, in_docker, image, s3, tmp_path, monkeypatch
+):
+    for name, value in s3.env.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("MILLRACE_HOME", str(tmp_path / "home"))
+    play, root = kit.step(PLAY, image), f"{s3.uri}/{tmp_path.name}"
+    store.write_bytes(f"{root}/in/data.csv", b"a\n1\n")
+
+    def remote(data_uri: str, last: str = ""):
+        first = play(text="x", count=3, data_uri=data_uri)
+        play(text=first.outputs["said"], do=last, data=first.outputs["out"])
+
+    pipeline, values = kit.compile(remote), {"data_uri": f"{root}/in/data.csv"}
+    made = in_docker(pipeline, values, root=f"{root}/out")
+    assert made.state is State.COMPLETE, made.error
+    (out,) = made.tasks["play-2"].artifacts["out"]
+    assert out.uri == f"{root}/out/remote/{made.run_id}/play-2/out"
+    assert store.digest(out.uri).hexdigest == out.metadata["digest"]
+    again = in_docker(pipeline, values, root=f"{root}/out")
+    assert {task.state for task in again.tasks.values()} == {State.CACHED}
+    shutil.rmtree(tmp_path / "home" / "staged")
+    shutil.rmtree(made.folder)
+    other = in_docker(pipeline, values | {"last": "litter /dev/null"}, root=f"{root}/out")
+    states = [other.tasks[name].state for name in ("play", "play-2")]
+    assert states == [State.CACHED, State.COMPLETE], other.error
+    local = in_docker(pipeline, values, root=tmp_path / "local")
+    digests = [
+        each.tasks[name].artifacts["out"][0].metadata["digest"]
+        for each in (made, local)
+        for name in ("play", "play-2")
+    ]
+    assert digests[:2] == digests[2:]
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert not [path for path in files if s3.secret.encode() in path.read_bytes()]
 
 
 def test_a_module_and_what_lies_beside_it(kit, in_docker, image, tmp_path):

@@ -756,15 +756,16 @@ def importing(kit, opened, uri, read):
 def test_what_is_imported_from_an_object_store_is_read(kit, run, opened, s3, monkeypatch):
     for name, value in s3.env.items():
         monkeypatch.setenv(name, value)
-    uri = f"s3://{s3.bucket}/of-others/data.csv"
-    store.write_bytes(uri, b"a,b")
-    result = run(importing(kit, opened, uri, read=True))
-    assert result.tasks["opened"].parameters == {"Output": "a,b"}
+    store.write_bytes(f"s3://{s3.bucket}/of-others/data.csv", b"a,b")
+    for scheme in ("s3", "minio"):
+        uri = f"{scheme}://{s3.bucket}/of-others/data.csv"
+        result = run(importing(kit, opened, uri, read=True))
+        assert result.tasks["opened"].parameters == {"Output": "a,b"}
 
 
 def test_an_import_that_cannot_be_read_is_an_address(kit, run, opened):
-    uri = "minio://bucket/data.csv"
+    uri = "ftp://bucket/data.csv"
     given = run(importing(kit, opened, uri, read=False)).tasks["opened"]
     assert given.parameters == {"Output": uri}
     failed = run(importing(kit, opened, uri, read=True)).tasks["opened"]
-    assert f'Its input cannot be read here: "{uri}" begins with minio://' in failed.error
+    assert f'Its input cannot be read here: "{uri}" begins with ftp://' in failed.error

@@ -4,11 +4,14 @@
 import os
 import re
 import subprocess
+import threading
+import time
 from pathlib import Path
 
 import pytest
 import yaml
 
+from millrace import redact
 from millrace.backends import mount_namespace
 from millrace.cli import report
 from millrace.errors import PipelineError
@@ -26,6 +29,12 @@ kind: ConfigMap
 metadata: {{name: settings}}
 data: {{level: "3"}}
 """
+
+
+@pytest.fixture(autouse=True)
+def forgetful(monkeypatch):
+    """Nothing is a secret because an earlier test had it for one."""
+    monkeypatch.setattr(redact, "_known", set())
 
 
 @pytest.fixture(scope="session")
@@ -104,6 +113,48 @@ def test_a_secret_is_seen_by_the_task_and_by_nobody_else(kit, run, look, secrets
     assert PASSWORD not in caplog.text + str(result.to_json())
 
 
+def test_a_log_holds_no_secret_while_its_task_runs(kit, run, component, secrets, root, fifo):
+    """The Secret comes in two writes, each of which is flushed."""
+
+    @component()
+    def tell(pipe: str):
+        import os
+        import time
+        from pathlib import Path
+
+        half = len(os.environ["PASSWORD"]) // 2
+        for part in (os.environ["PASSWORD"][:half], os.environ["PASSWORD"][half:] + "\nnext\n"):
+            os.write(1, part.encode())
+        os.write(1, b"a line without an end")
+        Path(pipe).write_text("told")
+        while Path(pipe).exists():
+            time.sleep(0.01)
+
+    def one(pipe: str):
+        tell(pipe=pipe)
+
+    settings = {"secretAsEnv": [secret_env("PASSWORD", "password", **constant("warehouse"))]}
+    pipeline = add(kit.compile(one), tell=settings)
+    seen = []
+
+    def watch():
+        fifo.hear()
+        (log,) = root.glob("one/*/tell/log.txt")
+        deadline = time.monotonic() + 30
+        while not log.read_bytes().endswith(b"next\n") and time.monotonic() < deadline:
+            time.sleep(0.01)
+        seen.append((log.read_text().splitlines()[-2:], found(root, PASSWORD)))
+        fifo.path.unlink()
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    result = run(pipeline, {"pipe": str(fifo.path)}, secrets_file=secrets)
+    watcher.join()
+    assert result.state is State.COMPLETE, result.error
+    assert seen == [(["***", "next"], [])]
+    assert "***\nnext\na line without an end" in result.tasks["tell"].log.read_text()
+
+
 def test_a_secret_in_an_error(kit, run, component, secrets, root):
     @component()
     def log_in():
@@ -177,31 +228,57 @@ def test_what_is_optional_may_be_missing(kit, run, look, secrets):
 
 
 @pytest.mark.parametrize(
-    ("reference", "message"),
+    ("reference", "warning", "named"),
     [
-        (
-            constant("other"),
-            r'look": \$PASSWORD comes from the key "password" of the Secret "other"',
-        ),
-        ({"componentInputParameter": "name"}, "of a Secret named at run time"),
+        (constant("other"), 'the key "password" of the Secret "other"', "other"),
+        ({"componentInputParameter": "name"}, "of a Secret named at run time", "vault"),
     ],
 )
-def test_a_secret_that_nobody_has_given(kit, run, look, root, monkeypatch, reference, message):
+def test_a_task_fails_for_want_of_its_secret(
+    kit, run, look, monkeypatch, caplog, reference, warning, named
+):
     monkeypatch.delenv(FILE_VARIABLE, raising=False)
 
-    def missing(name: str = "warehouse"):
+    def missing(name: str = "vault"):
         look(variable="PASSWORD", expected="from the caller")
 
     pipeline = add(
         kit.compile(missing),
         look={"secretAsEnv": [secret_env("PASSWORD", "password", **reference)]},
     )
-    with pytest.raises(PipelineError, match=message) as caught:
-        run(pipeline)
-    assert "--secrets FILE" in str(caught.value)
-    assert not (root / "missing").exists()
+    assert run(pipeline, dry=True).tasks["look"].state is State.PLANNED
+    assert warning in caplog.text
+    result = run(pipeline)
+    assert result.tasks["look"].state is State.FAILED
+    error = result.tasks["look"].error
+    assert f'$PASSWORD comes from the key "password" of the Secret "{named}"' in error
+    assert "--secrets FILE" in error
+    assert result.tasks["look"].attempts == 1
     monkeypatch.setenv("PASSWORD", "from the caller")
     assert run(pipeline).tasks["look"].parameters == {"Output": True}
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"secretAsEnv": [secret_env("PASSWORD", "password", **constant("other"))]},
+        {"configMapAsVolume": [{"mountPath": "/mnt/c", "configMapNameParameter": constant("c")}]},
+    ],
+)
+def test_a_task_that_never_starts_needs_no_secret(kit, run, look, monkeypatch, caplog, settings):
+    monkeypatch.delenv(FILE_VARIABLE, raising=False)
+
+    def conditional(go: bool = False):
+        with kit.dsl.If(go == True):  # noqa: E712
+            look(variable="PASSWORD")
+
+    pipeline = add(kit.compile(conditional), look=settings)
+    result = run(pipeline)
+    assert result.state is State.COMPLETE, result.error
+    assert 'look" will fail if it starts: ' in caplog.text
+    failed = run(pipeline, {"go": True})
+    assert failed.state is State.FAILED
+    assert "--secrets FILE" in failed.error
 
 
 def test_a_resumed_run_is_given_its_secrets_again(kit, run, component, secrets, root, tmp_path):
@@ -220,8 +297,8 @@ def test_a_resumed_run_is_given_its_secrets_again(kit, run, component, secrets, 
     failed = run(pipeline, {"file": str(tmp_path / "file")}, secrets_file=secrets)
     assert failed.state is State.FAILED
     (tmp_path / "file").write_text("hello ")
-    with pytest.raises(PipelineError, match='the key "user" of the Secret "warehouse"'):
-        resume(failed.run_id, root=root)
+    without = resume(failed.run_id, root=root)
+    assert 'the key "user" of the Secret "warehouse"' in without.error
     result = resume(failed.run_id, root=root, secrets_file=secrets)
     assert result.tasks["flaky"].parameters == {"Output": "hello ada"}
 

@@ -97,12 +97,3 @@ def test_a_file_that_is_not_there(tmp_path):
 def test_values_of_secrets_are_kept_out_of_messages(tmp_path):
     read(written(tmp_path, "{kind: Secret, metadata: {name: s}, stringData: {k: hunter22-tell}}"))
     assert redact.message("no hunter22-tell here") == "no *** here"
-
-
-def test_the_lines_of_a_secret_are_replaced_in_a_file(tmp_path):
-    redact.learn({"secret": "-----BEGIN-----\nabcdefgh12345\n-----END-----"})
-    log = tmp_path / "log.txt"
-    log.write_bytes(b"one\nkey=abcdefgh12345\n\xff two\n")
-    redact.file(log)
-    assert log.read_bytes() == b"one\nkey=***\n\xff two\n"
-    assert [path.name for path in tmp_path.iterdir()] == ["log.txt"]

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from millrace.errors import StorageError
-from millrace.storage import location
+from millrace.storage import drivers, location, store
 
 
 @pytest.mark.parametrize(
@@ -66,3 +66,15 @@ def test_what_is_no_place_is_one_clear_error(uri: str) -> None:
     assert "\n" not in str(raised.value)
     assert "hunter2" not in str(raised.value)
     assert "evil" not in str(raised.value)
+
+
+def test_kfps_own_store_is_not_looked_for_at_amazon(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "x")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "x")
+    drivers.forget()
+    assert location.scheme("minio://mlpipeline/v2") == "s3"
+    with pytest.raises(StorageError, match="its endpoint is not known: set AWS_ENDPOINT_URL"):
+        store.exists("minio://mlpipeline/v2/artifacts")
+    drivers.forget()

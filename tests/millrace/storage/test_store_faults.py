@@ -9,6 +9,9 @@ import hashlib
 import http.client
 import json
 import random
+import signal
+import subprocess
+import sys
 import threading
 import uuid
 from collections.abc import Callable, Iterator
@@ -108,7 +111,7 @@ class _Handler(BaseHTTPRequestHandler):
                 self.send_header(name, value)
         if self.command != "HEAD":
             self.send_header("Content-Length", str(len(content)))
-        elif "Content-Length" not in headers:
+        elif "content-length" not in map(str.lower, headers):
             self.send_header("Content-Length", "0")
         self.end_headers()
         if self.command != "HEAD":
@@ -222,6 +225,50 @@ def test_a_part_whose_transfer_breaks_is_sent_again_and_no_other(
     staging.stage_out(tmp_path / "large", uri)
     assert len(content) < proxy.received < len(content) + 2.5 * (5 << 20)
     assert store.digest(uri) == digest.of(tmp_path / "large")
+
+
+UPLOAD = """
+import sys
+from pathlib import Path
+from millrace.storage import drivers, staging
+drivers.BLOCK = 5 << 20
+staging.stage_out(Path(sys.argv[1]), sys.argv[2])
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["s3", "az"])
+@pytest.mark.parametrize("is_same", [True, False])
+def test_an_upload_that_was_killed_is_resumed(
+    proxy: Proxy, uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_same: bool
+) -> None:
+    """Parts that had arrived are not sent again, unless the file has other content now."""
+    file, size, count = tmp_path / "large", 5 << 20, 8
+    file.write_bytes(random.Random(0).randbytes(size * (count - 1) + 1))
+    parts: list[str] = []
+
+    def kill(method: str, path: str) -> tuple[int, bytes] | None:
+        if method == "PUT" and ("partNumber=" in path or "comp=block&" in path):
+            parts.append(path)
+            if len(parts) == 6:  # four go side by side, so that two have arrived
+                killed.kill()
+        return CUT if len(parts) >= 6 else None
+
+    proxy.fault = kill
+    killed = subprocess.Popen([sys.executable, "-c", UPLOAD, str(file), uri])
+    assert killed.wait(timeout=60) == -signal.SIGKILL
+    proxy.fault, proxy.received = lambda method, path: None, 0
+    assert not store.exists(uri)
+    if not is_same:
+        file.write_bytes(random.Random(1).randbytes(size * (count - 1) + 1))
+    monkeypatch.setattr(drivers, "BLOCK", size)
+    staging.stage_out(file, uri)
+    assert store.digest(uri) == digest.of(file)
+    whole = file.stat().st_size
+    if is_same:
+        assert proxy.received < whole - 2 * size + 10_000
+    else:
+        assert whole <= proxy.received < whole + 10_000
 
 
 @pytest.mark.slow
