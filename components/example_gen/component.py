@@ -8,6 +8,7 @@ def example_gen(
     data_uri: str,
     examples: Output[Examples],
     report: Output[HTML],
+    spans: str = "latest",
     query: str = "",
     splits: dict = {"train": 2, "eval": 1},
     key_columns: list = [],
@@ -38,6 +39,10 @@ def example_gen(
             ways. Subfolders such as `year=2020` become columns.
         examples: The rows, in splits.
         report: A page with the columns, the splits and what was rejected.
+        spans: Which spans of the data to read, if `data_uri` has {SPAN}, or {YYYY}, {MM} and {DD},
+            in its path: latest; "last 7", which end with the latest; all; one, such as 3 or
+            2024-01-31; or a range, such as 3..7. A span that is missing in between is an error. Of
+            each, the highest {VERSION} is read.
         query: SQL to select, filter or compute columns from the table "data", such as
             `SELECT * FROM data WHERE amount > 0`. It must return the same rows on every run; for a
             sample of a tenth, use `WHERE hash(id) % 10 = 0`. Empty takes every row and column.

@@ -6,7 +6,7 @@ import contextlib
 import logging
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from millrace.components.example_gen import (
     writing,
 )
 from millrace.components.example_gen import query as queries
+from millrace.components.example_gen.spans import Span
 from millrace.data import examples as data
 from millrace.errors import DataError, ParameterError
 
@@ -34,6 +35,7 @@ def run(
     data_uri: str,
     examples: Output[Examples],
     report: Output[HTML],
+    spans: str = "latest",
     query: str = "",
     splits: dict[str, float] = {"train": 2, "eval": 1},
     key_columns: list[str] = [],
@@ -55,7 +57,7 @@ def run(
     with contextlib.ExitStack() as stack:
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="millrace-")))
         dialect = source.Dialect(header_line, delimiter, encoding)
-        found = source.find(data_uri, scratch, dialect)
+        found = source.find(data_uri, scratch, dialect, spans)
         given = hints.check(found, column_types, missing_values, decimal, date_formats)
         logger.info("reading %d %s file(s)", len(found.files), found.format.value)
         stack.enter_context(prepared.named(zip(found.files, found.names, strict=True)))
@@ -79,6 +81,7 @@ def run(
     if uneven:
         logger.warning("%s", uneven)
     examples.metadata |= {
+        **_span_metadata(found.spans),
         "splits": names,
         "rows": sum(written.values()),
         "split_rows": written,
@@ -92,6 +95,19 @@ def run(
     parameters = {"data_uri": data_uri, "query": query, "key_columns": key_columns}
     html = summary.render(examples.path, found, read, types, written, uneven, parameters)
     report.path.write_text(html, encoding="utf-8")
+
+
+def _span_metadata(found: Sequence[Span]) -> dict[str, Any]:
+    """Returns which spans were read, and their versions if they have any."""
+    if not found:
+        return {}
+    first, last = found[0].name, found[-1].name
+    versions = [str(one.version) for one in found if one.version is not None]
+    return {
+        "spans": first if len(found) == 1 else f"{first}..{last}",
+        "span_count": len(found),
+        **({"versions": ",".join(versions)} if versions else {}),
+    }
 
 
 def _check_parameters(

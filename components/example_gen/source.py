@@ -17,9 +17,10 @@ import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from millrace.components.example_gen import csv_file, parquet_file, prepared
+from millrace.components.example_gen import csv_file, parquet_file, prepared, spans
 from millrace.errors import DataError, ParameterError, nearest
 from millrace.storage import paths
+from millrace.storage.external_files import as_glob
 
 _GLOB_CHARACTERS = "*?["
 _HEAD_BYTES = 4096
@@ -86,6 +87,7 @@ class Source:
         partitions: The columns from partition folders.
         outer: Columns from partition folders above `data_uri`, which are left out.
         notes: Messages about how the files are read.
+        spans: The spans of data that they are.
     """
 
     files: tuple[Path, ...]
@@ -97,21 +99,29 @@ class Source:
     partitions: tuple[str, ...] = ()
     outer: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    spans: tuple[spans.Span, ...] = ()
 
 
-def find(data_uri: str, scratch: Path, dialect: Dialect = DIALECT) -> Source:
+def find(
+    data_uri: str, scratch: Path, dialect: Dialect = DIALECT, wanted: str = spans.LATEST
+) -> Source:
     """Returns the files that a path, folder or glob names.
 
     Args:
         data_uri: The path, folder or glob.
         scratch: A folder for files that must be converted.
         dialect: What is known of CSV files.
+        wanted: The spans to read, if the path names spans.
 
     Raises:
         ParameterError: `data_uri` is empty, or of a format that cannot be read.
         DataError: There are no files, or they cannot be read together.
     """
-    files = _files(data_uri)
+    chosen = _spans(data_uri, wanted)
+    if chosen:
+        files = tuple(file for span in chosen for path in span.paths for file in _of_span(path))
+    else:
+        files = _files(data_uri)
     for path in files:
         _check_readable(path)
     inside, outer = _partitions(data_uri, files)
@@ -131,7 +141,26 @@ def find(data_uri: str, scratch: Path, dialect: Dialect = DIALECT) -> Source:
         else:
             header = csv_file.header(files, dialect.header_line, dialect.delimiter)
             found = Source(files, names, kind, header.columns, header)
-    return dataclasses.replace(found, partitions=inside, outer=outer, notes=tuple(notes))
+    return dataclasses.replace(
+        found, partitions=inside, outer=outer, notes=tuple(notes), spans=tuple(chosen)
+    )
+
+
+def _spans(data_uri: str, wanted: str) -> list[spans.Span]:
+    """Returns the spans to read; none if the path names no spans."""
+    pattern = _path(data_uri)
+    if spans.has_fields(pattern) and not paths.exists(pattern):
+        return spans.choose(pattern, wanted)
+    if wanted not in ("", spans.LATEST):
+        raise ParameterError(
+            f'"spans" is {wanted!r}, but "data_uri" names no spans: it needs {{SPAN}} or '
+            f"{{YYYY}}-{{MM}}-{{DD}} in its path, and is {data_uri}"
+        )
+    return []
+
+
+def _of_span(path: Path) -> tuple[Path, ...]:
+    return _of_folder(path) if paths.is_folder(path) else (path,)
 
 
 def _content(files: Sequence[Path], names: Sequence[str]) -> Format:
@@ -161,7 +190,9 @@ def _content(files: Sequence[Path], names: Sequence[str]) -> Format:
 
 def _partitions(data_uri: str, files: Sequence[Path]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Returns the columns from partition folders below `data_uri`, and from those above."""
-    fixed = itertools.takewhile(lambda part: not glob.has_magic(part), _path(data_uri).parts)
+    fixed = itertools.takewhile(
+        lambda part: not glob.has_magic(part), as_glob(_path(data_uri)).parts
+    )
     depth = len(Path(*fixed).parts)
     keys = [_keys(path.parts[depth:-1]) for path in files]
     for path, found in zip(files, keys, strict=True):

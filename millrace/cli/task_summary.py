@@ -16,6 +16,7 @@ _FIRST = (
     "anomalies",
     "warnings",
     "problem",
+    "spans",
     "rows",
     "auc",
     "eval_auc",

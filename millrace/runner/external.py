@@ -216,6 +216,7 @@ def _content(
     if is_module and path.suffix != ".py" and not path.is_absolute():
         code = sources.of_module(value) if imports_here else None  # otherwise it is in the image
         return Content({_MODULE: code}) if code else None
+    path = external_files.as_glob(path)
     if not external_files.matches(path):
         return None
     digest = digests.outside(path)

@@ -19,10 +19,22 @@ from millrace.storage import digest, paths
 from millrace.storage.digest import Digest
 
 SIGNS = frozenset("*?[")  # of a pattern
+# What stands for the number, the version and the date of a span of data in a path.
+SPAN_FIELDS = ("{SPAN}", "{VERSION}", "{YYYY}", "{MM}", "{DD}")
+
+
+def as_glob(path: Path) -> Path:
+    """Returns the pattern that names all spans of a path with fields of spans."""
+    text = str(path)
+    if not paths.exists(path):
+        for field in SPAN_FIELDS:
+            text = text.replace(field, "*")
+    return Path(text)
 
 
 def matches(path: Path) -> list[Path]:
     """Returns what a path or pattern names; a name with brackets may be just that."""
+    path = as_glob(path)
     if paths.exists(path):
         return [path]
     if not SIGNS & set(str(path)):
@@ -32,6 +44,7 @@ def matches(path: Path) -> list[Path]:
 
 def beginning(path: Path) -> Path:
     """Returns the folder that a pattern's matches lie in; a path that is none is its own."""
+    path = as_glob(path)
     while SIGNS & set(str(path)) and not paths.exists(path):
         path = path.parent
     return path

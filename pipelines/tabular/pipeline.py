@@ -18,6 +18,7 @@ def tabular(
     data_uri: str,
     label: str,
     problem: str = "auto",
+    spans: str = "latest",
     query: str = "",
     splits: dict = {"train": 2, "eval": 1},
     key_columns: list = [],
@@ -53,6 +54,8 @@ def tabular(
         label: The column to predict.
         problem: The kind of problem: binary, multiclass, regression, or auto to infer it from the
             column.
+        spans: Which spans to read if `data_uri` has {SPAN} or {YYYY}-{MM}-{DD} in its path: latest,
+            "last 7", all, 3, 3..7, 2024-01-01..2024-01-31.
         query: SQL to select, filter or compute columns from the table "data". Empty takes all of
             it.
         splits: The splits, train and eval among them, and how many parts of the rows each gets.
@@ -93,6 +96,7 @@ def tabular(
     rows = with_resources(
         example_gen(
             data_uri=data_uri,
+            spans=spans,
             query=query,
             splits=splits,
             key_columns=key_columns,

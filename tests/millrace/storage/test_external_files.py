@@ -66,3 +66,15 @@ def test_the_output_of_the_run_does_not_count(tmp_path: Path, what: str) -> None
         subprocess.run([sys.executable, "-c", program], cwd=tmp_path, stdout=log, check=True)
     assert (tmp_path / "run.log").read_text().startswith("{'data.csv': ")
     assert "run.log" in external_files.files(tmp_path)
+
+
+def test_a_path_with_fields_of_spans_names_all_spans(tmp_path: Path) -> None:
+    for name in ("d-1/v1/t.csv", "d-2/v1/t.csv", "x/t.csv"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).write_text(name)
+    pattern = tmp_path / "d-{SPAN}/v{VERSION}/t.csv"
+    assert list(external_files.files(pattern)) == ["d-1/v1/t.csv", "d-2/v1/t.csv"]
+    assert external_files.beginning(pattern) == tmp_path
+    odd = tmp_path / "{SPAN}"
+    odd.write_text("a file of that very name")
+    assert external_files.matches(odd) == [odd]
