@@ -12,6 +12,8 @@ def example_gen(
     query: str = "",
     splits: dict = {"train": 2, "eval": 1},
     key_columns: list = [],
+    time_column: str = "",
+    time_gap: str = "",
     max_rejected: int = 0,
     header_line: int = 1,
     delimiter: str = "",
@@ -49,6 +51,11 @@ def example_gen(
         splits: Names of the splits and how many parts of the rows each gets.
         key_columns: Columns whose value decides the split, so that rows that share it stay
             together. Empty takes the whole row, so that copies of a row stay together.
+        time_column: The column with the time of a row, to split by instead: train gets the earliest
+            rows and test the latest, so that a model is measured on rows that come after those it
+            learned from. Rows of the same time stay together.
+        time_gap: How long rows are left out after each such split, such as `7 days`, or a number
+            for a column of numbers: as long as features look back or labels look ahead.
         max_rejected: How many rows of a CSV file may be unreadable before the step fails; such rows
             are set aside in `rejected.csv`.
         header_line: The line of CSV files that names the columns; what stands above it is skipped.

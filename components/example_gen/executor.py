@@ -21,6 +21,7 @@ from millrace.components.example_gen import (
     source,
     summary,
     table,
+    time_split,
     writing,
 )
 from millrace.components.example_gen import query as queries
@@ -39,6 +40,8 @@ def run(
     query: str = "",
     splits: dict[str, float] = {"train": 2, "eval": 1},
     key_columns: list[str] = [],
+    time_column: str = "",
+    time_gap: str = "",
     max_rejected: int = 0,
     header_line: int = 1,
     delimiter: str = "",
@@ -49,7 +52,9 @@ def run(
     date_formats: list[str] = [],
 ) -> None:
     """Reads a table, splits its rows by a stable hash and writes them."""
-    _check_parameters(splits, max_rejected, header_line, delimiter)
+    _check_parameters(
+        splits, max_rejected, header_line, delimiter, key_columns, time_column, time_gap
+    )
     # By name, since shares are assigned in order, and not every backend keeps a mapping's order.
     names = sorted(splits)
     shutil.rmtree(examples.path, ignore_errors=True)
@@ -71,13 +76,17 @@ def run(
             engine.keep_order(connection)
         engine.lock(connection)
         parts = [splits[name] for name in names]
-        batches = rows.stream(connection, sql, types, key_columns, parts)
+        by_time = None
+        if time_column:
+            by_time = time_split.split(connection, sql, types, time_column, time_gap, splits)
+        batches = rows.stream(connection, sql, types, key_columns, parts, by_time)
         written = writing.write(batches, examples.path, names, None if query else read.rows)
     logger.info("%d rows read, %d rejected: %s", read.rows, len(read.rejected), written)
     if read.rejected:
         rejected.write(read.rejected, examples.path)
-    uneven = shares.warning(written, splits, key_columns)
-    _check_rows(written, read, query, uneven)
+    uneven = "" if by_time else shares.warning(written, splits, key_columns)
+    left_out = by_time.left_out if by_time else 0
+    _check_rows(written, read, query, uneven, left_out)
     if uneven:
         logger.warning("%s", uneven)
     examples.metadata |= {
@@ -91,9 +100,10 @@ def run(
         **({"read_as_missing": sum(read.missing.values())} if read.missing else {}),
         **({"notes": len(read.notes)} if read.notes else {}),
         **({"warnings": 1} if uneven else {}),
+        **({"rows_in_gaps": left_out} if left_out else {}),
     }
     parameters = {"data_uri": data_uri, "query": query, "key_columns": key_columns}
-    html = summary.render(examples.path, found, read, types, written, uneven, parameters)
+    html = summary.render(examples.path, found, read, types, written, uneven, by_time, parameters)
     report.path.write_text(html, encoding="utf-8")
 
 
@@ -111,9 +121,15 @@ def _span_metadata(found: Sequence[Span]) -> dict[str, Any]:
 
 
 def _check_parameters(
-    splits: Mapping[str, Any], max_rejected: int, header_line: int, delimiter: str
+    splits: Mapping[str, Any],
+    max_rejected: int,
+    header_line: int,
+    delimiter: str,
+    key_columns: Sequence[str],
+    time_column: str,
+    time_gap: str,
 ) -> None:
-    """Raises ParameterError for invalid splits, a negative number or a long delimiter."""
+    """Raises ParameterError for parameters that are invalid, or do not go together."""
     if not splits:
         raise ParameterError(
             '"splits" is empty: name at least one, such as {"train": 2, "eval": 1}.'
@@ -127,6 +143,12 @@ def _check_parameters(
             raise ParameterError(
                 f'"splits" gives "{name}" {share!r} parts of the rows: give a number above 0.'
             )
+    if time_column and key_columns:
+        raise ParameterError(
+            'Rows are split either by "key_columns" or by "time_column": leave one of them out.'
+        )
+    if time_gap and not time_column:
+        raise ParameterError('"time_gap" is given, but no "time_column".')
     if max_rejected < 0:
         raise ParameterError(f'"max_rejected" is {max_rejected}: give 0 or more.')
     if header_line < 0:
@@ -135,7 +157,9 @@ def _check_parameters(
         raise ParameterError(f'"delimiter" is {delimiter!r}: give one character, such as ";".')
 
 
-def _check_rows(written: Mapping[str, int], read: table.Table, query: str, uneven: str) -> None:
+def _check_rows(
+    written: Mapping[str, int], read: table.Table, query: str, uneven: str, left_out: int
+) -> None:
     total = sum(written.values())
     if query and not total:
         raise DataError(f'"query" keeps none of the {read.rows:,} rows.')
@@ -146,5 +170,5 @@ def _check_rows(written: Mapping[str, int], read: table.Table, query: str, uneve
             raise DataError(
                 f'Split "{split}" gets none of the {total:,} rows: give it more parts, or add rows.'
             )
-    if not query and total != read.rows:
-        raise DataError(f"{read.rows:,} rows were read, but {total:,} written.")
+    if not query and total + left_out != read.rows:
+        raise DataError(f"{read.rows:,} rows were read, but {total + left_out:,} written.")

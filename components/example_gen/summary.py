@@ -11,6 +11,7 @@ from typing import Any
 from millrace.components.example_gen import canonical
 from millrace.components.example_gen.source import Source
 from millrace.components.example_gen.table import Table
+from millrace.components.example_gen.time_split import TimeSplit
 from millrace.data import examples as data
 from millrace.report import numbers, page
 
@@ -36,6 +37,7 @@ def render(
     types: Mapping[str, str],
     written: Mapping[str, int],
     warning: str,
+    by_time: TimeSplit | None,
     parameters: Mapping[str, Any],
 ) -> str:
     """Returns the page.
@@ -47,6 +49,7 @@ def render(
         types: The DuckDB type of each column.
         written: The rows of each split.
         warning: A warning about their sizes, if any.
+        by_time: How the rows were split by time, if they were.
         parameters: `data_uri`, `query` and `key_columns`.
     """
     written = dict(sorted(written.items(), key=lambda item: -item[1]))
@@ -64,6 +67,8 @@ def render(
         columns=_columns(root, next(iter(written)), types, parameters["key_columns"]),
         written=written,
         warning=warning,
+        by_time=by_time,
+        spans=found.spans,
         split_bars=[
             (name, rows / most, numbers.percent(rows / total)) for name, rows in written.items()
         ],

@@ -22,6 +22,8 @@ def tabular(
     query: str = "",
     splits: dict = {"train": 2, "eval": 1},
     key_columns: list = [],
+    time_column: str = "",
+    time_gap: str = "",
     max_rejected: int = 0,
     header_line: int = 1,
     delimiter: str = "",
@@ -60,6 +62,9 @@ def tabular(
             it.
         splits: The splits, train and eval among them, and how many parts of the rows each gets.
         key_columns: Columns such as a customer's number: rows that share them stay in one split.
+        time_column: The column with the time of a row, to train on earlier rows and measure on later
+            ones.
+        time_gap: How long rows are left out between these splits, such as `7 days`.
         max_rejected: How many unreadable rows of a CSV file to set aside before failing.
         header_line: The line of a CSV file that names the columns; 0 if there is none.
         delimiter: What stands between two values of a CSV file. Empty finds it out.
@@ -100,6 +105,8 @@ def tabular(
             query=query,
             splits=splits,
             key_columns=key_columns,
+            time_column=time_column,
+            time_gap=time_gap,
             max_rejected=max_rejected,
             header_line=header_line,
             delimiter=delimiter,
