@@ -79,10 +79,10 @@ def limits(folder: Path) -> dict[str, float]:
     """Returns the milliseconds of what no runner can do without.
 
     A component needs a process of its own, at best a fork of one that has imported kfp's executor;
-    and a task has two records.
+    a task has two records; and every run starts Python and imports ML Metadata's client.
     """
     found = {}
-    for name in ("fork", "records"):
+    for name in ("fork", "records", "start"):
         command = [sys.executable, "-W", "ignore", str(HERE / "limits.py"), name, str(folder)]
         found[name] = round(float(measure.command(command, folder).stdout.split()[-1]) * 1000, 1)
     return found
@@ -164,6 +164,8 @@ def show(results: dict[str, Any]) -> None:
             table.add_row(f"{one['tasks']:,} {unit}", *values)
     table.add_row("limit: a forked component, done alone", "", f"{limit['fork']:g}", "")
     table.add_row("limit: the records of a task, written alone", "", f"{limit['records']:g}", "")
+    start = f"{limit['start'] / 1000:g}"
+    table.add_row("limit: Python's start and the import of ML Metadata", start, "", "")
     console.print(table)
     peer = results["kfp"]
     theirs = peer["kfp_local_seconds"]

@@ -38,8 +38,8 @@ def imports(path: Path) -> list[tuple[int, str]]:
 
 
 def loaded_by(code: str) -> set[str]:
-    """The top-level modules that a fresh interpreter has loaded after some code."""
-    code += "\nimport sys; print('\\n'.join({name.split('.')[0] for name in sys.modules}))"
+    """The modules and packages that a fresh interpreter has loaded after some code."""
+    code += "\nimport sys; print('\\n'.join(sys.modules))"
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=True
     )
@@ -100,6 +100,14 @@ def test_help_loads_nothing_heavy() -> None:
     )
     heavy = loaded_by(code) & (HEAVY | {"yaml", "jinja2", "psutil", "numpy", "rich", "fsspec"})
     assert not heavy, f"millrace --help loads {heavy}; import it within the command"
+
+
+def test_a_run_loads_only_what_it_needs() -> None:
+    code = "import millrace.cli.run, millrace.lineage.store, millrace.runner.recorder"
+    slow = {"absl.logging", "google.protobuf.text_format", "grpc", "importlib.metadata", "rich"}
+    slow |= {"configparser", "fsspec", "jinja2", "pydantic"} | HEAVY - {"ml_metadata"}
+    found = loaded_by(code) & slow
+    assert not found, f"millrace run loads {found}; import it where it is used"
 
 
 @pytest.mark.parametrize("step", STEPS)

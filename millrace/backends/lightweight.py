@@ -12,6 +12,7 @@ that has already imported kfp's executor.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import logging
@@ -21,6 +22,7 @@ import shlex
 import sys
 import threading
 from collections.abc import Iterable, Mapping
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -198,10 +200,14 @@ class LightweightBackend:
         return False
 
     def prepare(self, containers: Iterable[ir.Container]) -> None:
-        """Starts to create missing environments."""
-        for container in containers:
-            if recognise(container) is not None:
-                self._environments.start(_requirements(container))
+        """Starts to create missing environments, and the servers that will fork components."""
+        ours = [one for one in containers if recognise(one) is not None]
+        for requirements in dict.fromkeys(map(_requirements, ours)):
+            self._environments.start(requirements).add_done_callback(self._start_server)
+
+    def _start_server(self, environment: Future[Environment]) -> None:
+        with contextlib.suppress(Exception):  # a component that needs it will report this
+            self._warm_server(environment.result())
 
     def run(self, work: Work) -> Ended:
         """Runs a component and waits for it.

@@ -11,7 +11,7 @@ import hashlib
 import importlib.util
 import sys
 import sysconfig
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from millrace.storage.digest_cache import DigestCache
@@ -53,6 +53,7 @@ class Sources:
         self._steps: dict[str, str] = {}
         # Looked up once, as a server imports them once.
         self._our_modules: dict[str, Path | None] = {}
+        self._our_imports: dict[tuple[str, Path], set[str]] = {}
         self._our_templates: dict[Path, list[Path]] = {}
 
     def of_step(self, step: str) -> str:
@@ -152,16 +153,28 @@ class Sources:
             if name in found:
                 continue
             found[name] = path
-            parent = name.rpartition(".")[0]
-            package = name if path.name == "__init__.py" else parent
-            imported = [parent]  # Python imports a package before its modules
-            for level, module, names in self._digests.imports(path):
-                base = _absolute(package, level, module)
-                imported += (base, *(f"{base}.{one}" if base else one for one in names))
-            for dotted in filter(None, imported):
-                if (target := self._our_module(dotted) or _resolve(dotted, user_roots)) is not None:
+            for dotted in self._imported(name, path):
+                target = self._our_module(dotted)
+                if target is None and user_roots:
+                    target = _resolve(dotted, user_roots)
+                if target is not None:
                     waiting[dotted] = target
         return found | self._templates(found)
+
+    def _imported(self, name: str, path: Path) -> Iterable[str]:
+        """Returns what a module imports: names of modules, packages and what they define."""
+        if (name, path) in self._our_imports:
+            return self._our_imports[name, path]
+        parent = name.rpartition(".")[0]
+        package = name if path.name == "__init__.py" else parent
+        found = {parent}  # Python imports a package before its modules
+        for level, module, names in self._digests.imports(path):
+            base = _absolute(package, level, module)
+            found |= {base, *(f"{base}.{one}" if base else one for one in names)}
+        found.discard("")
+        if self._is_ours(path):
+            self._our_imports[name, path] = found
+        return found
 
     def _our_module(self, dotted: str) -> Path | None:
         """Returns the file of one of Millrace's modules."""

@@ -245,6 +245,16 @@ def test_nothing_is_printed(tmp_path):
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
+def test_protobuf_without_its_c_library(tmp_path):
+    """Part of its import is deferred, since the C library does not need it."""
+    script = "from millrace.lineage.store import Store; import sys; Store.open(sys.argv[1]).close()"
+    env = os.environ | {"PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION": "python"}
+    done = subprocess.run(
+        [sys.executable, "-c", script, tmp_path / "x"], capture_output=True, text=True, env=env
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 class TestAddresses:
     """Addresses that are wrong, and servers that are not there."""
 

@@ -15,6 +15,7 @@ import pytest
 from millrace.errors import ParameterError, PipelineError, StoreError
 from millrace.lineage import query
 from millrace.lineage.store import Store
+from millrace.runner.listener import Silent
 from millrace.runner.result import State
 
 
@@ -97,6 +98,23 @@ def test_independent_tasks_run_at_the_same_time(kit, run, tmp_path):
 
     result = run(kit.compile(side_by_side), {"folder": str(tmp_path)}, cores=2)
     assert result.state is State.COMPLETE
+
+
+def test_a_core_is_free_while_what_ran_on_it_is_recorded(kit, run):
+    changes = []
+
+    class Listener(Silent):
+        def changed(self, task):
+            changes.append((task.path, task.state))
+
+    def in_turn():
+        kit.play(text="a")
+        kit.play(text="b")
+
+    run(kit.compile(in_turn), cores=1, listener=Listener())
+    (first, _), (second, _), *ended = changes
+    assert {first, second} == {"play", "play-2"}
+    assert ended == [(first, State.COMPLETE), (second, State.COMPLETE)]
 
 
 def test_an_optional_input_that_is_not_given_keeps_the_steps_default(kit, run):
