@@ -23,12 +23,13 @@ class RunRecord:
     """The record of one run; tasks may be recorded from any thread."""
 
     def __init__(
-        self, store: Store, pipeline: pb.Context, context_id: int, root: pb.Execution
+        self, store: Store, pipeline: str, contexts: Iterable[int], root: pb.Execution
     ) -> None:
         self.root_id: int = root.id
         self._store = store
-        self._pipeline: str = pipeline.name
-        self._contexts = [pb.Context(id=pipeline.id), pb.Context(id=context_id)]
+        self._pipeline = pipeline  # a store may hold the name in another form
+        self._contexts = [pb.Context(id=number) for number in contexts]
+        self._usable: set[int] = set()  # artifacts that no failed task has made
         self._running: dict[int, pb.Execution] = {root.id: root}
         self._lock = threading.Lock()
 
@@ -84,7 +85,7 @@ class RunRecord:
             raise
         parent = pb.ParentContext(child_id=context_id, parent_id=contexts[0].id)
         store.call("put_parent_contexts", [parent])
-        return cls(store, contexts[0], context_id, execution)
+        return cls(store, pipeline, (contexts[0].id, context_id), execution)
 
     def start_task(
         self,
@@ -297,8 +298,19 @@ class RunRecord:
         wanted = record.metadata.get("digest")
         for found in reversed(self._store.artifacts_at(record.uri)):
             same_type = found.type == record.schema_title and found.state == pb.Artifact.LIVE
-            if same_type and values.text(found, "digest") == (wanted or ""):
+            same_content = values.text(found, "digest") == (wanted or "")
+            if same_type and same_content and self._is_usable(int(found.id)):
                 yield found
+
+    def _is_usable(self, artifact_id: int) -> bool:
+        """Returns whether no failed task has made an artifact: old records have these LIVE."""
+        if artifact_id not in self._usable:
+            events = read.events_of_artifacts(self._store, [artifact_id])
+            makers = [event.execution_id for event in events if event.is_output]
+            if any(map(_has_failed, read.many(self._store, "get_executions_by_id", makers))):
+                return False
+            self._usable.add(artifact_id)
+        return True
 
     def _execution(self, execution_id: int) -> pb.Execution:
         with self._lock:
@@ -332,6 +344,10 @@ class RunRecord:
 
 def _is_live(artifact: pb.Artifact) -> bool:
     return bool(artifact.state == pb.Artifact.LIVE)
+
+
+def _has_failed(execution: pb.Execution) -> bool:
+    return execution.last_known_state in (pb.Execution.FAILED, pb.Execution.CANCELED)
 
 
 def _with_ids(outputs: Ports, ids: Iterator[int]) -> dict[str, list[ArtifactRecord]]:

@@ -94,6 +94,6 @@ def reopen(
         for task in query.tasks(store, run)
         if task.state in (State.COMPLETE, State.CACHED) and task.kind != Kind.DAG
     }
-    record = RunRecord(store, context_of_pipeline, context.id, root)
+    record = RunRecord(store, pipeline, (context_of_pipeline.id, context.id), root)
     record.adopt(messages[number] for number in dags.values())
     return record, Previous(ended, dags)

@@ -105,7 +105,7 @@ class Collector:
     def _leftovers(self, run: Run, plan: Plan) -> Iterator[Path]:
         """Yields what tasks of a run that did not end well have left, and no record names."""
         folder = self._folder(run)
-        if not folder.is_dir():
+        if run.counts.keys() <= {State.COMPLETE, State.CACHED} or not folder.is_dir():
             return
         tasks = [task for task in query.tasks(self._store, run) if task.kind == Kind.CONTAINER]
         good = {task.name for task in tasks if task.state == State.COMPLETE}

@@ -7,18 +7,21 @@ import json
 import threading
 import time
 from concurrent import futures
+from pathlib import Path
 
 import grpc
 import pytest
 from ml_metadata.proto import metadata_store_pb2 as pb
 
 from millrace.errors import StoreError
-from millrace.lineage import provenance, query, verify
+from millrace.lineage import deletion, provenance, query, resume, values, verify
 from millrace.lineage.cache import find as cached
 from millrace.lineage.find import find
 from millrace.lineage.nodes import ArtifactRecord, State
 from millrace.lineage.record import RunRecord
+from millrace.lineage.retention import Filter
 from millrace.lineage.store import Store
+from millrace.runner import garbage, kept
 
 ODD = 'it\'s \\ "größe" 😀 %s\n{}'
 
@@ -52,6 +55,44 @@ def content(store: Store) -> str:
         "cached": dataclasses.asdict(cached(store, "flights", "trainer.rows")),
     }
     return json.dumps(_timeless(document), indent=1)
+
+
+def test_deleting_what_nothing_needs(anywhere, history, tmp_path):
+    """`millrace gc` finds, marks and deletes the same, and a later run makes it again."""
+    with Store.open(anywhere) as store:
+        elsewhere = dataclasses.replace(history, store=store, root=tmp_path / "other", made={})
+        assert deleted(elsewhere) == deleted(history)
+        assert cached(store, "flights", "trainer.other rows") is None
+        elsewhere.run("flights-5", data="other rows")
+        run = query.find_run(store, "flights-5")
+        assert {task.state for task in query.tasks(store, run)} == {"COMPLETE"}
+
+
+def deleted(history) -> list[list[str]]:
+    """Deletes what some runs have made, and tells what was planned and what is left."""
+    for run_id, data in [("1", "rows"), ("2", "rows"), ("3", "other rows"), ("4", "pinned rows")]:
+        history.run(f"flights-{run_id}", data=data)
+    history.start("flights-going-on")
+    deletion.pin(history.store, "flights-4")
+    wanted = Filter(pipelines=["flights"], root=str(history.root))
+    collector = garbage.Collector(history.store, history.root, wanted, lambda run: run)
+    (history.root / "flights/flights-2").mkdir(exist_ok=True)
+    with kept.lock(history.root / "flights/flights-2"):  # it has taken what flights-1 made
+        planned = collector.plan()
+        found = collector.delete("ada", "because it's \\ old")
+    assert [one.run_id for one in found.plan.deletable] == ["flights-3"] * 4
+    assert not list((history.root / "flights/flights-3").iterdir())
+    return [
+        [f"{one.run_id} {one.artifact.uri.rpartition('/')[2]} {one.why}" for one in part]
+        for part in (planned.plan.deletable, found.plan.deletable, found.plan.needed)
+    ] + [
+        sorted(
+            f"{Path(one.uri).name} {pb.Artifact.State.Name(one.state)}"
+            f" {values.text(one, 'delete_reason')}"
+            for one in history.store.call("get_artifacts")
+        ),
+        [f"{name}: {why}" for name, why in found.choice.left.items()],
+    ]
 
 
 def _timeless(value):
@@ -112,6 +153,19 @@ def test_a_backslash_in_an_address(anywhere):
             find(store, "\\'; DROP TABLE Artifact; --")
         with pytest.raises(StoreError, match="There is no run"):
             query.find_run(store, "\\'; DROP TABLE Artifact; --")
+
+
+@pytest.mark.parametrize("name", ["a\\b", "it's \\"])
+def test_the_cache_finds_results_of_a_pipeline_with_a_backslash(anywhere, name):
+    made = {"x": [ArtifactRecord("x", "/x")]}
+    with Store.open(anywhere) as store:
+        run = RunRecord.start(store, name, "r", "/root")
+        run.finish_task(run.start_task("t", fingerprint="1"), State.COMPLETE, outputs=made)
+        assert cached(store, name, "1")
+        run.finish(State.FAILED)
+        again, _ = resume.reopen(store, name, "r", {})
+        again.finish_task(again.start_task("t2", fingerprint="2"), State.COMPLETE, outputs=made)
+        assert cached(store, name, "2")
 
 
 BREAKS_OUT = "\\'); UPDATE artifact SET uri = 'hacked'; --"
