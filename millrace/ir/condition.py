@@ -118,7 +118,12 @@ class Condition:
         for name in sorted(self.inputs - inputs.keys()):
             raise ParameterError(f'The condition {self} needs "{name}", which has no value.')
         try:
-            return _truth(self._expression(inputs))
+            value = self._expression(inputs)
+            if not isinstance(value, bool):
+                raise ParameterError(
+                    f"The condition {self} must be true or false, and is {value!r}."
+                )
+            return value
         except (TypeError, ValueError, KeyError, OverflowError):
             values = ", ".join(f"{name} = {inputs[name]!r}" for name in sorted(self.inputs))
             raise ParameterError(

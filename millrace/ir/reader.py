@@ -26,6 +26,7 @@ from millrace.values import whole
 NEWEST_SCHEMA = (2, 1)
 TYPES = ("STRING", "NUMBER_INTEGER", "NUMBER_DOUBLE", "BOOLEAN", "LIST", "STRUCT")
 _NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,199}")  # valid as a folder, and neither . nor ..
+_NAMES = "names have up to 200 of A-Z, a-z, 0-9, _, - and . (not first)"
 
 _Json = Mapping[str, Any]
 
@@ -45,8 +46,12 @@ def read(path: Path) -> ir.Pipeline:
     except OSError as error:
         raise PipelineError(f"Cannot read {path}: {error.strerror}.") from error
     except (yaml.YAMLError, UnicodeDecodeError, ValueError) as error:
-        raise PipelineError(f"{path} is not YAML: {_one_line(error)}") from error
+        raise PipelineError(f"{path} is not valid YAML: {_yaml_reason(error)}") from error
     specs = [part for part in documents if isinstance(part, dict) and "root" in part]
+    if any(isinstance(part, dict) and part.get("kind") == "Workflow" for part in documents):
+        raise PipelineError(
+            f"{path} is an Argo Workflow, no compiled pipeline: compile it with kfp 2.13 to 2.17."
+        )
     if len(specs) != 1:
         raise PipelineError(
             f"{path} is not a compiled pipeline: it has no `root`. `millrace compile` makes one."
@@ -63,6 +68,13 @@ def read(path: Path) -> ir.Pipeline:
 
 def _loader() -> Any:
     return getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+def _yaml_reason(error: Exception) -> str:
+    """Returns what is wrong and in which line, without PyYAML's names for its input."""
+    if not isinstance(error, yaml.MarkedYAMLError) or error.problem_mark is None:
+        return " ".join(str(error).replace('in "<byte string>", ', "at ").split())
+    return f"{error.problem}, in line {error.problem_mark.line + 1}"
 
 
 def _one_line(error: Exception) -> str:
@@ -87,7 +99,7 @@ class _Reader:
         if not isinstance(root.body, ir.Dag) or not root.body.tasks:
             raise PipelineError("its root is not a DAG of tasks")
         if not _NAME.fullmatch(name := info.get("name") or path.stem):
-            raise PipelineError(f"the pipeline's name {name!r} cannot be a folder's")
+            raise PipelineError(f"the pipeline's name {name!r} cannot be a folder's: {_NAMES}")
         uses_workspace = platform.uses_workspace(self._documents)
         return ir.Pipeline(name, info.get("description", ""), root, path, digest, uses_workspace)
 
@@ -97,7 +109,7 @@ class _Reader:
         if name not in self._components:
             known: _Json = self._spec.get("components", {})
             if name not in known:
-                raise PipelineError(f'there is no component "{name}"{nearest(name, known)}')
+                raise PipelineError(f'there is no component "{name}".{nearest(name, known)}')
             self._open.append(name)
             self._components[name] = self._component_of(name, known[name])
             self._open.pop()
@@ -125,13 +137,15 @@ class _Reader:
         )
         for output in (*component.output_artifacts, *component.output_parameters):
             if not _NAME.fullmatch(output):
-                raise PipelineError(f'its output "{output}" has a name that cannot be a file\'s')
+                raise PipelineError(
+                    f'its output "{output}" has a name that cannot be a file\'s: {_NAMES}'
+                )
         body = self._dag(spec["dag"]) if "dag" in spec else self._executor(spec["executorLabel"])
         return dataclasses.replace(component, body=body)
 
     def _executor(self, label: str) -> ir.Container | ir.Importer | ir.VolumeTask:
         if label not in self._executors:
-            raise PipelineError(f'there is no executor "{label}"{nearest(label, self._executors)}')
+            raise PipelineError(f'there is no executor "{label}".{nearest(label, self._executors)}')
         spec = self._executors[label]
         if "container" in spec:
             return container(label, spec["container"], self._platform.get(label))
@@ -163,7 +177,7 @@ class _Reader:
 
     def _task(self, name: str, spec: _Json, siblings: _Json) -> ir.Task:
         if not _NAME.fullmatch(name):
-            raise PipelineError("its name cannot be a folder's")
+            raise PipelineError(f"its name cannot be a folder's: {_NAMES}")
         only(
             spec,
             (
@@ -199,7 +213,7 @@ class _Reader:
         for other in depends:
             if other not in siblings:
                 raise PipelineError(
-                    f'it depends on "{other}", which does not exist{nearest(other, siblings)}'
+                    f'it depends on "{other}", which does not exist.{nearest(other, siblings)}'
                 )
         return ir.Task(
             name=name,
@@ -237,7 +251,9 @@ def _each(read_one: Any, specs: _Json) -> dict[str, Any]:
 def _parameter(name: str, spec: _Json) -> ir.Parameter:
     kind = spec.get("parameterType") or spec.get("type", "")
     if kind not in TYPES and kind != "TASK_FINAL_STATUS":
-        raise PipelineError(f'the parameter "{name}" is of type {kind or "unknown"}')
+        raise PipelineError(
+            f'the parameter "{name}" is of type {kind or "unknown"}; it must be {", ".join(TYPES)}'
+        )
     default = spec.get("defaultValue", ir.MISSING)
     if default is not ir.MISSING and kind != "NUMBER_DOUBLE":
         default = whole(default)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
@@ -27,18 +28,41 @@ _OBJECTS = ("env", "artifactSelectors", "parameterSelectors")
 _BOOLEANS = ("isOptional", "isArtifactList", "enableCache", "reimport")
 
 
+@dataclasses.dataclass
+class _Open:
+    """A list or mapping whose end is not read yet; `keys` is None for a list."""
+
+    anchor: str | None
+    outer: int  # the size of what is around it, so far
+    keys: set[str] | None
+    at_key: bool = True
+
+    def enter(self, event: Any) -> None:
+        """Takes the next node of it, and rejects a key that it already has."""
+        if self.keys is None:
+            return
+        if self.at_key and isinstance(event, yaml.ScalarEvent):
+            if event.value in self.keys:
+                line = event.start_mark.line + 1
+                raise PipelineError(f'the key "{event.value}" in line {line} is there twice')
+            self.keys.add(event.value)
+        self.at_key = not self.at_key
+
+
 def check_yaml(content: bytes, loader: Any) -> None:
-    """Rejects YAML that is far larger or deeper than any pipeline.
+    """Rejects YAML that is far larger or deeper than any pipeline, or is ambiguous.
 
     Raises:
-        PipelineError: It is nested too deeply, contains itself, or is too large.
+        PipelineError: It is nested too deeply, contains itself, is too large, or has a key twice.
         yaml.YAMLError: It is not YAML.
     """
     sizes: dict[str, int] = {}
-    path: list[tuple[str | None, int]] = []
+    path: list[_Open] = []
     size = 0  # of the nodes that are open
     for event in yaml.parse(content, Loader=loader):
         anchor = getattr(event, "anchor", None)
+        if path and isinstance(event, yaml.NodeEvent):
+            path[-1].enter(event)
         if isinstance(event, yaml.AliasEvent):
             if anchor not in sizes:
                 raise PipelineError(f"the YAML alias *{anchor} is inside its own node")
@@ -47,12 +71,13 @@ def check_yaml(content: bytes, loader: Any) -> None:
             size += 1
             sizes |= {anchor: 1} if anchor else {}
         elif isinstance(event, yaml.CollectionStartEvent):
-            path.append((anchor, size))
+            is_map = isinstance(event, yaml.MappingStartEvent)
+            path.append(_Open(anchor, size, set() if is_map else None))
             size = 1
         elif isinstance(event, yaml.CollectionEndEvent):
-            anchor, outer = path.pop()
-            sizes |= {anchor: size} if anchor else {}
-            size += outer
+            ended = path.pop()
+            sizes |= {ended.anchor: size} if ended.anchor else {}
+            size += ended.outer
         if len(path) > _DEEPEST:
             raise PipelineError(f"it is nested more than {_DEEPEST} levels deep")
         if size > _MOST:

@@ -81,6 +81,13 @@ def test_what_cannot_be_compared():
         Condition.parse(f"int({X}) >= 3").holds({"x": "a"})
 
 
+def test_a_condition_that_is_not_true_or_false():
+    with pytest.raises(
+        ParameterError, match=r"The condition x must be true or false, and is 'yes'\."
+    ):
+        Condition.parse(X).holds({"x": "yes"})
+
+
 SIGNS = {
     "==": operator.eq,
     "!=": operator.ne,
