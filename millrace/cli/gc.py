@@ -82,7 +82,11 @@ def collect(
         for part in _parts(result, delete, console.width >= _WIDE):
             console.print(part)
         if (result.plan.deletable or result.leftovers) and not delete:
-            console.print("\nNothing was deleted: that takes --delete.", style="yellow")
+            console.print(
+                "\nNothing was deleted: that takes --delete. Other roots that reuse these results "
+                "with --cache-from are not known here: pin the runs that they need.",
+                style="yellow",
+            )
     return 1 if result.failed else 0
 
 

@@ -57,7 +57,8 @@ def test_a_dry_run_says_what_would_go_and_what_must_stay(filled, capsys):
         "it is going on 1 flights-5",
         "it is pinned 1 flights-2",
         "",
-        "Nothing was deleted: that takes --delete.",
+        "Nothing was deleted: that takes --delete. Other roots that reuse these results with "
+        "--cache-from are not known here: pin the runs that they need.",
     ]
     assert Path(filled.made["flights-3"]["trainer"]["model"][0].uri).is_dir()
 

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from ml_metadata.proto import metadata_store_pb2 as pb
 
 from millrace.errors import PipelineError
-from millrace.lineage import deletion, provenance, query, verify
+from millrace.lineage import deletion, query, verify
 from millrace.lineage.cache import find
-from millrace.lineage.nodes import ArtifactRecord
+from millrace.lineage.nodes import ArtifactRecord, Run
 from millrace.lineage.record import RunRecord
 from millrace.lineage.retention import Filter
 from millrace.lineage.store import Store
@@ -294,49 +294,108 @@ def write(place: Path) -> ArtifactRecord:
     return ArtifactRecord("y", str(place), "system.Model", metadata=digest.of(place).metadata())
 
 
-@settings(max_examples=15)
+class Truth:
+    """What is known of artifacts without asking the store.
+
+    Attributes:
+        read: What each artifact was made from, by its maker and, as `maybe`, by cached tasks too.
+        maker: The run whose task made it.
+        used: What each run has read and made.
+        places: Where it lies.
+        pushed: The pushed models of tasks that ended well.
+    """
+
+    def __init__(self) -> None:
+        self.read: dict[int, set[int]] = {}
+        self.maybe: dict[int, set[int]] = {}
+        self.maker: dict[int, str] = {}
+        self.used: dict[str, set[int]] = {}
+        self.places: dict[int, Path] = {}
+        self.pushed: set[int] = set()
+
+    def add(self, run: str, inputs: list[ArtifactRecord], made: ArtifactRecord, own: bool) -> None:
+        ids = {one.id for one in inputs if one.id is not None}
+        if own:
+            self.read[made.id], self.maker[made.id] = ids, run
+            self.places[made.id] = Path(made.uri)
+        self.maybe.setdefault(made.id, set()).update(ids)
+        self.used.setdefault(run, set()).update(ids, [made.id])
+
+    def upstream(self, ids: set[int], parents: dict[int, set[int]]) -> set[int]:
+        found = set(ids)
+        while more := {one for number in found for one in parents.get(number, ())} - found:
+            found |= more
+        return found
+
+    def needed(self, runs: list[Run], chosen: set[str], parents: dict[int, set[int]]) -> set[int]:
+        whole = set(self.pushed)
+        for run in runs:
+            if run.pinned or run.state == "RUNNING":
+                whole |= self.used.get(run.run_id, set())
+        kept = [self.used.get(run.run_id, set()) for run in runs if run.run_id not in chosen]
+        return self.upstream(whole, parents).union(*kept)
+
+
+@pytest.mark.parametrize("how", ["pushed", "pinned", "going on", "kept", "nothing"])
+@settings(max_examples=4)
 @given(data=st.data())
-def test_everything_upstream_of_what_must_stay_is_there(quick_path, data):
-    """Whatever was run, cached, imported, pushed, pinned, chosen, or is still going on."""
+def test_what_must_stay_is_there_and_nothing_else(quick_path, how, data):
+    """Whatever was run, cached, pushed, pinned, chosen, or is still going on.
+
+    The last run reads an artifact, and is the reason why what that was made from must stay.
+    """
     home = quick_path / f"home-{next(NUMBERS)}"
     home.mkdir()
+    seldom = st.sampled_from([False, False, False, True])
     with Store.open(home / "metadata.sqlite") as store:
-        made: list[ArtifactRecord] = []
         outside = write(home.with_name(f"{home.name}-outside"))
-        for number in range(data.draw(st.integers(2, 6), "runs")):
-            folder = home / "p" / f"run-{number}"
-            run = RunRecord.start(store, "p", folder.name, str(folder))
-            for index in range(data.draw(st.integers(0, 3), "tasks")):
-                inputs = data.draw(
-                    st.lists(st.sampled_from([outside, *made]), min_size=1, max_size=3)
-                )
-                key = data.draw(st.sampled_from(["", "a", "b"]))
-                if key and (cached := find(store, "p", key)) and data.draw(st.booleans(), "cached"):
-                    run.cached_task("t", inputs={"x": inputs}, fingerprint=key, cached=cached)
-                    continue
-                task = run.start_task("t", inputs={"x": inputs}, fingerprint=key)
-                record = write(folder / str(index) / "y")
-                if data.draw(st.integers(0, 5), "pushed") == 5:
-                    record.schema_title = "system.PushedModel"
-                state = data.draw(st.sampled_from([State.COMPLETE, State.FAILED]))
-                made += run.finish_task(task, state, outputs={"y": [record]})["y"]
-            if data.draw(st.integers(0, 3), "going on") != 3:
-                run.finish(State.COMPLETE)
-            if data.draw(st.integers(0, 3), "pinned") == 3:
-                deletion.pin(store, folder.name)
+        truth, made = Truth(), [outside]
 
-        if made:  # by a run that reads one artifact, and none of what it was made from
-            last = RunRecord.start(store, "p", "run-last", str(home / "p" / "run-last"))
-            reading = last.start_task("t", inputs={"x": [data.draw(st.sampled_from(made))]})
-            last.finish_task(reading, State.COMPLETE)
-            how = data.draw(st.sampled_from(["going on", "pinned", "ended"]), "the last run")
-            if how != "going on":
-                last.finish(State.COMPLETE)
-            deletion.pin(store, "run-last", how == "pinned")
+        def task(run: RunRecord, name: str, inputs: list[ArtifactRecord]) -> None:
+            key = data.draw(st.sampled_from(["", "", "a", "b"]), "key")
+            if key and (cached := find(store, "p", key)):
+                run.cached_task("t", inputs={"x": inputs}, fingerprint=key, cached=cached)
+                truth.add(name, inputs, cached.outputs["y"][0], own=False)
+                return
+            number = run.start_task("t", inputs={"x": inputs}, fingerprint=key)
+            record = write(home / "p" / name / str(len(made)) / "y")
+            is_pushed = data.draw(seldom, "pushed")
+            record.schema_title = "system.PushedModel" if is_pushed else "system.Model"
+            state = State.FAILED if data.draw(seldom, "failed") else State.COMPLETE
+            (record,) = run.finish_task(number, state, outputs={"y": [record]})["y"]
+            made.append(record)
+            truth.add(name, inputs, record, own=True)
+            if is_pushed and state == State.COMPLETE:
+                truth.pushed.add(record.id)
+
+        count = data.draw(st.integers(2, 4), "runs")
+        for number in range(count):
+            name = f"run-{number}"
+            run = RunRecord.start(store, "p", name, str(home / "p" / name))
+            for _ in range(data.draw(st.integers(1, 3), "tasks")):
+                some = st.lists(st.sampled_from(made[-4:]), max_size=1)
+                task(run, name, [made[-1], *data.draw(some)])
+            if number and data.draw(seldom, "going on"):
+                continue
+            run.finish(State.COMPLETE)
+            if number and data.draw(seldom, "pinned"):
+                deletion.pin(store, name)
+
+        last = RunRecord.start(store, "p", "run-last", str(home / "p/run-last"))
+        reading = last.start_task("t", inputs={"x": [made[-1]]})
+        record = write(home / "p/run-last/y")
+        record.schema_title = "system.PushedModel" if how == "pushed" else "system.Model"
+        (record,) = last.finish_task(reading, State.COMPLETE, outputs={"y": [record]})["y"]
+        truth.add("run-last", [made[-1]], record, own=True)
+        if how == "pushed":
+            truth.pushed.add(record.id)
+        if how != "going on":
+            last.finish(State.COMPLETE)
+        deletion.pin(store, "run-last", how == "pinned")
 
         runs = query.runs(store)
         past = datetime.now(timezone.utc) + timedelta(hours=1)
-        keep = data.draw(st.integers(0, 2), "keep")
+        keep = int(how == "kept")
         gc = collector(store, home, Filter(before=past, keep_last=keep, root=str(home)))
         planned = gc.plan()
         assert gc.plan() == planned
@@ -347,25 +406,13 @@ def test_everything_upstream_of_what_must_stay_is_there(quick_path, data):
         assert again.plan.deletable == []
         assert again.plan.needed == result.plan.needed
 
-        gone = {Path(one.artifact.uri) for one in result.plan.deletable}
-        assert {path for path in gone if path.exists()} == set()
         chosen = {run.run_id for run in result.choice.runs}
-        assert not chosen & {run.run_id for run in runs[:keep]}
-        roots: set[int] = set()
-        for run in runs:
-            for task in query.tasks(store, run):
-                for record in itertools.chain(*task.outputs.values(), *task.inputs.values()):
-                    is_pushed = record.schema_title == "system.PushedModel"
-                    if run.pinned or run.state == "RUNNING":
-                        roots.add(record.id)
-                    if run.run_id not in chosen:
-                        assert Path(record.uri).exists()
-                    if is_pushed and any(
-                        message.state == pb.Artifact.LIVE
-                        for message in store.call("get_artifacts_by_id", [record.id])
-                    ):
-                        roots.add(record.id)
-        for record in provenance.upstream(store, roots).artifacts.values():
-            assert not record.deleted
-            assert digest.of(Path(record.uri)).hexdigest == record.metadata["digest"]
+        assert ("run-last" in chosen) is (how in ("pushed", "nothing"))
+        gone = {number for number, place in truth.places.items() if not place.exists()}
+        assert gone == {one.artifact.id for one in result.plan.deletable}
+        assert not gone & truth.needed(runs, chosen, truth.read)
+        unneeded = truth.places.keys() - truth.needed(runs, chosen, truth.maybe)
+        assert {one for one in unneeded if truth.maker[one] in chosen} <= gone
+        for number in truth.places.keys() - gone:
+            assert truth.places[number].read_text() == f"{truth.places[number]}"
         assert Path(outside.uri).exists()
