@@ -71,7 +71,8 @@ class Progress:
         elif self.fraction is not None:
             words = [f"{self.fraction:.0%}"]
         else:
-            words = [f"{_number(self.done)} {self.unit}".strip()]
+            unit = self.unit.removesuffix("s") if self.done == 1 else self.unit
+            words = [f"{_number(self.done)} {unit}".strip()]
         return " · ".join(words + [f"{key} {_number(one)}" for key, one in self.values.items()])
 
 

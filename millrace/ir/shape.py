@@ -43,8 +43,10 @@ class _Open:
             return
         if self.at_key and isinstance(event, yaml.ScalarEvent):
             if event.value in self.keys:
-                line = event.start_mark.line + 1
-                raise PipelineError(f'the key "{event.value}" in line {line} is there twice')
+                mark: Any = event.start_mark
+                raise PipelineError(
+                    f'the key "{event.value}" in line {mark.line + 1} is there twice'
+                )
             self.keys.add(event.value)
         self.at_key = not self.at_key
 

@@ -111,4 +111,7 @@ def _opened(kind: str, text: str, pid: int) -> Any:  # a fork needs its own
     files = fsspec.filesystem(kind, skip_instance_cache=True, **_options(kind, text))
     if kind == "s3":
         files.retries = 3  # on top of the client's own
+    if kind == "gs":
+        # It logs the traceback of each error that it raises, and we tell the error ourselves.
+        logging.getLogger("gcsfs").setLevel(logging.CRITICAL)
     return files

@@ -25,6 +25,7 @@ _TRANSIENT_CLASSES = re.compile(
     r"(HTTPClient|ClientPayload|ClientConnection|ServerDisconnected|ServiceRequest|ServiceResponse"
     r"|IncompleteRead|ResponseParser|FSTimeout|Retry)Error$|^IncompleteRead$"
 )
+_NO_HOST = re.compile(r"Name or service not known|nodename nor servname")
 _TRANSIENT_CODES = re.compile(
     r"SlowDown|Throttl|RequestTimeout$|InternalError|ServiceUnavailable|ServerBusy|Conflict"
     r"|TooManyRequests|BadDigest|Md5Mismatch|contentMD5|\b429\b|\b50[0234]\b"
@@ -84,6 +85,8 @@ def options_text() -> str:
 
 def is_transient(error: BaseException) -> bool:
     """Tells whether a request may succeed if it is repeated."""
+    if _NO_HOST.search(str(error)):
+        return False
     if isinstance(error, TimeoutError | ConnectionError):
         return True
     if any(_TRANSIENT_CLASSES.search(base.__name__) for base in type(error).__mro__):

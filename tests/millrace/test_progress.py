@@ -28,6 +28,7 @@ def file(tmp_path, monkeypatch):
         (Progress(65_536, 327_346), "65,536 of 327,346 rows"),
         (Progress(65_536), "65,536 rows"),
         (Progress(3, 10, "epochs", {"loss": 0.48123}), "3 of 10 epochs · loss 0.4812"),
+        (Progress(1, None, "epochs", {"loss": 0.5}), "1 epoch · loss 0.5"),
         (Progress(0.25, 1, ""), "25%"),
         (Progress(3, 0), "3 rows"),
         (Progress(3, 2, ""), "100%"),
