@@ -62,8 +62,8 @@ def tabular(
             it.
         splits: The splits, train and eval among them, and how many parts of the rows each gets.
         key_columns: Columns such as a customer's number: rows that share them stay in one split.
-        time_column: The column with the time of a row, to train on earlier rows and measure on later
-            ones.
+        time_column: The column with the time of a row, to train on earlier rows and measure on
+            later ones.
         time_gap: How long rows are left out between these splits, such as `7 days`.
         max_rejected: How many unreadable rows of a CSV file to set aside before failing.
         header_line: The line of a CSV file that names the columns; 0 if there is none.
