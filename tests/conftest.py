@@ -16,6 +16,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -44,6 +45,16 @@ settings.load_profile("repeatable")  # --hypothesis-profile loads another
 ROOT = Path(__file__).parents[1]
 
 Millrace = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_warm_servers() -> Iterator[None]:
+    """Keeps the tests apart from the warm servers that the user of this machine has running."""
+    folder = tempfile.mkdtemp(prefix="mr-", dir="/tmp")  # a socket's path must be short
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_RUNTIME_DIR", folder)
+        yield
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")

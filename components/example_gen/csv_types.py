@@ -152,7 +152,8 @@ class _Inference:
     def _select(self, expressions: Sequence[str]) -> Sequence[Any]:
         """Returns the values of aggregates over all rows."""
         query = f"SELECT {', '.join(expressions)} FROM {self._scan}"
-        ((*values,),) = self._connection.execute(query).fetchall()
+        values: Sequence[Any]
+        (values,) = self._connection.execute(query).fetchall()
         return values
 
     def _first_pass(self) -> tuple[dict[str, str], set[str], set[str], int]:
@@ -178,8 +179,8 @@ class _Inference:
             if kind == csv_kinds.DOUBLE:
                 tests["mixed", name] = _mixed(column)
         # DuckDB writes its table of rejected lines when the last row of a result is fetched.
-        *values, rows = self._select([*tests.values(), "count(*)"])
-        found = dict(zip(tests, values, strict=True))
+        *results, rows = self._select([*tests.values(), "count(*)"])
+        found = dict(zip(tests, results, strict=True))
         for name in self._columns:
             if not found["filled", name]:
                 kinds[name] = TEXT

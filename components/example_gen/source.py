@@ -169,7 +169,7 @@ def _content(files: Sequence[Path], names: Sequence[str]) -> Format:
     Raises:
         DataError: They are Excel workbooks, or begin differently.
     """
-    formats = {}
+    formats: dict[Format, str] = {}
     for path, name in zip(files, names, strict=True):
         with csv_file.opened(path) as file:
             head = file.read(_HEAD_BYTES)
@@ -181,9 +181,9 @@ def _content(files: Sequence[Path], names: Sequence[str]) -> Format:
         is_json = re.match(rb"\[\s*\{|\{\s*(\"|\})", text) is not None
         is_parquet = head.startswith(b"PAR1")
         kind = Format.PARQUET if is_parquet else Format.JSON if is_json else Format.CSV
-        formats.setdefault(kind, path)
+        formats.setdefault(kind, name)
     if len(formats) > 1:
-        shown = " and ".join(f"{path.name} holds {kind.value}" for kind, path in formats.items())
+        shown = " and ".join(f"{name} holds {kind.value}" for kind, name in formats.items())
         raise DataError(f"{shown}: files that are read together need one format.")
     return next(iter(formats))
 

@@ -137,7 +137,7 @@ def test_an_excel_workbook_named_csv(generate, tmp_path):
 def test_files_that_hold_different_formats(generate, tmp_path, lines):
     lines([{"n": 1}] * 9, "a.csv")
     (tmp_path / "b.csv").write_text("n\n1\n")
-    with pytest.raises(DataError, match=r"a.csv holds JSON and b.csv holds CSV"):
+    with pytest.raises(DataError, match=r"a.csv holds JSON and .*b.csv holds CSV"):
         generate(tmp_path)
 
 
