@@ -44,7 +44,7 @@ from millrace.report import page
 logger = logging.getLogger(__name__)
 _SHOWN = 10  # columns or classes named in an error
 _ROUNDING = 1e-5  # of a label, relative
-_LEAK = "leave it out with a query if it is not known before the label is"
+_LEAK = "leave the column out with a query if it is not known before the label is"
 
 
 def run(
@@ -72,8 +72,8 @@ def run(
     choices = [] if module_file else _choose(examples.path, analyze_splits, raw_schema, label)
     used = [choice.column.name for choice in choices if choice.kind != defaults.LEFT_OUT]
     suspects = leaks.find(examples.path, analyze_splits, used, posed)
-    for name in suspects:
-        logger.warning('"%s" alone tells the label "%s": %s', name, label, _LEAK)
+    for leak in suspects:
+        logger.warning("%s; %s", leak.rule, _LEAK)
     function = (
         preprocessing.load(module_file, label, custom_config)
         if module_file
@@ -103,12 +103,14 @@ def run(
     precision_warnings = [*defaults.precision_warnings(choices), *summary.precision_warnings()]
     for warning in precision_warnings:
         logger.warning("%s", warning)
+    warnings = len(suspects) + len(precision_warnings)
 
     transform_graph.metadata |= {
         "problem": posed.kind.value,
         "label": label,
         "features": summary.number,
         "engine": analysis.engine,
+        **({"warnings": warnings} if warnings else {}),
     }
     transformed_examples.metadata |= {
         "splits": list(rows),
