@@ -40,6 +40,9 @@ _SPREAD = 3.0
 _FREE_TEXT_SPACES = 3.0
 _IDENTIFIER = re.compile(
     r"(?:^|[^A-Za-z])(?i:id|uuid|guid|rowid|index|key)$|[a-z](?:Id|ID|Uuid|UUID|Index|Key)$"
+    # Row numbers, also of a table from which these rows are a sample: as pandas, readr and Spark
+    # name a column without a name, and as people do.
+    r"|^(?i:unnamed: ?\d+|\.\.\.\d+|_c0|level_0|row_?n(?:um(?:ber)?|o|r)?|rn)$"
 )
 _COARSE = 0.1  # of a column's standard deviation: larger steps of float32 hide differences
 _TINY = 1e-30

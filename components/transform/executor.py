@@ -24,6 +24,7 @@ from millrace.artifacts import HTML, Examples, Input, Output, Schema, TransformG
 from millrace.components.transform import (
     defaults,
     engine,
+    label_warnings,
     leaks,
     on_beam,
     preprocessing,
@@ -64,6 +65,9 @@ def run(
     _check(examples.path, raw_schema, label, analyze_splits)
     posed = problems.infer(examples.path, label, problem, analyze_splits)
     logger.info('"%s" poses a %s problem', posed.label, posed.kind.value)
+    warnings = label_warnings.find(examples.path, posed)
+    for warning in warnings:
+        logger.warning("%s", warning)
     inputs = RawInputs(raw_schema, label)
     splits = {
         name: Split(examples.path, name, inputs.present(data.schema(examples.path, name)))
@@ -103,14 +107,14 @@ def run(
     precision_warnings = [*defaults.precision_warnings(choices), *summary.precision_warnings()]
     for warning in precision_warnings:
         logger.warning("%s", warning)
-    warnings = len(suspects) + len(precision_warnings)
+    total_warnings = len(warnings) + len(suspects) + len(precision_warnings)
 
     transform_graph.metadata |= {
         "problem": posed.kind.value,
         "label": label,
         "features": summary.number,
         "engine": analysis.engine,
-        **({"warnings": warnings} if warnings else {}),
+        **({"warnings": total_warnings} if total_warnings else {}),
     }
     transformed_examples.metadata |= {
         "splits": list(rows),
@@ -128,6 +132,7 @@ def run(
             module_file=module_file,
             classes=summary.classes(),
             suspects=suspects,
+            warnings=warnings,
             precision_warnings=precision_warnings,
             features=summary.rows(sources),
             left_out=[choice for choice in choices if choice.kind == defaults.LEFT_OUT],
