@@ -22,6 +22,7 @@ from tensorflow_transform.tf_metadata import dataset_metadata, metadata_io
 from millrace import modules, progress
 from millrace.artifacts import HTML, Examples, Input, Output, Schema, TransformGraph
 from millrace.components.transform import (
+    copies,
     defaults,
     engine,
     label_warnings,
@@ -29,6 +30,7 @@ from millrace.components.transform import (
     on_beam,
     preprocessing,
     profile,
+    time_order,
 )
 from millrace.components.transform.feature_summary import FeatureSummary
 from millrace.components.transform.features import Features
@@ -66,8 +68,6 @@ def run(
     posed = problems.infer(examples.path, label, problem, analyze_splits)
     logger.info('"%s" poses a %s problem', posed.label, posed.kind.value)
     warnings = label_warnings.find(examples.path, posed)
-    for warning in warnings:
-        logger.warning("%s", warning)
     inputs = RawInputs(raw_schema, label)
     splits = {
         name: Split(examples.path, name, inputs.present(data.schema(examples.path, name)))
@@ -75,6 +75,9 @@ def run(
     }
     choices = [] if module_file else _choose(examples.path, analyze_splits, raw_schema, label)
     used = [choice.column.name for choice in choices if choice.kind != defaults.LEFT_OUT]
+    warnings += _split_warnings(examples.path, analyze_splits, choices, posed)
+    for warning in warnings:
+        logger.warning("%s", warning)
     suspects = leaks.find(examples.path, analyze_splits, used, posed)
     for leak in suspects:
         logger.warning("%s; %s", leak.rule, _LEAK)
@@ -213,6 +216,20 @@ def _choose(
         if choice.kind == defaults.LEFT_OUT:
             logger.info('left out "%s": %s', choice.column.name, choice.reason)
     return choices
+
+
+def _split_warnings(
+    root: Path, learned: Sequence[str], choices: Sequence[defaults.Choice], posed: Problem
+) -> list[str]:
+    """Returns warnings of splits that make a model look better than it is."""
+    columns = [choice.column for choice in choices if choice.column.present]
+    identifiers = [column.name for column in columns if defaults.is_unique(column)]
+    others = [column.name for column in columns if column.name not in identifiers]
+    found = (
+        copies.find(root, learned, identifiers, others, posed.label),
+        time_order.find(root, learned, columns, posed),
+    )
+    return [warning for warning in found if warning]
 
 
 def _analyze(
