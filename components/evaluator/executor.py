@@ -78,11 +78,14 @@ def run(
     Decision(
         verdict.blessed, verdict.reasons, limits_on_values, verdict.warnings, total.metrics
     ).save(blessing.path)
+    texts = [f"not blessed: {reason}" for reason in verdict.reasons if not verdict.blessed]
+    texts += verdict.warnings
     evaluation.metadata |= {"split": split, "rows": measured.rows}
     blessing.metadata |= {
         "blessed": verdict.blessed,
         "thresholds": len(limits),
         **({"warnings": len(verdict.warnings)} if verdict.warnings else {}),
+        **({"warning_texts": texts} if texts else {}),
         "reasons": verdict.reasons,
     }
     metrics.metadata |= {k: v for k, v in total.metrics.items() if v is not None}

@@ -47,7 +47,6 @@ from millrace.report import page
 logger = logging.getLogger(__name__)
 _SHOWN = 10  # columns or classes named in an error
 _ROUNDING = 1e-5  # of a label, relative
-_LEAK = "leave the column out with a query if it is not known before the label is"
 
 
 def run(
@@ -74,13 +73,9 @@ def run(
         for name in data.splits(examples.path)
     }
     choices = [] if module_file else _choose(examples.path, analyze_splits, raw_schema, label)
-    used = [choice.column.name for choice in choices if choice.kind != defaults.LEFT_OUT]
     warnings += _split_warnings(examples.path, analyze_splits, choices, posed)
     for warning in warnings:
         logger.warning("%s", warning)
-    suspects = leaks.find(examples.path, analyze_splits, used, posed)
-    for leak in suspects:
-        logger.warning("%s; %s", leak.rule, _LEAK)
     function = (
         preprocessing.load(module_file, label, custom_config)
         if module_file
@@ -93,6 +88,10 @@ def run(
         analysis = _analyze(function, inputs, learn_from, transform_graph.path)
     sources = analysis.sources if module_file else defaults.sources(choices, label)
     _refuse_leaks(sources, label, module_file)
+    used = {column for columns in sources.values() for column in columns} - {label}
+    suspects = leaks.find(examples.path, analyze_splits, sorted(used), posed)
+    for leak in suspects:
+        logger.warning("%s", leak.warning(label))
     _save(transform_graph.path, raw_schema, posed, sources)
     analyzed = time.perf_counter()
     logger.info("analyzed %s in %.1f s", ", ".join(analyze_splits), analyzed - started)
@@ -110,14 +109,22 @@ def run(
     precision_warnings = [*defaults.precision_warnings(choices), *summary.precision_warnings()]
     for warning in precision_warnings:
         logger.warning("%s", warning)
-    total_warnings = len(warnings) + len(suspects) + len(precision_warnings)
+    every_warning = [
+        *warnings,
+        *(leak.warning(label) for leak in suspects),
+        *precision_warnings,
+    ]
 
     transform_graph.metadata |= {
         "problem": posed.kind.value,
         "label": label,
         "features": summary.number,
         "engine": analysis.engine,
-        **({"warnings": total_warnings} if total_warnings else {}),
+        **(
+            {"warnings": len(every_warning), "warning_texts": every_warning[:_SHOWN]}
+            if every_warning
+            else {}
+        ),
     }
     transformed_examples.metadata |= {
         "splits": list(rows),

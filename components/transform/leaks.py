@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 
 from millrace.components.transform import rules
 from millrace.data import examples
+from millrace.data.lists import are_lists
 from millrace.ml.arrays import Array
 from millrace.ml.features import absent_as_null
 from millrace.ml.moments import Moments
@@ -43,6 +44,14 @@ class Leak:
     column: str
     rule: str
 
+    def warning(self, label: str) -> str:
+        """Returns the rule, and what to do about it."""
+        column = self.column.replace('"', '""')
+        return (
+            f'{self.rule}. If it is not known before "{label}" is, leave it out with a query:'
+            f' SELECT * EXCLUDE ("{column}") FROM data'
+        )
+
 
 def find(root: Path, splits: Sequence[str], names: Sequence[str], posed: Problem) -> list[Leak]:
     """Returns those of the named columns that determine the label by themselves.
@@ -50,9 +59,11 @@ def find(root: Path, splits: Sequence[str], names: Sequence[str], posed: Problem
     For a classification, `rules` says how; for a regression, the column is the label in another
     unit wherever it has a value.
     """
-    table = _Table(root, splits, posed.label)
+    kinds = examples.schema(root, splits[0])
+    names = [name for name in names if not are_lists(kinds.field(name).type)]
     if not names:
         return []
+    table = _Table(root, splits, posed.label)
     if posed.kind is Kind.REGRESSION:
         return _find_lines(table, names)
     return _find_rules(table, names)

@@ -107,7 +107,7 @@ def suspected(classes: Classes, values: pa.Array, codes: Array) -> list[Rule]:
     numbers = as_numbers(values)
     order = np.argsort(numbers, kind="stable")  # missing ones last
     x = numbers[order[: len(numbers) - np.count_nonzero(np.isnan(numbers))]]
-    changes = np.flatnonzero(np.diff(x)) + 1
+    changes = np.flatnonzero(x[1:] != x[:-1]) + 1  # a difference of infinite ones is not a number
     whole = Values(classes)
     if len(changes) < whole.most:
         found.append(whole)
@@ -158,7 +158,8 @@ class Presence(Rule):
             if share <= _FREQUENT and few(errors[group], expected):
                 return (
                     f'where "{column}" is {state}, "{label}" is {values[of[group]]!r}:'
-                    f" {_so_in(int(errors[group]), int(rows[group]))}, but {share:.0%} of all"
+                    f" {_so_in(int(errors[group]), int(rows[group]))}, where it is so in"
+                    f" {100 * share:.1f} % of all rows"
                 )
         return ""
 

@@ -82,7 +82,7 @@ def _correlation(parts: Sequence[pa.Table], column: Column, posed: Problem) -> f
     if not all(part.num_rows for part in parts):
         return 0.0
     moments = [_numbers(part.column(0)) for part in _as_ranks(parts)]
-    in_order = all(bool(np.all(np.diff(moment) >= 0)) for moment in moments)
+    in_order = all(bool(np.all(moment[1:] >= moment[:-1])) for moment in moments)
     if column.type != schema_pb2.BYTES and not in_order:
         return 0.0
     which = np.repeat([0, 1], [len(moment) for moment in moments])

@@ -267,11 +267,14 @@ def test_one_class_overall_cannot_be_blessed_by_auc(
     rows = rewritten(
         given.examples, tmp_path / "e", lambda table: table.filter(pc.equal(table["label"], "no"))
     )
-    found = evaluate(given.model, rows, thresholds={"auc": {"lower_bound": 0.5}})
+    limits = {"auc": {"lower_bound": 0.5}}
+    found = evaluate(given.model, rows, thresholds=limits, min_class_rows=0)
     assert found.blessing["reasons"] == ["auc is not defined: all rows are of one class"]
     assert found.metrics["overall"]["undefined"]["recall"] == "no row is positive"
     assert "auc" not in found.metadata
-    assert evaluate(given.model, rows).blessing["blessed"] is True
+    assert evaluate(given.model, rows, min_class_rows=0).blessing["blessed"] is True
+    (reason,) = evaluate(given.model, rows).blessing["reasons"]
+    assert reason.startswith('"label" is yes in 0 of the ')
 
 
 def test_against_a_baseline(

@@ -145,6 +145,14 @@ def test_a_few_cuts(tmp_path) -> None:
     assert rule(tmp_path / "noise", rng.normal(size=MANY), label, Kind.MULTICLASS) == ""
 
 
+@pytest.mark.filterwarnings("error")
+def test_infinite_numbers(tmp_path) -> None:
+    x = np.where(rng.random(MANY) < 0.1, np.inf, np.where(Y == 1, 3.5, rng.normal(size=MANY)))
+    assert rule(tmp_path / "noise", x) == ""
+    x[Y == 0] = -np.inf
+    assert rule(tmp_path / "leak", x).endswith("so in all 6,000 rows")
+
+
 def test_values_that_tell_the_class_but_in_a_few_rows(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(examples, "group_rows", lambda schema: 1000)
     branch = np.char.add(np.array(["n", "y"])[Y], rng.integers(0, 30, MANY).astype(str))
