@@ -7,10 +7,12 @@ of the future.
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 from tensorflow_metadata.proto.v0 import schema_pb2
@@ -30,10 +32,11 @@ _CHANGES = 10  # of the class, without which the table is sorted by it
 _BETWEEN = 0.3  # the share of rows next to one of another split
 _BLOCKS = 20
 _TIME = re.compile(
-    r"(?:^|[^A-Za-z])(?i:time|timestamp|ts|date|datetime|epoch|unix\w*|day|week|month|year|tick|step"
+    r"(?:^|[^A-Za-z])(?i:time|timestamp|ts|date|datetime|epoch|unix\w*|day|week|month|year|dt|minute|period|tick|step"
     r"|seconds|t)(?:$|[^A-Za-z])|(?i:timestamp|datetime)|[a-z](?:Time|Date)$"
 )
 _ISO = re.compile(r"\d{4}-\d\d-\d\d")
+_FIRST = re.compile(r"\d+")
 
 
 def find(root: Path, learned: Sequence[str], columns: Iterable[Column], posed: Problem) -> str:
@@ -62,7 +65,7 @@ def _tells_time(column: Column) -> bool:
     if column.distinct < _MOMENTS:
         return False
     if column.type == schema_pb2.BYTES:
-        return column.dates and bool(_ISO.match(column.example))
+        return column.dates
     return bool(_TIME.search(column.name))
 
 
@@ -105,11 +108,23 @@ def _as_ranks(parts: Sequence[pa.Table]) -> list[pa.Table]:
     if not pa.types.is_string(parts[0].column(0).type):
         return list(parts)
     texts = pa.concat_tables(part.select([0]) for part in parts).column(0).unique()
-    texts = texts.take(pc.sort_indices(texts))
+    texts = texts.take(_order(texts))
     name = parts[0].column_names[0]
     return [
         part.set_column(0, name, pc.index_in(part.column(0), value_set=texts)) for part in parts
     ]
+
+
+def _order(texts: pa.Array) -> pa.Array:
+    """Returns the indices that sort dates; those of no known form come last."""
+    if _ISO.match(texts[0].as_py()):
+        return pc.sort_indices(texts)
+    first = (_FIRST.match(text) for text in texts.to_pylist())
+    dayfirst = any(match and 12 < int(match[0]) <= 31 for match in first)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of forms that pandas has to guess
+        times = pd.to_datetime(texts.to_pandas(), errors="coerce", dayfirst=dayfirst, utc=True)
+    return pa.array(np.argsort(times.to_numpy(), kind="stable"))
 
 
 def _autocorrelation(values: Array) -> float:
@@ -152,6 +167,8 @@ def _warning(
 
 def _block(quoted: str, moments: pa.ChunkedArray) -> str:
     """Returns SQL that rounds the time so that there are some stretches."""
+    if pa.types.is_string(moments.type) and not _ISO.match(moments[0].as_py()):
+        return f"<the month of {quoted}>"
     if pa.types.is_string(moments.type):
         for length in (4, 7, 10):
             number = len(pc.utf8_slice_codeunits(moments, 0, length).unique())

@@ -47,6 +47,16 @@ def test_rows_in_another_order(helpers, tmp_path) -> None:
     assert find(helpers, tmp_path, np.array(TIMES)[order].tolist(), WALK[order])
 
 
+@pytest.mark.parametrize("form", ["%d.%m.%Y %H:%M", "%m/%d/%Y %H:%M", "%Y/%m/%d %H:%M"])
+def test_dates_in_other_forms(helpers, tmp_path, form) -> None:
+    times = [datetime.datetime.fromisoformat(time).strftime(form) for time in TIMES]
+    order = np.random.default_rng(2).permutation(ROWS)
+    warning = find(helpers, tmp_path / "walk", np.array(times)[order].tolist(), WALK[order])
+    assert "correlation 1.00" in warning
+    assert "SELECT *, <the month of" in warning
+    assert find(helpers, tmp_path / "future", times, WALK, HOURS > 1000) == ""
+
+
 def test_classes_that_last(helpers, tmp_path) -> None:
     state = (np.random.default_rng(3).random(ROWS) < 0.05).cumsum() % 2
     assert "correlation 0." in find(helpers, tmp_path, TIMES, state)
