@@ -29,6 +29,7 @@ def evaluator(
     slice_columns: list = [],
     thresholds: dict = {},
     min_slice_rows: int = 0,
+    min_class_rows: int = 10,
 ):
     """Measures the exported model on raw rows and by slice, and blesses it or says why not.
 
@@ -49,4 +50,7 @@ def evaluator(
             baseline, as `max_change` does for a metric of which less is better.
         min_slice_rows: Slices of fewer rows are shown, but do not block a blessing. 0 lets only the
             overall metrics block it.
+        min_class_rows: How many rows of a class a blessing takes, since metrics of fewer are
+            chance: of both classes, or, if there are several, of all but the most frequent one
+            together. 0 takes any number.
     """

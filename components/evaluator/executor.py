@@ -20,7 +20,7 @@ from millrace.components.evaluator import curves as pictures
 from millrace.components.evaluator import results, slices
 from millrace.components.evaluator.baseline import check_comparable
 from millrace.components.evaluator.measure import measure, overall
-from millrace.components.evaluator.verdict import judge
+from millrace.components.evaluator.verdict import check_classes, judge
 from millrace.data import examples as data
 from millrace.errors import ParameterError
 from millrace.ml import bounds
@@ -43,10 +43,12 @@ def run(
     slice_columns: list[Any] = [],
     thresholds: dict[str, Any] = {},
     min_slice_rows: int = 0,
+    min_class_rows: int = 10,
 ) -> None:
     """Measures the exported model on raw rows, overall and by slice, and blesses it or not."""
-    if min_slice_rows < 0:
-        raise ParameterError(f'"min_slice_rows" must be 0 or more, and is {min_slice_rows}.')
+    for name, rows in (("min_slice_rows", min_slice_rows), ("min_class_rows", min_class_rows)):
+        if rows < 0:
+            raise ParameterError(f'"{name}" must be 0 or more, and is {rows}.')
     specs = slices.specs(slice_columns, data.schema(examples.path, split))
     exported = ExportedModel(model.path)
     limits = bounds.parse(thresholds, exported.problem.kind)
@@ -59,8 +61,9 @@ def run(
     before = overall(measured.baseline) if measured.baseline else None
     sliced = [(each, measured.scores.metrics(each.groups)) for each in measured.slicings]
     unpredicted = measured.rows - len(measured.scores.labels)
+    unproven = check_classes(exported.problem, measured.scores.labels, split, min_class_rows)
     verdict = judge(
-        limits, total, before, sliced, min_slice_rows, unpredicted, exported.problem.kind
+        limits, total, before, sliced, min_slice_rows, unpredicted, unproven, exported.problem.kind
     )
     logger.info("%s: %s", _word(verdict.blessed), "; ".join(verdict.reasons))
     for warning in verdict.warnings:
@@ -75,11 +78,14 @@ def run(
     Decision(
         verdict.blessed, verdict.reasons, limits_on_values, verdict.warnings, total.metrics
     ).save(blessing.path)
+    texts = [f"not blessed: {reason}" for reason in verdict.reasons if not verdict.blessed]
+    texts += verdict.warnings
     evaluation.metadata |= {"split": split, "rows": measured.rows}
     blessing.metadata |= {
         "blessed": verdict.blessed,
         "thresholds": len(limits),
         **({"warnings": len(verdict.warnings)} if verdict.warnings else {}),
+        **({"warning_texts": texts} if texts else {}),
         "reasons": verdict.reasons,
     }
     metrics.metadata |= {k: v for k, v in total.metrics.items() if v is not None}

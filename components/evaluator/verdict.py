@@ -18,7 +18,7 @@ from millrace.components.evaluator.slices import Slicing, label
 from millrace.ml.arrays import Array
 from millrace.ml.bounds import Bound
 from millrace.ml.metrics import METRICS
-from millrace.ml.problem import Kind
+from millrace.ml.problem import Kind, Problem
 from millrace.report import numbers
 
 # Reasons that are listed; the others are counted.
@@ -51,6 +51,7 @@ def judge(
     slices: list[tuple[Slicing, dict[str, Array]]],
     min_slice_rows: int,
     unpredicted: int,
+    unproven: str,
     kind: Kind,
 ) -> Verdict:
     """Checks a model against its bounds.
@@ -62,6 +63,7 @@ def judge(
         slices: The slices with their metrics.
         min_slice_rows: The fewest rows of a slice that is checked; 0 checks none.
         unpredicted: The number of rows without a finite prediction.
+        unproven: Why the rows are too few to bless any model; empty if they are enough.
         kind: The kind of problem.
     """
     checks = [_check_overall(bound, overall, baseline) for bound in bounds]
@@ -75,6 +77,8 @@ def judge(
     failed = [_sentence(check) for check in checks if check.passed is False]
     if unpredicted:
         failed.insert(0, f"{unpredicted:,} rows got a prediction that is not a finite number")
+    if unproven:
+        failed.insert(0, unproven)
     warnings = _warnings(overall, kind)
     if failed:
         more = [f"and {len(failed) - _REASONS} more"] if len(failed) > _REASONS else []
@@ -83,6 +87,32 @@ def judge(
     if counted:
         reached.append(f"{counted:,} slices of at least {min_slice_rows:,} rows keep their bounds")
     return Verdict(True, reached or ["no thresholds were set"], warnings, checks, counted)
+
+
+def check_classes(problem: Problem, labels: Array, split: str, fewest: int) -> str:
+    """Returns why there are too few rows of a class to measure a model; an empty text if not.
+
+    Args:
+        problem: The problem.
+        labels: The class of each row.
+        split: The name of the measured split.
+        fewest: The fewest rows of both classes; of several, of all but the most frequent together.
+    """
+    if problem.kind is Kind.REGRESSION:
+        return ""
+    counts = np.bincount(labels.astype(np.int64), minlength=len(problem.classes))
+    others = len(labels) - int(counts.max(initial=0))
+    if others >= fewest:
+        return ""
+    most = problem.classes[int(counts.argmax())]
+    rare = [str(value) for value in problem.classes if value != most]
+    what = (
+        f'"{problem.label}" is {rare[0]}' if len(rare) == 1 else f'"{problem.label}" is not {most}'
+    )
+    return (
+        f"{what} in {others:,} of the {len(labels):,} rows of {split}, and fewer than {fewest:,} do"
+        " not show how good a model is: measure it on more rows, or set min_class_rows"
+    )
 
 
 def _warnings(overall: Values, kind: Kind) -> list[str]:

@@ -40,6 +40,9 @@ _SPREAD = 3.0
 _FREE_TEXT_SPACES = 3.0
 _IDENTIFIER = re.compile(
     r"(?:^|[^A-Za-z])(?i:id|uuid|guid|rowid|index|key)$|[a-z](?:Id|ID|Uuid|UUID|Index|Key)$"
+    # Row numbers, also of a table from which these rows are a sample: as pandas, readr and Spark
+    # name a column without a name, and as people do.
+    r"|^(?i:unnamed: ?\d+|\.\.\.\d+|_c0|level_0|row_?n(?:um(?:ber)?|o|r)?|rn)$"
 )
 _COARSE = 0.1  # of a column's standard deviation: larger steps of float32 hide differences
 _TINY = 1e-30
@@ -84,6 +87,11 @@ def choose(columns: Iterable[Column], optional: set[str], label: str) -> list[Ch
         )
         named.append(dataclasses.replace(choice, outputs=outputs))
     return named
+
+
+def is_unique(column: Column) -> bool:
+    """Returns whether nearly every row has a whole number or a text of its own in a column."""
+    return column.type != schema_pb2.FLOAT and column.distinct >= _UNIQUE * column.present
 
 
 def unfit(schema: schema_pb2.Schema, known: pa.Schema, label: str) -> list[Choice]:
@@ -174,7 +182,7 @@ def _choose(column: Column, optional: bool) -> Choice:
 def _numeric(column: Column) -> tuple[str, str]:
     if column.type == schema_pb2.FLOAT:
         return NUMBER, "decimal numbers"
-    if column.distinct >= _UNIQUE * column.present and (
+    if is_unique(column) and (
         _IDENTIFIER.search(column.name) or column.high - column.low < _SPREAD * column.present
     ):
         return LEFT_OUT, "it looks like an identifier: nearly every row has a number of its own"
@@ -191,10 +199,9 @@ def _text(column: Column) -> tuple[str, str]:
             f"it looks like numbers written as text, such as {column.example}: make numbers of them"
             " with a query"
         )
-    unique = column.distinct >= _UNIQUE * column.present
     if column.spaces >= _FREE_TEXT_SPACES and column.distinct > COMMON:
         return LEFT_OUT, f"it looks like free text: {column.characters:.0f} characters on average"
-    if unique and column.present > 2 * COMMON:
+    if is_unique(column) and column.present > 2 * COMMON:
         return LEFT_OUT, "it looks like an identifier: nearly every row has a text of its own"
     if column.distinct > VOCABULARY:
         return (

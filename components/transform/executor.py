@@ -22,12 +22,15 @@ from tensorflow_transform.tf_metadata import dataset_metadata, metadata_io
 from millrace import modules, progress
 from millrace.artifacts import HTML, Examples, Input, Output, Schema, TransformGraph
 from millrace.components.transform import (
+    copies,
     defaults,
     engine,
+    label_warnings,
     leaks,
     on_beam,
     preprocessing,
     profile,
+    time_order,
 )
 from millrace.components.transform.feature_summary import FeatureSummary
 from millrace.components.transform.features import Features
@@ -44,7 +47,6 @@ from millrace.report import page
 logger = logging.getLogger(__name__)
 _SHOWN = 10  # columns or classes named in an error
 _ROUNDING = 1e-5  # of a label, relative
-_LEAK = "leave it out with a query if it is not known before the label is"
 
 
 def run(
@@ -64,16 +66,16 @@ def run(
     _check(examples.path, raw_schema, label, analyze_splits)
     posed = problems.infer(examples.path, label, problem, analyze_splits)
     logger.info('"%s" poses a %s problem', posed.label, posed.kind.value)
+    warnings = label_warnings.find(examples.path, posed)
     inputs = RawInputs(raw_schema, label)
     splits = {
         name: Split(examples.path, name, inputs.present(data.schema(examples.path, name)))
         for name in data.splits(examples.path)
     }
     choices = [] if module_file else _choose(examples.path, analyze_splits, raw_schema, label)
-    used = [choice.column.name for choice in choices if choice.kind != defaults.LEFT_OUT]
-    suspects = leaks.find(examples.path, analyze_splits, used, posed)
-    for name in suspects:
-        logger.warning('"%s" alone tells the label "%s": %s', name, label, _LEAK)
+    warnings += _split_warnings(examples.path, analyze_splits, choices, posed)
+    for warning in warnings:
+        logger.warning("%s", warning)
     function = (
         preprocessing.load(module_file, label, custom_config)
         if module_file
@@ -86,6 +88,10 @@ def run(
         analysis = _analyze(function, inputs, learn_from, transform_graph.path)
     sources = analysis.sources if module_file else defaults.sources(choices, label)
     _refuse_leaks(sources, label, module_file)
+    used = {column for columns in sources.values() for column in columns} - {label}
+    suspects = leaks.find(examples.path, analyze_splits, sorted(used), posed)
+    for leak in suspects:
+        logger.warning("%s", leak.warning(label))
     _save(transform_graph.path, raw_schema, posed, sources)
     logger.info("analyzed %s in %.1f s", ", ".join(analyze_splits), time.perf_counter() - started)
 
@@ -102,12 +108,22 @@ def run(
     precision_warnings = [*defaults.precision_warnings(choices), *summary.precision_warnings()]
     for warning in precision_warnings:
         logger.warning("%s", warning)
+    every_warning = [
+        *warnings,
+        *(leak.warning(label) for leak in suspects),
+        *precision_warnings,
+    ]
 
     transform_graph.metadata |= {
         "problem": posed.kind.value,
         "label": label,
         "features": summary.number,
         "engine": analysis.engine,
+        **(
+            {"warnings": len(every_warning), "warning_texts": every_warning[:_SHOWN]}
+            if every_warning
+            else {}
+        ),
     }
     transformed_examples.metadata |= {
         "splits": list(rows),
@@ -125,6 +141,7 @@ def run(
             module_file=module_file,
             classes=summary.classes(),
             suspects=suspects,
+            warnings=warnings,
             precision_warnings=precision_warnings,
             features=summary.rows(sources),
             left_out=[choice for choice in choices if choice.kind == defaults.LEFT_OUT],
@@ -204,6 +221,20 @@ def _choose(
         if choice.kind == defaults.LEFT_OUT:
             logger.info('left out "%s": %s', choice.column.name, choice.reason)
     return choices
+
+
+def _split_warnings(
+    root: Path, learned: Sequence[str], choices: Sequence[defaults.Choice], posed: Problem
+) -> list[str]:
+    """Returns warnings of splits that make a model look better than it is."""
+    columns = [choice.column for choice in choices if choice.column.present]
+    identifiers = [column.name for column in columns if defaults.is_unique(column)]
+    others = [column.name for column in columns if column.name not in identifiers]
+    found = (
+        copies.find(root, learned, identifiers, others, posed.label),
+        time_order.find(root, learned, columns, posed),
+    )
+    return [warning for warning in found if warning]
 
 
 def _analyze(

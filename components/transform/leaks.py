@@ -7,106 +7,181 @@ from __future__ import annotations
 
 import collections
 import contextlib
-from collections.abc import Mapping, Sequence
+import dataclasses
+import functools
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from millrace.components.transform import rules
 from millrace.data import examples
+from millrace.data.lists import are_lists
 from millrace.ml.arrays import Array
-from millrace.ml.features import absent_as_null, cast
+from millrace.ml.features import absent_as_null
 from millrace.ml.moments import Moments
 from millrace.ml.problem import Kind, Problem
 
-_PER_VALUE = 10  # rows per value on average: with fewer, a value may have a single class by chance
-_MOST_VALUES = 10_000
-_FEWEST = 20  # rows of other classes than the most frequent, or rows with both numbers
+_FEWEST = 20  # rows with both numbers
+_SAMPLE = 10_000  # rows of the most frequent class, and of all others, that cuts are learned from
+_SAMPLED_GROUPS = 16
 _ROUNDING = 1e-9  # of the label's variance, if a column is the label in another unit
 _DROP = 1e-6  # of the labels' distances from their median: smaller decreases are rounding
 
 
-def find(root: Path, splits: Sequence[str], names: Sequence[str], posed: Problem) -> list[str]:
+@dataclasses.dataclass(frozen=True)
+class Leak:
+    """A column that seems to leak the label.
+
+    Attributes:
+        column: Its name.
+        rule: How it tells the label, and in how many rows.
+    """
+
+    column: str
+    rule: str
+
+    def warning(self, label: str) -> str:
+        """Returns the rule, and what to do about it."""
+        column = self.column.replace('"', '""')
+        return (
+            f'{self.rule}. If it is not known before "{label}" is, leave it out with a query:'
+            f' SELECT * EXCLUDE ("{column}") FROM data'
+        )
+
+
+def find(root: Path, splits: Sequence[str], names: Sequence[str], posed: Problem) -> list[Leak]:
     """Returns those of the named columns that determine the label by themselves.
 
-    For a classification, each value of such a column, and its absence, comes with one class only;
-    for a regression, the column is the label in another unit wherever it has a value.
+    For a classification, `rules` says how; for a regression, the column is the label in another
+    unit wherever it has a value.
     """
-    suspects = _suspects(root, splits, names, posed) if names else {}
-    groups = [
-        (path, group)
-        for split in splits
-        for path in examples.shards(root, split)
-        for group in range(pq.read_metadata(path).num_row_groups)
-    ]
-    # In random order, since in a sorted table only distant rows contradict a column.
-    for position in np.random.default_rng(0).permutation(len(groups)):
+    kinds = examples.schema(root, splits[0])
+    names = [name for name in names if not are_lists(kinds.field(name).type)]
+    if not names:
+        return []
+    table = _Table(root, splits, posed.label)
+    if posed.kind is Kind.REGRESSION:
+        return _find_lines(table, names)
+    return _find_rules(table, names)
+
+
+class _Table:
+    """The rows of some splits, by row groups in random order.
+
+    In a sorted table, only distant rows contradict a column.
+    """
+
+    def __init__(self, root: Path, splits: Sequence[str], label: str) -> None:
+        self.label = label
+        self._batches = [functools.partial(examples.read, root, split, [label]) for split in splits]
+        groups = [
+            (path, group)
+            for split in splits
+            for path in examples.shards(root, split)
+            for group in range(pq.read_metadata(path).num_row_groups)
+        ]
+        self._only: pa.Table | None = None  # the row group, if there is just one
+        order = np.random.default_rng(0).permutation(len(groups))
+        self.groups = [groups[position] for position in order]
+
+    def labels(self) -> Iterator[pa.Array]:
+        """Yields the label of all rows, without a sentinel for missing ones."""
+        for batches in self._batches:
+            for batch in batches():
+                yield batch.column(0)
+
+    def read(self, group: tuple[Path, int], names: Iterable[str]) -> pa.Table:
+        """Returns some columns of a row group, and the label."""
+        path, number = group
+        columns = [*names, self.label]
+        if self._only is not None:
+            return self._only.select(columns)
+        with contextlib.closing(pq.ParquetFile(path)) as file:
+            rows = file.read_row_group(number, columns=columns)
+        if len(self.groups) == 1:
+            self._only = rows
+        return rows
+
+
+def _find_rules(table: _Table, names: Sequence[str]) -> list[Leak]:
+    classes = _classes(table)
+    if classes.others < rules.FEWEST:
+        return []
+    suspects = _suspects(table, names, classes)
+    for group in table.groups:
         if not suspects:
             break
-        path, group = groups[position]
-        with contextlib.closing(pq.ParquetFile(path)) as file:
-            rows = file.read_row_group(group, columns=[*suspects, posed.label])
-        label = rows.column(posed.label).combine_chunks()  # without a sentinel for missing
-        suspects = {
-            name: suspect
-            for name, suspect in suspects.items()
-            if suspect.agrees(_column(rows, name), label)
-        }
-    return [name for name, suspect in suspects.items() if suspect.confirmed()]
+        rows = table.read(group, suspects)
+        codes = classes.codes(_whole(rows, table.label))
+        for name in list(suspects):
+            values = _column(rows, name)
+            suspects[name] = [rule for rule in suspects[name] if rule.add(values, codes)]
+            if not suspects[name]:
+                del suspects[name]
+    found = {
+        name: next(filter(None, (rule.finding(name) for rule in held)), "")
+        for name, held in suspects.items()
+    }
+    return [Leak(name, found[name]) for name in names if found.get(name)]
+
+
+def _classes(table: _Table) -> rules.Classes:
+    counts: collections.Counter[Any] = collections.Counter()
+    for values in table.labels():
+        counted = values.value_counts()
+        keys, numbers = counted.field(0).to_pylist(), counted.field(1).to_pylist()
+        counts.update(dict(zip(keys, numbers, strict=True)))
+    values, numbers = zip(*counts.most_common(), strict=True)
+    return rules.Classes(table.label, values, np.array(numbers))
 
 
 def _suspects(
-    root: Path, splits: Sequence[str], names: Sequence[str], posed: Problem
-) -> Mapping[str, _Classes | _Line]:
-    """Returns every column, or none if the label does not allow such a finding."""
-    labels = (
-        batch.column(0) for split in splits for batch in examples.read(root, split, [posed.label])
-    )
-    if posed.kind is Kind.REGRESSION:
-        whole = Moments(1)
-        for values in labels:
-            whole.add(_numbers(values))
-        return {name: _Line(_ROUNDING * float(whole.products[0, 0])) for name in names}
-    counts: collections.Counter[Any] = collections.Counter()
-    for values in labels:
-        counted = values.value_counts()
-        counts.update(
-            dict(zip(counted.field(0).to_pylist(), counted.field(1).to_pylist(), strict=True))
-        )
-    if counts.total() - max(counts.values()) < _FEWEST:
-        return {}
-    most = min(counts.total() // _PER_VALUE, _MOST_VALUES)
-    return {name: _Classes(most) for name in names}
+    table: _Table, names: Sequence[str], classes: rules.Classes
+) -> dict[str, list[rules.Rule]]:
+    """Returns the rules that each column may follow; cuts are learned from a sample."""
+    sample = _sample(table, names, classes)
+    codes = classes.codes(_whole(sample, table.label))
+    return {name: rules.suspected(classes, _column(sample, name), codes) for name in names}
 
 
-class _Classes:
-    """The hypothesis that each of a column's few values has one class."""
+def _sample(table: _Table, names: Sequence[str], classes: rules.Classes) -> pa.Table:
+    """Returns rows from all over the table, with as many of rare classes as there are."""
+    groups = table.groups[:_SAMPLED_GROUPS]
+    parts, share = [], -(-_SAMPLE // len(groups))
+    for group in groups:
+        rows = table.read(group, names)
+        frequent = classes.codes(_whole(rows, table.label)) == 0
+        chosen = [
+            places[:: max(1, len(places) // share)]
+            for places in (np.flatnonzero(frequent), np.flatnonzero(~frequent))
+        ]
+        parts.append(rows.take(pa.array(np.concatenate(chosen))))
+    return pa.concat_tables(parts)
 
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._class: dict[Any, Any] = {}
 
-    def agrees(self, values: pa.Array, label: pa.Array) -> bool:
-        """Adds rows, and returns whether none has contradicted it yet."""
-        encoded, classes = (column.dictionary_encode() for column in (values, label))
-        if len(encoded.dictionary) > self._most:
-            return False
-        code = pc.fill_null(encoded.indices, len(encoded.dictionary)).to_numpy().astype(np.int64)
-        pairs = np.unique(code * len(classes.dictionary) + classes.indices.to_numpy())
-        value_of = [*encoded.dictionary.to_pylist(), None]
-        class_of = classes.dictionary.to_pylist()
-        for pair in pairs.tolist():
-            value, found = value_of[pair // len(class_of)], class_of[pair % len(class_of)]
-            if self._class.setdefault(value, found) != found:
-                return False
-        return len(self._class) <= self._most
-
-    def confirmed(self) -> bool:
-        """Returns whether all rows together confirm it."""
-        return True
+def _find_lines(table: _Table, names: Sequence[str]) -> list[Leak]:
+    whole = Moments(1)
+    for values in table.labels():
+        whole.add(rules.as_numbers(values))
+    most = _ROUNDING * float(whole.products[0, 0])
+    lines = {name: _Line(most) for name in names}
+    for group in table.groups:
+        if not lines:
+            break
+        rows = table.read(group, lines)
+        label = _whole(rows, table.label)
+        lines = {
+            name: line for name, line in lines.items() if line.agrees(_column(rows, name), label)
+        }
+    return [
+        Leak(name, f'"{name}" is "{table.label}" in another unit wherever it has a value')
+        for name, line in lines.items()
+        if line.confirmed()
+    ]
 
 
 class _Line:
@@ -123,9 +198,9 @@ class _Line:
 
     def agrees(self, values: pa.Array, label: pa.Array) -> bool:
         """Adds rows, and returns whether none has contradicted it yet."""
-        if not (pa.types.is_integer(values.type) or pa.types.is_floating(values.type)):
+        if not rules.are_numbers(values):
             return False
-        x, y = (_numbers(column) for column in (values, label))
+        x, y = (rules.as_numbers(column) for column in (values, label))
         both = np.isfinite(x) & np.isfinite(y)
         x, y = x[both], y[both]
         self._moments.add(x, y)
@@ -154,10 +229,9 @@ def _in_order(x: Array, y: Array) -> bool:
     return bool(np.all(np.maximum.accumulate(y) - y <= _DROP * (apart + np.median(apart))))
 
 
+def _whole(rows: pa.Table, name: str) -> pa.Array:
+    return rows.column(name).combine_chunks()
+
+
 def _column(rows: pa.Table, name: str) -> pa.Array:
-    return absent_as_null(rows.column(name).combine_chunks())
-
-
-def _numbers(values: pa.Array) -> Array:
-    numbers: Array = pc.fill_null(cast(values, pa.float64()), np.nan).to_numpy()
-    return numbers
+    return absent_as_null(_whole(rows, name))

@@ -144,7 +144,7 @@ def list_parameters(pipeline: str, as_json: bool) -> None:
 
 
 def summarise(result: RunResult, stream: TextIO, options: str = "") -> None:
-    """Prints a table of the tasks, links to their pages, and why the run failed if it did.
+    """Prints a table of the tasks, links to their pages, warnings, and why the run failed.
 
     Args:
         result: The run.
@@ -155,6 +155,8 @@ def summarise(result: RunResult, stream: TextIO, options: str = "") -> None:
     width = max((len(name) for name, _ in found), default=0)
     pages = [f"{name:<{width}}  {page.as_uri()}" for name, page in found]
     lines = ["", progress.table_text(result, stream), "", *pages]
+    warnings = [f"{result.name(task)}: {text}" for task in result.shown() for text in _texts(task)]
+    lines += ["", *warnings] if warnings else []
     for task in result.tasks.values():
         if task.state is State.FAILED and not task.is_dag:
             lines += ["", f"{result.name(task)} failed: {task.error}"]
@@ -174,6 +176,13 @@ def _pages(task: TaskResult) -> Iterator[Path]:
     for record in itertools.chain.from_iterable(task.artifacts.values()):
         if record.schema_title in _PAGES and "://" not in record.uri:
             yield Path(record.uri)
+
+
+def _texts(task: TaskResult) -> Iterator[str]:
+    """Yields the warnings of a task, which a step puts into the metadata of an output."""
+    for record in itertools.chain.from_iterable(task.artifacts.values()):
+        found = record.metadata.get("warning_texts")
+        yield from map(str, found if isinstance(found, list) else [])
 
 
 def _asked(root: str | Path | None, store: str | None) -> str:

@@ -17,7 +17,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from millrace.data import examples
-from millrace.errors import DataError, ParameterError, nearest
+from millrace.errors import DataError, MillraceError, ParameterError, nearest
+from millrace.ml import spellings
 from millrace.ml.arrays import Array
 from millrace.ml.features import cast
 from millrace.ml.labels import KEPT, Labels, count
@@ -112,8 +113,13 @@ def infer(
         _refuse_beyond_float32(label, total)
         _refuse_constant_splits(label, labels)
         return Problem(label, chosen)
-    problem = Problem(label, chosen, _classes(label, chosen, total))
-    _refuse_absent_classes(label, problem.classes, labels, learn_from or list(labels))
+    try:
+        problem = Problem(label, chosen, _classes(label, chosen, total))
+        _refuse_absent_classes(label, problem.classes, labels, learn_from or list(labels))
+    except MillraceError as error:
+        if advice := spellings.advice(label, total.counts):
+            raise type(error)(f"{error} {advice}") from error
+        raise
     return problem
 
 

@@ -43,6 +43,7 @@ def tabular(
     measure_split: str = "eval",
     slice_columns: list = [],
     thresholds: dict = {},
+    min_class_rows: int = 10,
     candidates: list = ["float32", "float16", "dynamic_range", "int8"],
     policy: str = "smallest",
     max_metric_loss: float = 0.005,
@@ -90,6 +91,7 @@ def tabular(
         slice_columns: Columns whose values define slices to measure.
         thresholds: Bounds that a model must keep to be pushed, such as `{"auc": {"lower_bound":
             0.7}}`.
+        min_class_rows: How many rows of each class a model must be measured on to be pushed.
         candidates: The TFLite conversions to try: float32, float16, dynamic_range, int8.
         policy: Which candidate to push of those that keep the quality: smallest, fastest or best.
         max_metric_loss: How much worse than the trained model a candidate may be.
@@ -175,6 +177,7 @@ def tabular(
             split=measure_split,
             slice_columns=slice_columns,
             thresholds=thresholds,
+            min_class_rows=min_class_rows,
         ),
         "Evaluator",
     )

@@ -193,6 +193,29 @@ def test_a_model_without_skill_is_warned_about(
     assert found.said["thresholds"] == 0
 
 
+def test_a_handful_of_rows_of_a_class_blesses_no_model(
+    exported: Callable, evaluate: Callable, tmp_path: Path
+) -> None:
+    def with_few(number: int) -> Callable[[pa.Table], pa.Table]:
+        def change(table: pa.Table) -> pa.Table:
+            rare = table.filter(pc.equal(table["label"], "yes")).slice(0, number)
+            return pa.concat_tables([table.filter(pc.equal(table["label"], "no")), rare])
+
+        return change
+
+    given = exported("binary")
+    few = rewritten(given.examples, tmp_path / "few", with_few(9))
+    found = evaluate(given.model, few, thresholds={"auc": {"lower_bound": 0.0}})
+    assert found.blessing["blessed"] is False
+    (reason,) = found.blessing["reasons"]
+    assert reason.startswith('"label" is yes in 9 of the ')
+    assert "rows of eval, and fewer than 10 do not show how good a model is" in reason
+    assert reason in found.page.replace("&#34;", '"')
+    assert evaluate(given.model, few, min_class_rows=9).blessing["blessed"]
+    enough = rewritten(given.examples, tmp_path / "enough", with_few(10))
+    assert evaluate(given.model, enough).blessing["blessed"]
+
+
 def test_slices_block_only_when_they_are_large_enough(
     exported: Callable, evaluate: Callable
 ) -> None:
@@ -244,11 +267,14 @@ def test_one_class_overall_cannot_be_blessed_by_auc(
     rows = rewritten(
         given.examples, tmp_path / "e", lambda table: table.filter(pc.equal(table["label"], "no"))
     )
-    found = evaluate(given.model, rows, thresholds={"auc": {"lower_bound": 0.5}})
+    limits = {"auc": {"lower_bound": 0.5}}
+    found = evaluate(given.model, rows, thresholds=limits, min_class_rows=0)
     assert found.blessing["reasons"] == ["auc is not defined: all rows are of one class"]
     assert found.metrics["overall"]["undefined"]["recall"] == "no row is positive"
     assert "auc" not in found.metadata
-    assert evaluate(given.model, rows).blessing["blessed"] is True
+    assert evaluate(given.model, rows, min_class_rows=0).blessing["blessed"] is True
+    (reason,) = evaluate(given.model, rows).blessing["reasons"]
+    assert reason.startswith('"label" is yes in 0 of the ')
 
 
 def test_against_a_baseline(
@@ -376,6 +402,7 @@ def test_bad_examples(
             'thresholds: "AUC" is not a metric of a binary problem.',
         ),
         ({"min_slice_rows": -1}, ParameterError, '"min_slice_rows" must be 0 or more, and is -1.'),
+        ({"min_class_rows": -1}, ParameterError, '"min_class_rows" must be 0 or more, and is -1.'),
     ],
 )
 def test_bad_parameters(

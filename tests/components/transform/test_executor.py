@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import shutil
 import subprocess
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 import tensorflow as tf
 import tensorflow_transform as tft
@@ -174,13 +176,37 @@ def test_report_shows_features_and_classes(by_default, by_module) -> None:
         assert "<script" not in page
 
 
-def test_report_says_which_rows_show_a_leak(helpers, tmp_path) -> None:
+@pytest.mark.parametrize("by_module", [False, True])
+def test_a_leak_is_named_with_what_to_do(helpers, tmp_path, by_module) -> None:
     label = np.arange(60) % 2
     table = pa.table({"copy": label + 3, "x": np.arange(60) / 7, "label": label})
     rows = helpers.write(tmp_path, {"train": table, "eval": table})
-    page = helpers.transform(rows, tmp_path / "out").report
-    assert "<b>copy</b>" in page
-    assert "none of the 60 rows of train contradicts it" in page
+    module = tmp_path / "mine.py"
+    module.write_text("def preprocessing_fn(inputs):\n    return inputs\n")
+    made = helpers.transform(rows, tmp_path / "out", module_file=str(module) if by_module else "")
+    (warning,) = (text for text in made.graph.metadata["warning_texts"] if "copy" in text)
+    assert "so in all 60 rows" in warning
+    assert 'SELECT * EXCLUDE ("copy") FROM data' in warning
+    assert warning in html.unescape(made.report)
+
+
+def test_warnings_are_counted_and_on_the_page(helpers, tmp_path, caplog) -> None:
+    rng = np.random.default_rng(0)
+    twice = np.tile(np.arange(300), 2)
+    table = pa.table({
+        "order_id": np.arange(600),
+        "time": [f"2026-01-{1 + row // 24:02d} {row % 24:02d}:00:00" for row in range(600)],
+        "x": rng.normal(size=300)[twice],
+        "z": rng.normal(size=300)[twice],
+        "label": np.where(np.arange(600) % 300 < 297, "ok", "fraud"),
+    })  # fmt: skip
+    evaluated = pa.array((np.arange(600) % 7 == 2) | (np.arange(600) % 7 == 3))
+    parts = {"train": table.filter(pc.invert(evaluated)), "eval": table.filter(evaluated)}
+    made = helpers.transform(helpers.write(tmp_path, parts), tmp_path / "out")
+    assert made.graph.metadata["warnings"] == len(made.graph.metadata["warning_texts"]) == 2
+    for words in ("'fraud' in 3 of eval, 3 of train", 'but for "order_id", "time"'):
+        assert words in caplog.text
+        assert words in html.unescape(made.report)
 
 
 @pytest.mark.parametrize(("offset", "warned"), [(1.6e9, True), (1.6e5, False)])

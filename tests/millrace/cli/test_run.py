@@ -248,6 +248,15 @@ def test_tasks_of_one_name_are_distinguished():
     assert "\ninner/play failed: boom\n" in stream.getvalue()
 
 
+def test_warnings_of_a_step_are_printed():
+    record = ArtifactRecord("graph", "/r/graph", "system.TransformGraph")
+    record.metadata["warning_texts"] = ['"copy" alone tells "y"', "few rows"]
+    task = TaskResult("t", "Transform", State.COMPLETE, artifacts={"graph": [record]})
+    stream = io.StringIO()
+    command.summarise(result_of(task), stream)
+    assert '\nTransform: "copy" alone tells "y"\nTransform: few rows\n' in stream.getvalue()
+
+
 def test_a_long_name_or_error_is_not_cut_where_nobody_watches():
     task = TaskResult("t", "A" * 60, State.SKIPPED, error="because " + "of this " * 40)
     text = progress.table_text(result_of(task), io.StringIO())
