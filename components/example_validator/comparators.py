@@ -92,7 +92,7 @@ def without(schema: schema_pb2.Schema, kind: str, names: Iterable[str]) -> None:
     """Removes the comparators of some features from a schema."""
     for feature in schema.feature:
         if feature.name in set(names):
-            feature.ClearField(FIELDS[kind])  # type: ignore[arg-type]
+            feature.ClearField(FIELDS[kind])
 
 
 def _bins(

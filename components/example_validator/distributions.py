@@ -12,6 +12,7 @@ import dataclasses
 import functools
 import itertools
 import math
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +20,7 @@ from tensorflow_metadata.proto.v0 import statistics_pb2
 
 from millrace.data import statistics as stored
 
-Floats = npt.NDArray[np.float64]
+Floats: TypeAlias = npt.NDArray[np.float64]
 _LEAST_EXPECTED = 5.0
 OTHER = "(other values)"
 
@@ -207,7 +208,8 @@ def aligned_bins(
     """Aligns the histograms of two samples as TFDV does before it compares them.
 
     The bins lie between all boundaries of either; a bucket is spread evenly over those it covers.
-    Buckets of a single value are bins of their own. NaN and infinity never match.
+    Buckets of a single value are bins of their own, and infinity never matches. NaN counts as
+    missing.
     """
     parts = [_parts(column, kind) for column in (previous, current)]
     edges = np.unique(
@@ -218,18 +220,16 @@ def aligned_bins(
     for number, (ranges, single, apart) in enumerate(parts):
         spread = np.zeros(max(0, len(edges) - 1))
         for low, high, count in ranges:
-            first, last = np.searchsorted(edges, [low, high])
+            first, last = int(np.searchsorted(edges, low)), int(np.searchsorted(edges, high))
             spread[first:last] += count * np.diff(edges[first : last + 1]) / (high - low)
-        mismatched = [0.0] * (2 * len(apart))
-        mismatched[number::2] = apart
+        mismatched = [0.0, 0.0]
+        mismatched[number] = apart
         counts.append(
             np.concatenate([spread, [single.get(point, 0.0) for point in points], mismatched])
         )
     labels = [f"{low:.6g} to {high:.6g}" for low, high in itertools.pairwise(edges)]
     labels += [f"{point:.6g}" for point in points]
-    labels += [
-        f"{what} ({which})" for what in ("infinity", "NaN") for which in ("previous", "current")
-    ]
+    labels += ["infinity (previous)", "infinity (current)"]
     kept = [at for at, _ in enumerate(labels) if counts[0][at] or counts[1][at] or at < len(edges)]
     return Bins([labels[at] for at in kept], counts[0][kept], counts[1][kept])
 
@@ -247,16 +247,15 @@ def _quantile_edges(column: Column) -> Floats:
 
 def _parts(
     column: Column, kind: int
-) -> tuple[list[tuple[float, float, float]], dict[float, float], list[float]]:
-    """Returns a histogram's ranges, its single values, and its counts of infinity and NaN."""
+) -> tuple[list[tuple[float, float, float]], dict[float, float], float]:
+    """Returns a histogram's ranges, its single values, and its count of infinite values."""
     assert column.feature is not None
     ranges: list[tuple[float, float, float]] = []
     single: dict[float, float] = {}
-    infinite = nans = 0.0
+    infinite = 0.0
     for histogram in column.feature.num_stats.histograms:
         if histogram.type != kind:
             continue
-        nans = float(histogram.num_nan)
         for bucket in histogram.buckets:
             low, high, count = bucket.low_value, bucket.high_value, bucket.sample_count
             if not (math.isfinite(low) and math.isfinite(high)):
@@ -265,7 +264,7 @@ def _parts(
                 single[low] = single.get(low, 0.0) + count
             else:
                 ranges.append((low, high, count))
-    return ranges, single, [infinite, nans]
+    return ranges, single, infinite
 
 
 def _counts(counts: dict[str, float], labels: list[str]) -> Floats:
