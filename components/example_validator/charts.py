@@ -58,13 +58,14 @@ def make(split: str, comparison: Comparison) -> Chart:
         bars = [
             Bar(
                 _short(bins.labels[at]),
-                (numbers.count(bins.previous[at]), numbers.count(bins.current[at])),
+                (numbers.count(round(bins.previous[at])), numbers.count(round(bins.current[at]))),
                 (
                     round(_PERCENT * float(shares[0][at]) / widest, 2),
                     round(_PERCENT * float(shares[1][at]) / widest, 2),
                 ),
             )
             for at in order
+            if bins.previous[at] or bins.current[at]
         ]
     return Chart(
         column=comparison.column,

@@ -29,6 +29,9 @@ _DISTANCE = 0.05
 _SHIFT = 0.3
 _SPREAD = math.log(1.5)
 _SKETCH_ERROR = 0.01
+# The standard error of the logarithm of the range between the quartiles, times the square root of
+# the rows: 1.2 for a normal distribution, 1.6 for Cauchy's, 2.9 for a log-normal one with sigma 2.
+_SPREAD_ERROR = 3.0
 _MIN_ROWS_FOR_SPREAD = 20
 
 
@@ -217,7 +220,9 @@ def _moments(previous: Column, current: Column, z: float) -> Iterator[Score]:
     )
     spread = _spread_change(previous, current)
     if spread is not None:
-        yield Score("spread_change", spread, max(_SPREAD, z * apart), asked_by="default")
+        yield Score(
+            "spread_change", spread, max(_SPREAD, z * _SPREAD_ERROR * apart), asked_by="default"
+        )
 
 
 def _spread_change(previous: Column, current: Column) -> float | None:
@@ -232,7 +237,8 @@ def _spread_change(previous: Column, current: Column) -> float | None:
         return None
     deviations = [one.num_stats.std_dev for one in (previous.feature, current.feature)]
     ranges = [
-        float(np.diff(column.quantiles(np.array([0.1, 0.9])))[0]) for column in (previous, current)
+        float(np.diff(column.quantiles(np.array([0.25, 0.75])))[0])
+        for column in (previous, current)
     ]
     if min(*deviations, *ranges) <= 0:
         return None

@@ -28,8 +28,8 @@ FORMULAS = {
     "missing_share": "|p − q|; shares of the rows without a value (or NaN, or infinite)",
     "zero_share": "|p − q|; shares of zeros among the values",
     "mean_shift": "|mean − previous mean| / s; s² is the pooled variance",
-    "spread_change": "the smaller of |ln(s/s')| for the standard deviation and for the range from "
-    "the 10 % to the 90 % quantile, if both go the same way",
+    "spread_change": "the smaller of |ln(s/s')| for the standard deviation and for the range "
+    "between the quartiles, if both go the same way",
 }
 
 
