@@ -1,15 +1,39 @@
-"""Words TFDV's anomalies, with advice on what to do."""
+"""Words TFDV's anomalies and the changes between spans, with advice on what to do."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 
-from tensorflow_metadata.proto.v0 import anomalies_pb2, statistics_pb2
+from tensorflow_metadata.proto.v0 import anomalies_pb2, schema_pb2, statistics_pb2
 
+from millrace.components.example_validator import comparators
+from millrace.components.example_validator.comparisons import Comparison, Score
+from millrace.data import examples as data
 from millrace.data import statistics as stored
+from millrace.report import numbers
 
 ALL_FEATURES = "all features"
+ALL_SPLITS = "all splits"
+OTHERS = {comparators.DRIFT: "previous span", comparators.SKEW: "served rows"}
+INPUTS = {
+    comparators.DRIFT: "previous_statistics_uri",
+    comparators.SKEW: "serving_statistics_uri",
+}
+MEASURES = {
+    "missing_share": "difference of the missing shares",
+    "zero_share": "difference of the shares of zeros",
+    "mean_shift": "shift of the mean, in standard deviations",
+    "spread_change": "change of the spread (logarithm)",
+    "kolmogorov_smirnov": "Kolmogorov–Smirnov distance, at least",
+    "jensen_shannon_divergence": "Jensen–Shannon divergence",
+    "infinity_norm": "L-infinity norm",
+    "normalized_abs_difference": "normalised absolute difference",
+    "population_stability_index": "population stability index",
+    "chi_square": "chi-square",
+    "wasserstein": "Wasserstein distance",
+}
 _SHOWN = 3
 _REASON = anomalies_pb2.AnomalyInfo
 _FINITE = {_REASON.FLOAT_TYPE_HAS_NAN, _REASON.FLOAT_TYPE_HAS_INF}
@@ -77,6 +101,73 @@ def collect(
     ]
 
 
+def without_baseline(schema: schema_pb2.Schema, roots: Mapping[str, Path | None]) -> list[Finding]:
+    """Returns a warning for each comparator that has no statistics to compare with."""
+    return [
+        Finding(
+            ALL_SPLITS,
+            name,
+            "Not compared",
+            f"The schema has a {comparators.FIELDS[kind]}, but no statistics of the "
+            f"{OTHERS[kind]} were given.",
+            f"Give them as {INPUTS[kind]}.",
+            blocks=False,
+        )
+        for kind, root in roots.items()
+        if root is None
+        for name in comparators.features(schema, kind)
+    ]
+
+
+def without_split(
+    split: str, roots: Mapping[str, Path | None], loaded: Mapping[str, object]
+) -> list[Finding]:
+    """Returns a warning for each span that has no such split."""
+    return [
+        Finding(
+            split,
+            ALL_FEATURES,
+            "Not compared",
+            f"The statistics of the {OTHERS[kind]} are of the splits "
+            f"{', '.join(data.splits(root))}, not of {split}.",
+            "",
+            blocks=False,
+        )
+        for kind, root in roots.items()
+        if root is not None and loaded.get(kind) is None
+    ]
+
+
+def unapplied(split: str, reasons: Mapping[tuple[str, str], str]) -> list[Finding]:
+    """Returns a warning for each comparator that had nothing to compare."""
+    return [
+        Finding(split, name, "Not compared", f"{reason}.", "", blocks=False)
+        for (_, name), reason in reasons.items()
+    ]
+
+
+def changes(split: str, compared: Iterable[Comparison], blocks: bool) -> list[Finding]:
+    """Returns a finding for each column that has changed beyond a default threshold."""
+    found = []
+    for one in compared:
+        scores = [score for score in one.exceeded if score.asked_by == "default"]
+        if not scores and not one.note.startswith("numbers in"):
+            continue
+        text = "; ".join(_change(score, one) for score in scores) or one.note
+        found.append(
+            Finding(
+                split,
+                one.column,
+                one.kind.capitalize(),
+                f"Changed against the {OTHERS[one.kind]}: {text}.",
+                "See what changed at the source, or set a threshold of your own: "
+                f"{comparators.FIELDS[one.kind]} in a curated schema.",
+                blocks,
+            )
+        )
+    return found
+
+
 def line(findings: Sequence[Finding]) -> str:
     """Returns the first findings in one line, how many more there are, and what to do."""
     first = findings[:_SHOWN]
@@ -84,6 +175,21 @@ def line(findings: Sequence[Finding]) -> str:
     if more := len(findings) - len(first):
         texts.append(f"And {more:,} more.")
     return " ".join([*texts, *dict.fromkeys(one.advice for one in first if one.advice)])
+
+
+def _change(score: Score, one: Comparison) -> str:
+    before, now = one.previous, one.current
+    if score.measure == "missing_share":
+        if now.feature is None or before.feature is None:
+            return f"the column is {'gone' if now.feature is None else 'new'}"
+        return (
+            f"missing in {numbers.percent(now.missing / now.rows)} of the rows, in "
+            f"{numbers.percent(before.missing / before.rows)} there"
+        )
+    return (
+        f"{MEASURES[score.measure]} {numbers.number(score.value, 3)}, above "
+        f"{numbers.number(score.threshold, 3)}"
+    )
 
 
 def _name(info: anomalies_pb2.AnomalyInfo) -> str:

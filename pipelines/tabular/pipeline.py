@@ -34,6 +34,9 @@ def tabular(
     date_formats: list = [],
     schema_uri: str = "",
     fail_on_anomalies: bool = True,
+    previous_statistics_uri: str = "",
+    serving_statistics_uri: str = "",
+    fail_on_drift: bool = False,
     preprocessing_file: str = "",
     model_file: str = "",
     custom_config: dict = {},
@@ -78,6 +81,12 @@ def tabular(
         date_formats: How dates are written, such as `["%d.%m.%Y"]`, besides 2013-01-31.
         schema_uri: A curated `schema.pbtxt` to validate the data against. Empty infers one.
         fail_on_anomalies: Whether data that does not fit the schema stops the run.
+        previous_statistics_uri: The folder of an earlier run's statistics, such as
+            `<root>/tabular/<run>/statistics-gen/statistics`. Columns that have changed since are
+            reported.
+        serving_statistics_uri: The folder of the statistics of served rows, to compare with.
+        fail_on_drift: Whether a column that has changed stops the run, if the schema sets no
+            threshold for it.
         preprocessing_file: A Python file with `preprocessing_fn(inputs)`. Empty makes default
             features.
         model_file: A Python file with `build_model(fn_args)`. Empty takes the default network.
@@ -133,7 +142,10 @@ def tabular(
         example_validator(
             statistics=stats.outputs["statistics"],
             schema=schema.outputs["schema"],
+            previous_statistics_uri=previous_statistics_uri,
+            serving_statistics_uri=serving_statistics_uri,
             fail_on_anomalies=fail_on_anomalies,
+            fail_on_drift=fail_on_drift,
         ),
         "ExampleValidator",
         cpu="500m",
