@@ -106,6 +106,9 @@ def fit(model: tf_keras.Model, fn_args: FnArgs, steps: int) -> Curves:
         callback = _EarlyStopping(fn_args, check, round_, round_, round_ * rounds)
     if hasattr(model.optimizer, "build"):  # otherwise the first step would be traced twice
         model.optimizer.build(model.trainable_variables)
+    for step in ("train_step", "test_step"):
+        # A function is traced once, however often AutoGraph goes through the loop that calls it.
+        vars(model)[step] = tf.function(getattr(model, step))
     model.fit(batches, steps_per_epoch=round_, epochs=rounds, callbacks=[callback], verbose=0)
     callback.finish()
     if fn_args.eval_steps > CHECK_STEPS:
