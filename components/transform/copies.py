@@ -101,7 +101,7 @@ def _hash(values: pa.Array) -> Array:
 
 
 def _rows(hashes: Array) -> Array:
-    whole = np.zeros(hashes.shape[1], np.uint64)
+    whole: Array = np.zeros(hashes.shape[1], np.uint64)
     for each in hashes:
         whole = whole * _PRIME + each
     return whole

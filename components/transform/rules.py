@@ -65,7 +65,8 @@ class Classes:
     def codes(self, labels: pa.Array) -> Array:
         """Returns the index of each row's class."""
         codes: Array = pc.index_in(labels, value_set=pa.array(self.values, labels.type)).to_numpy()
-        return codes.astype(np.int64)
+        indices: Array = codes.astype(np.int64)
+        return indices
 
 
 class Rule(abc.ABC):
@@ -258,7 +259,7 @@ def _table(groups: Array, codes: Array, number: int, classes: int) -> Array:
 
 def _places(numbers: Array, cuts: Array) -> Array:
     """Returns the number of cuts below each number, and one more than there are if missing."""
-    places: Array = np.searchsorted(cuts, numbers)
+    places: Array = np.asarray(np.searchsorted(cuts, numbers))
     places[np.isnan(numbers)] = len(cuts) + 1
     return places
 
