@@ -6,6 +6,7 @@ of the future.
 
 from __future__ import annotations
 
+import json
 import re
 import warnings
 from collections.abc import Iterable, Sequence
@@ -30,7 +31,6 @@ _MOMENTS = 20  # distinct times, at least
 _ALIKE = 0.5  # correlation of neighbours
 _CHANGES = 10  # of the class, without which the table is sorted by it
 _BETWEEN = 0.3  # the share of rows next to one of another split
-_BLOCKS = 20
 _TIME = re.compile(
     r"(?:^|[^A-Za-z])(?i:time|timestamp|ts|date|datetime|epoch|unix\w*|day|week|month|year|dt|minute|period|tick|step"
     r"|seconds|t)(?:$|[^A-Za-z])|(?i:timestamp|datetime)|[a-z](?:Time|Date)$"
@@ -57,8 +57,15 @@ def find(root: Path, learned: Sequence[str], columns: Iterable[Column], posed: P
         parts = [_read(root, split, [column.name, posed.label]) for split in splits[:2]]
         correlation = _correlation(parts, column, posed)
         if correlation >= _ALIKE:
-            return _warning(column, posed.label, splits[1], correlation, parts[0].column(0))
+            return _warning(
+                column, posed.label, splits[1], correlation, _is_iso(parts[0].column(0))
+            )
     return ""
+
+
+def _is_iso(moments: pa.ChunkedArray) -> bool:
+    """Returns whether ExampleGen can order such values: numbers, and dates as ISO 8601."""
+    return not pa.types.is_string(moments.type) or bool(_ISO.match(moments[0].as_py()))
 
 
 def _tells_time(column: Column) -> bool:
@@ -151,29 +158,12 @@ def _numbers(values: pa.ChunkedArray) -> Array:
     return found
 
 
-def _warning(
-    column: Column, label: str, split: str, correlation: float, moments: pa.ChunkedArray
-) -> str:
-    quoted = '"' + column.name.replace('"', '""') + '"'
+def _warning(column: Column, label: str, split: str, correlation: float, iso: bool) -> str:
+    formats = "" if iso else ", which needs date_formats to know how its dates are written"
     return (
         f'"{column.name}" puts the rows in order of time, in which "{label}" is much like that of'
         f" the row before (correlation {correlation:.2f}), but the splits were drawn at random:"
         f" rows of {split} lie between rows that are learned, so the model will do worse on the"
-        " future than on them. Split by time; whole stretches of time stay in one split with"
-        f" ExampleGen's query SELECT *, {_block(quoted, moments)} AS stretch FROM data and"
-        ' key_columns=["stretch"]'
+        f" future than on them. Split by time, with ExampleGen's time_column={json.dumps(column.name)}"
+        f"{formats}."
     )
-
-
-def _block(quoted: str, moments: pa.ChunkedArray) -> str:
-    """Returns SQL that rounds the time so that there are some stretches."""
-    if pa.types.is_string(moments.type) and not _ISO.match(moments[0].as_py()):
-        return f"<the month of {quoted}>"
-    if pa.types.is_string(moments.type):
-        for length in (4, 7, 10):
-            number = len(pc.utf8_slice_codeunits(moments, 0, length).unique())
-            if number >= _BLOCKS:
-                break
-        return f"substr(CAST({quoted} AS VARCHAR), 1, {length})"
-    low, high = (float(value) for value in pc.min_max(moments).as_py().values())
-    return f"floor({quoted} / {(high - low) / (2 * _BLOCKS):.3g})"
