@@ -164,6 +164,6 @@ def _warning(column: Column, label: str, split: str, correlation: float, iso: bo
         f'"{column.name}" puts the rows in order of time, in which "{label}" is much like that of'
         f" the row before (correlation {correlation:.2f}), but the splits were drawn at random:"
         f" rows of {split} lie between rows that are learned, so the model will do worse on the"
-        f" future than on them. Split by time, with ExampleGen's time_column={json.dumps(column.name)}"
-        f"{formats}."
+        " future than on them. Split by time, with ExampleGen's"
+        f" time_column={json.dumps(column.name)}{formats}."
     )
