@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -106,10 +107,8 @@ def fit(model: tf_keras.Model, fn_args: FnArgs, steps: int) -> Curves:
         callback = _EarlyStopping(fn_args, check, round_, round_, round_ * rounds)
     if hasattr(model.optimizer, "build"):  # otherwise the first step would be traced twice
         model.optimizer.build(model.trainable_variables)
-    for step in ("train_step", "test_step"):
-        # A function is traced once, however often AutoGraph goes through the loop that calls it.
-        vars(model)[step] = tf.function(getattr(model, step))
-    model.fit(batches, steps_per_epoch=round_, epochs=rounds, callbacks=[callback], verbose=0)
+    with _traced_once(model):
+        model.fit(batches, steps_per_epoch=round_, epochs=rounds, callbacks=[callback], verbose=0)
     callback.finish()
     if fn_args.eval_steps > CHECK_STEPS:
         final = model.evaluate(
@@ -117,6 +116,26 @@ def fit(model: tf_keras.Model, fn_args: FnArgs, steps: int) -> Curves:
         )
         callback.curves.add(EVAL, callback.curves.best_step, final)
     return callback.curves
+
+
+@contextlib.contextmanager
+def _traced_once(model: tf_keras.Model) -> Iterator[None]:
+    """Makes functions of a model's steps, which are traced once wherever they are called.
+
+    AutoGraph goes through the body of Keras' loop over steps twice, the first time only to learn
+    what it returns.
+    """
+    before = dict(vars(model))
+    if not model.run_eagerly:
+        for step in ("train_step", "test_step"):
+            vars(model)[step] = tf.function(getattr(model, step))
+    try:
+        yield
+    finally:
+        for step in ("train_step", "test_step"):
+            vars(model).pop(step, None)
+            if step in before:
+                vars(model)[step] = before[step]
 
 
 def _evaluation(rows: Rows, fn_args: FnArgs, steps: int) -> tf.data.Dataset:

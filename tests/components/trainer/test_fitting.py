@@ -109,3 +109,22 @@ def test_autograph_leaves_keras_alone() -> None:
     assert conversion.is_allowlisted(tf_keras.layers.Dense.call)
     assert not conversion.is_allowlisted(test_history_becomes_curves)
     assert tf.__version__
+
+
+@pytest.mark.parametrize(("eagerly", "calls"), [(False, 1), (True, 8)])
+def test_a_training_step_is_traced_once(eagerly: bool, calls: int) -> None:
+    class Counting(tf_keras.Sequential):  # type: ignore[misc]
+        calls = 0
+
+        def train_step(self, data: Any) -> Any:
+            Counting.calls += 1
+            return super().train_step(data)
+
+    model = Counting([tf_keras.layers.Dense(1, input_shape=(2,))])
+    metrics = [tf_keras.metrics.MeanAbsoluteError()]
+    model.compile("sgd", "mse", metrics, steps_per_execution=4, run_eagerly=eagerly)
+    model.optimizer.build(model.trainable_variables)
+    with fitting._traced_once(model):
+        model.fit(np.ones((32, 2)), np.ones(32), batch_size=4, verbose=0)
+    assert Counting.calls == calls
+    assert "train_step" not in vars(model)
