@@ -45,8 +45,9 @@ NEGATIVE, PLUS, PADDED, EXPONENT, INFINITE = "-1", "+1", "01", "1e5", "inf"
 COMMA, MISSING = "decimal comma", "missing"
 THOUSAND, THOUSANDS = "1.234", "1.234.567"
 COMMA_THOUSAND, COMMA_THOUSANDS = "1,234", "1,234,567"
-# A kind of column: digits that stay text.
+# Kinds of columns: digits that stay text, and dates in the formats that the user gives.
 CODES = "codes"
+FORMATTED = {"DATE": "formatted date", "TIMESTAMP": "formatted time"}
 
 _DAY = r"\d{4}-\d{2}-\d{2}"
 _MINUTES = r"[ T]\d{2}:\d{2}"
@@ -173,3 +174,12 @@ def resolve(kinds: Mapping[str, str], decimal: str = "") -> dict[str, str]:
         COMMA_THOUSANDS: COMMA_THOUSANDS if only_points else TEXT,
     }
     return {name: become.get(kind, kind) for name, kind in kinds.items()}
+
+
+def type_of(kind: str) -> str:
+    """Returns the DuckDB type of the values of a kind."""
+    if kind in (THOUSANDS, COMMA_THOUSANDS):
+        return INTEGER
+    others = {COMMA: DOUBLE, CODES: TEXT}
+    others |= {formatted: plain for plain, formatted in FORMATTED.items()}
+    return others.get(kind, kind)

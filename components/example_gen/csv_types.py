@@ -14,21 +14,13 @@ from typing import Any
 
 import duckdb
 
-from millrace.components.example_gen import csv_kinds
+from millrace.components.example_gen import csv_kinds, csv_sql
 from millrace.components.example_gen.csv_kinds import MARKS, TEXT
 from millrace.components.example_gen.engine import identifier, literal
 from millrace.errors import DataError
 
-# Kinds of columns whose dates are in the formats that the user gives.
-_DATE, _TIMESTAMP = "formatted date", "formatted time"
-_FORMATTED = {"DATE": _DATE, "TIMESTAMP": _TIMESTAMP}
 _NAMED, _SHOWN = 20, 3
 _NAME_POINTS = 3
-# Casts double the cost, so only types that a pattern cannot prove are cast.
-_SURE_INTEGER = r"-?([1-9]\d{0,17}|0)"
-_CASTS = dict.fromkeys(csv_kinds.WHOLE, csv_kinds.INTEGER) | {
-    kind: kind for kind in ("DATE", "TIMESTAMP", "TIMESTAMPTZ")
-}
 _SAMPLE_CELLS, _SAMPLE_ROWS = 50_000, 2_000
 _NOTES = {
     csv_kinds.COMMA: "with decimal commas, so that 1,5 is 1.5",
@@ -143,7 +135,7 @@ class _Inference:
             name: TEXT if name in computed or kind == csv_kinds.CODES else kind
             for name, kind in kinds.items()
         }
-        decided = {name: _type_of(kind) for name, kind in kinds.items()}
+        decided = {name: csv_kinds.type_of(kind) for name, kind in kinds.items()}
         commas = {csv_kinds.COMMA, csv_kinds.THOUSANDS} & set(kinds.values())
         points = {csv_kinds.COMMA_THOUSANDS} & set(kinds.values())
         decimal = "," if commas else "." if points else ""
@@ -173,11 +165,11 @@ class _Inference:
             kinds[name] = kind = self._guess(values)
             column = identifier(name)
             tests["filled", name] = f"count({column})"
-            tests["fits", name] = f"coalesce({self._sure(kind, column)}, true)"
+            tests["fits", name] = f"coalesce({csv_sql.all_surely(kind, column)}, true)"
             if values and all(value.startswith(" ") for value in values):
                 tests["padded", name] = f"bool_and(starts_with({column}, ' '))"
             if kind == csv_kinds.DOUBLE:
-                tests["mixed", name] = _mixed(column)
+                tests["mixed", name] = csv_sql.is_mixed(column)
         # DuckDB writes its table of rejected lines when the last row of a result is fetched.
         *results, rows = self._select([*tests.values(), "count(*)"])
         found = dict(zip(tests, results, strict=True))
@@ -202,38 +194,17 @@ class _Inference:
         kind = csv_kinds.of_column(counts) if counts else csv_kinds.INTEGER
         return TEXT if kind == csv_kinds.CODES else kind
 
-    def _sure(self, kind: str, column: str) -> str:
-        """Returns SQL that is true for a column of which every value is surely of a kind."""
-        if kind == TEXT:
-            # Numbers, dates and most marks come before a colon. The codes among them, and texts
-            # with few strays, are looked at one by one.
-            return f"count(*) FILTER ({column} < ':') * 20 < count({column})"
-        matches = f"regexp_full_match({column}, {literal(csv_kinds.sure_pattern(kind))})"
-        if kind in _CASTS:
-            fits = f"({matches} AND TRY_CAST({column} AS {_CASTS[kind]}) IS NOT NULL)"
-            sure = f"WHEN regexp_full_match({column}, {literal(_SURE_INTEGER)}) THEN true"
-            first = sure if kind == csv_kinds.INTEGER else ""
-            matches = f"CASE {first} WHEN {column} IS NOT NULL THEN {fits} END"
-        return f"bool_and({matches})"
+    def _kind_of(self, column: str) -> str:
+        return csv_sql.kind_of(column, self._patterns, self._marks)
 
-    def _kind(self, column: str) -> str:
-        """Returns SQL for the kind of a value."""
-        cases = [
-            f"WHEN {column} IS NULL THEN NULL",
-            f"WHEN {_is_mark(column, self._marks)} THEN {literal(csv_kinds.MISSING)}",
-        ]
-        for kind, pattern in self._patterns.items():
-            test = f"regexp_full_match({column}, {literal(pattern)})"
-            if kind in _CASTS:
-                test += f" AND TRY_CAST({column} AS {_CASTS[kind]}) IS NOT NULL"
-            cases.append(f"WHEN {test} THEN {literal(kind)}")
-        return f"CASE {' '.join(cases)} ELSE {literal(TEXT)} END"
+    def _cast(self, column: str, kind: str) -> str:
+        return csv_sql.cast(column, kind, self._hints.date_formats)
 
     def _count(self, names: Sequence[str]) -> dict[str, str]:
         """Counts the kinds of the values of columns, and returns the kinds of the columns."""
         if not names:
             return {}
-        found = self._select([f"histogram({self._kind(identifier(name))})" for name in names])
+        found = self._select([f"histogram({self._kind_of(identifier(name))})" for name in names])
         for name, counts in zip(names, found, strict=True):
             self._counts[name] = Counter(counts or {})
         return {name: csv_kinds.of_column(self._counts[name]) for name in names}
@@ -252,7 +223,7 @@ class _Inference:
             column = identifier(name)
             strays = self._connection.execute(
                 f"SELECT {column}, count(*) FROM {self._scan} "
-                f"WHERE {self._kind(column)} = {literal(TEXT)} GROUP BY 1 ORDER BY 2 DESC, 1"
+                f"WHERE {self._kind_of(column)} = {literal(TEXT)} GROUP BY 1 ORDER BY 2 DESC, 1"
             ).fetchall()
             shown = ", ".join(_quoted(value) for value, _ in strays[:_SHOWN])
             count = sum(number for _, number in strays)
@@ -277,7 +248,7 @@ class _Inference:
         tests = []
         for column in map(identifier, columns):
             points = f"length({column}) - length(replace({column}, '.', ''))"
-            points = f"CASE WHEN NOT {_is_mark(column, self._marks)} THEN {points} END"
+            points = f"CASE WHEN NOT {csv_sql.is_mark(column, self._marks)} THEN {points} END"
             tests.append(f"min({points}) >= {_NAME_POINTS} AND min({points}) = max({points})")
         found = self._select(tests)
         return [name for name, same in zip(columns, found, strict=True) if same]
@@ -292,7 +263,7 @@ class _Inference:
             if kind == csv_kinds.CODES:
                 odd = [csv_kinds.PADDED, csv_kinds.PLUS, csv_kinds.EXPONENT]
                 (example,) = self._select(
-                    [f"min({column}) FILTER ({self._kind(column)} IN ({_texts(odd)}))"]
+                    [f"min({column}) FILTER ({self._kind_of(column)} IN ({csv_sql.texts(odd)}))"]
                 )
                 kind_name = "decimal" if self._counts[name][csv_kinds.EXPONENT] else "integer"
                 self._tell_codes(name, f"{example} is not the number {_number(example)}", kind_name)
@@ -309,7 +280,7 @@ class _Inference:
     def _versions(self, name: str) -> dict[str, str]:
         """Returns CODES for a column such as 1.1, 1.10, 2.0, in which a number has two texts."""
         column = identifier(name)
-        value = f"CASE WHEN NOT {_is_mark(column, self._marks)} THEN trim({column}) END"
+        value = f"CASE WHEN NOT {csv_sql.is_mark(column, self._marks)} THEN trim({column}) END"
         pointed, texts, numbers, example = self._select(
             [
                 rf"bool_and(regexp_full_match({value}, '\d+\.\d+'))",
@@ -335,20 +306,16 @@ class _Inference:
             return {}
         tests = []
         for column in map(identifier, names):
-            other = f"{column} IS NOT NULL AND NOT {_is_mark(column, self._marks)}"
-            parsed = self._parsed(column)
+            other = f"{column} IS NOT NULL AND NOT {csv_sql.is_mark(column, self._marks)}"
+            parsed = csv_sql.parsed(column, self._hints.date_formats)
             tests += [f"bool_and({parsed} IS NOT NULL) FILTER ({other})"]
             tests += [f"bool_and({parsed} = date_trunc('day', {parsed}))"]
         found = self._select(tests)
         return {
-            name: _DATE if only_days else _TIMESTAMP
+            name: csv_kinds.FORMATTED["DATE"] if only_days else csv_kinds.FORMATTED["TIMESTAMP"]
             for name, all_parsed, only_days in zip(names, found[0::2], found[1::2], strict=True)
             if all_parsed
         }
-
-    def _parsed(self, column: str) -> str:
-        formats = ", ".join(literal(one) for one in self._hints.date_formats)
-        return f"try_strptime(trim({column}), [{formats}])"
 
     def _declared(self, kinds: Mapping[str, str]) -> dict[str, str]:
         """Returns the kinds of the columns whose type is given, and counts what is not of it.
@@ -359,14 +326,16 @@ class _Inference:
         found: dict[str, str] = {}
         for name, kind in self._hints.types.items():
             is_decimal = kind == csv_kinds.DOUBLE and kinds[name] == csv_kinds.THOUSANDS
-            found[name] = kinds[name] if is_decimal or _type_of(kinds[name]) == kind else kind
-            if self._hints.date_formats and kind in _FORMATTED and kinds[name] != kind:
-                found[name] = _FORMATTED[kind]
+            found[name] = (
+                kinds[name] if is_decimal or csv_kinds.type_of(kinds[name]) == kind else kind
+            )
+            if self._hints.date_formats and kind in csv_kinds.FORMATTED and kinds[name] != kind:
+                found[name] = csv_kinds.FORMATTED[kind]
         changed = [name for name, kind in found.items() if kind not in (TEXT, kinds[name])]
         for name in changed:
             column = identifier(name)
             other = f"{self._cast(column, found[name])} IS NULL"
-            mark = _is_mark(column, self._marks)
+            mark = csv_sql.is_mark(column, self._marks)
             values, others, marks, example = self._select(
                 [
                     f"count({column})",
@@ -399,8 +368,8 @@ class _Inference:
         if not names:
             return ()
         tests = [
-            f"list(DISTINCT trim({identifier(name)})) FILTER ({_is_mark(identifier(name), MARKS)})"
-            for name in names
+            f"list(DISTINCT trim({column})) FILTER ({csv_sql.is_mark(column, MARKS)})"
+            for column in map(identifier, names)
         ]
         found = {mark for marks in self._select(tests) for mark in marks or ()}
         return tuple(mark for mark in MARKS if mark in found)
@@ -410,7 +379,7 @@ class _Inference:
         if not names or not marks:
             return {}
         found = self._select(
-            [f"count(*) FILTER ({_is_mark(identifier(name), marks)})" for name in names]
+            [f"count(*) FILTER ({csv_sql.is_mark(identifier(name), marks)})" for name in names]
         )
         return {name: count for name, count in zip(names, found, strict=True) if count}
 
@@ -420,20 +389,14 @@ class _Inference:
         if kind in (TEXT, csv_kinds.CODES):
             value = f"nullif(trim({column}), '')" if padded else column
             if marked:
-                value = f"CASE WHEN NOT {_is_mark(column, marks)} THEN {value} END"
+                value = f"CASE WHEN NOT {csv_sql.is_mark(column, marks)} THEN {value} END"
             return value if value != column else ""
         if kind in csv_kinds.TYPES and name not in self._missing:
             return ""
-        holds = f"NOT {_is_mark(column, self._marks)}"
+        holds = f"NOT {csv_sql.is_mark(column, self._marks)}"
         if name in self._strays:
-            holds = f"{self._kind(column)} NOT IN ({_texts([csv_kinds.MISSING, TEXT])})"
+            holds = f"{self._kind_of(column)} NOT IN ({csv_sql.texts([csv_kinds.MISSING, TEXT])})"
         return f"CASE WHEN {holds} THEN {self._cast(column, kind)} END"
-
-    def _cast(self, column: str, kind: str) -> str:
-        """Returns SQL that converts a column of text to a kind; NULL where it is not of it."""
-        if kind in (_DATE, _TIMESTAMP):
-            return f"CAST({self._parsed(column)} AS {'DATE' if kind == _DATE else 'TIMESTAMP'})"
-        return _cast(column, kind)
 
     def _tell(self, ambiguous: Mapping[str, str], kinds: Mapping[str, str]) -> None:
         """Notes what was read otherwise than it may seem, for many columns at once."""
@@ -455,53 +418,6 @@ class _Inference:
             more = f" and {len(names) - _NAMED:,} more" if len(names) > _NAMED else ""
             shown = ", ".join(f'"{name}"' for name in names[:_NAMED])
             self._notes.append(f"Read {note}: {shown}{more}.")
-
-
-def _mixed(column: str) -> str:
-    """Returns SQL that is true if decimals differ in length, and some end in a zero after others.
-
-    Programs print numbers as 1.0, 1.5 and 1.25, or as 1.00, 1.50 and 1.25. Versions have 1.1 and
-    1.10.
-    """
-    places = f"CASE WHEN contains({column}, '.') THEN length({column}) - strpos({column}, '.') END"
-    zero = f"ends_with({column}, '0') AND contains({column}, '.') AND NOT ends_with({column}, '.0')"
-    return f"coalesce(bool_or({zero}) AND min({places}) <> max({places}), false)"
-
-
-def _type_of(kind: str) -> str:
-    """Returns the DuckDB type of the values of a kind."""
-    if kind in (csv_kinds.THOUSANDS, csv_kinds.COMMA_THOUSANDS):
-        return csv_kinds.INTEGER
-    others = {csv_kinds.COMMA: csv_kinds.DOUBLE, csv_kinds.CODES: TEXT}
-    others |= {formatted: plain for plain, formatted in _FORMATTED.items()}
-    return others.get(kind, kind)
-
-
-def _cast(column: str, kind: str) -> str:
-    """Returns SQL that converts a column of text to a kind; NULL where it is not of it."""
-    value = column
-    if kind in (csv_kinds.COMMA, csv_kinds.THOUSANDS):
-        value = f"replace(replace({column}, '.', ''), ',', '.')"
-    elif kind == csv_kinds.COMMA_THOUSANDS:
-        value = f"replace({column}, ',', '')"
-    whole = kind in (csv_kinds.INTEGER, csv_kinds.THOUSANDS, csv_kinds.COMMA_THOUSANDS)
-    target = "BIGINT" if whole else "DOUBLE" if kind == csv_kinds.COMMA else kind
-    cast = f"TRY_CAST({value} AS {target})"
-    if whole:  # DuckDB rounds 1.5
-        pattern = literal(r" *[+-]?\d+ *")
-        return f"CASE WHEN regexp_full_match({value}, {pattern}) THEN {cast} END"
-    return cast
-
-
-def _is_mark(column: str, marks: Sequence[str]) -> str:
-    """Returns SQL that is true for blanks and for marks of missing values."""
-    # A long IN becomes a join, which loses the order of the rows.
-    pattern = "|".join(re.escape(mark) for mark in marks)
-    return f"regexp_full_match({column}, {literal(f' *({pattern})? *')})"
-
-
-def _texts(texts: Sequence[str]) -> str:
-    return ", ".join(literal(text) for text in texts)
 
 
 def _quoted(value: str) -> str:
