@@ -90,7 +90,7 @@ def test_flights() -> None:
 
 def test_tabular() -> None:
     found = tasks_of(compiled(ROOT / "pipelines/tabular/pipeline.py"))
-    reading = {"example-gen", "schema-gen", "transform", "trainer"}
+    reading = {"example-gen", "schema-gen", "example-validator", "transform", "trainer"}
     assert {name for name, by in found.items() if by == CONTENT} == reading
     assert {by for name, by in found.items() if name not in reading} == {KFP}
 
