@@ -258,11 +258,23 @@ def test_a_task_fails_for_want_of_its_secret(
     assert run(pipeline).tasks["look"].parameters == {"Output": True}
 
 
+needs_namespaces = pytest.mark.skipif(
+    not mount_namespace.is_available(), reason="this machine has no user namespaces for its users"
+)
+
+
 @pytest.mark.parametrize(
     "settings",
     [
         {"secretAsEnv": [secret_env("PASSWORD", "password", **constant("other"))]},
-        {"configMapAsVolume": [{"mountPath": "/mnt/c", "configMapNameParameter": constant("c")}]},
+        pytest.param(
+            {
+                "configMapAsVolume": [
+                    {"mountPath": "/mnt/c", "configMapNameParameter": constant("c")}
+                ]
+            },
+            marks=needs_namespaces,
+        ),
     ],
 )
 def test_a_task_that_never_starts_needs_no_secret(kit, run, look, monkeypatch, caplog, settings):
@@ -438,11 +450,6 @@ def test_a_volume_that_no_claim_can_have(kit, run, create_pvc):
 
     result = run(kit.compile(bad))
     assert "'../../etc' cannot be a PersistentVolumeClaim's" in result.tasks["createpvc"].error
-
-
-needs_namespaces = pytest.mark.skipif(
-    not mount_namespace.is_available(), reason="this machine has no user namespaces for its users"
-)
 
 
 @needs_namespaces
