@@ -415,9 +415,13 @@ class _Inference:
 
     def _note(self, note: str, names: Sequence[str]) -> None:
         if names:
-            more = f" and {len(names) - _NAMED:,} more" if len(names) > _NAMED else ""
-            shown = ", ".join(f'"{name}"' for name in names[:_NAMED])
-            self._notes.append(f"Read {note}: {shown}{more}.")
+            self._notes.append(f"Read {note}: {listed(names, _NAMED)}.")
+
+
+def listed(names: Collection[str], most: int) -> str:
+    """Returns some names in quotes, and how many more there are."""
+    more = f" and {len(names) - most:,} more" if len(names) > most else ""
+    return ", ".join(f'"{name}"' for name in list(names)[:most]) + more
 
 
 def _quoted(value: str) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from millrace.components.example_gen import canonical
+from millrace.components.example_gen.hints import NAMES
 from millrace.components.example_gen.source import Source
 from millrace.components.example_gen.table import Table
 from millrace.components.example_gen.time_split import TimeSplit
@@ -18,7 +19,7 @@ from millrace.report import numbers, page
 _SAMPLE_ROWS = 50
 _VALUES, _VALUE_WIDTH = 3, 24
 _REJECTED_SHOWN = 20
-_HELD = {"BIGINT": "integer", "DOUBLE": "decimal", "VARCHAR": "text", "BLOB": "bytes"}
+_HELD = {**NAMES, "BLOB": "bytes"}
 
 
 @dataclasses.dataclass(frozen=True)

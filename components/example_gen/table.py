@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import duckdb
@@ -77,19 +77,18 @@ def _typed(connection: duckdb.DuckDBPyConnection, found: Source) -> Table:
     """Creates the view of files that say themselves what their values are."""
     scan = engine.scan(found)
     relation = connection.sql(f"FROM {scan}")
-    notes, computed = [], {}
+    notes, columns = [], {}
     seen: set[str] = set()
     for name, kind in zip(relation.columns, relation.types, strict=True):
         fields = dict(_fields(engine.identifier(name), name, kind))
         if list(fields) != [name]:
-            notes.append(f'Split "{name}" into its fields: {_listed(fields)}.')
+            notes.append(f'Split "{name}" into its fields: {csv_types.listed(fields, _NAMED)}.')
         for field in fields:
             if field.lower() in seen:
                 raise DataError(f'{found.files[0]} has more than one column "{field}".')
             seen.add(field.lower())
-        if list(fields.values()) != [engine.identifier(name)]:
-            computed[name] = fields
-    _create(connection, found, scan, {}, computed)
+        columns[name] = fields
+    _create(connection, found, scan, columns)
     if found.format is Format.PARQUET:
         return Table(parquet_file.rows(found.files), [], {}, notes)
     ((rows,),) = connection.execute(f"SELECT count(*) FROM {scan}").fetchall()
@@ -106,11 +105,6 @@ def _fields(value: str, name: str, kind: Any) -> Iterator[tuple[str, str]]:
         yield name, f"({value} ->> '$')"
     else:
         yield name, value
-
-
-def _listed(names: Collection[str]) -> str:
-    more = f" and {len(names) - _NAMED:,} more" if len(names) > _NAMED else ""
-    return ", ".join(f'"{name}"' for name in list(names)[:_NAMED]) + more
 
 
 def _csv(
@@ -144,7 +138,9 @@ def _csv(
             f"{len(lines):,} rejected: look for stray quotes."
         )
     typed = engine.scan(found, columns.types, aside if lines else "", missing)
-    _create(connection, found, typed, columns.computed)
+    names = [*found.columns, *found.partitions]
+    values = {name: columns.computed.get(name, engine.identifier(name)) for name in names}
+    _create(connection, found, typed, {name: {name: value} for name, value in values.items()})
     pins: dict[str, Any] = {
         "column_types": {name: NAMES[kind] for name, kind in columns.decided.items()},
         "decimal": columns.decimal or hints.decimal,
@@ -168,8 +164,7 @@ def _create(
     connection: duckdb.DuckDBPyConnection,
     found: Source,
     scan: str,
-    computed: Mapping[str, str],
-    split: Mapping[str, Mapping[str, str]] = {},
+    columns: Mapping[str, Mapping[str, str]],
 ) -> None:
     """Creates the view of a scan, with no folders around the source.
 
@@ -177,17 +172,16 @@ def _create(
         connection: DuckDB.
         found: The source.
         scan: SQL that reads it.
-        computed: SQL for the values of some columns.
-        split: The columns that replace a column, by name, with SQL for their values.
+        columns: For each column of the scan, the columns of the view that are made of it, with SQL
+            for their values.
     """
     outer = {name for name in found.outer if name not in found.columns}
-    relation = connection.sql(f"FROM {scan}")
-    values = []
-    for name in relation.columns:
-        column = engine.identifier(name)
-        columns = split.get(name) or {name: computed.get(name, column)}
-        if name not in outer:
-            values += [f"{value} AS {engine.identifier(one)}" for one, value in columns.items()]
+    values = [
+        f"{value} AS {engine.identifier(one)}"
+        for name, made in columns.items()
+        if name not in outer
+        for one, value in made.items()
+    ]
     connection.execute(f"CREATE VIEW {query.TABLE} AS SELECT {', '.join(values)} FROM {scan}")
 
 
