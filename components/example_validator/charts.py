@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 from millrace.components.example_validator import findings
 from millrace.components.example_validator.comparisons import Comparison
+from millrace.components.example_validator.distributions import Column
 from millrace.report import numbers
 
 _BINS_SHOWN = 15
 _LABEL_WIDTH = 30
 _PERCENT = 100
+_STATISTICS = {"mean": "mean", "std. dev.": "std_dev", "min": "min", "max": "max"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,7 +33,7 @@ class Chart:
         column: Its name.
         split: The split.
         other: What it was compared with.
-        facts: A label, and its value then and now.
+        summary: A label, and its value then and now.
         scores: The measure, its value, its threshold, and whether it is exceeded.
         bars: The bins, in their order.
         more: How many bins are not shown.
@@ -39,7 +42,7 @@ class Chart:
     column: str
     split: str
     other: str
-    facts: list[tuple[str, str, str]]
+    summary: list[tuple[str, str, str]]
     scores: list[tuple[str, str, str, bool]]
     bars: list[Bar]
     more: int
@@ -52,9 +55,9 @@ def make(split: str, comparison: Comparison) -> Chart:
     if bins is not None:
         shares = bins.shares()
         widest = max(float(part.max()) for part in shares) or 1.0
-        order = range(len(bins.labels))
+        order: Sequence[int] = range(len(bins.labels))
         if "quantiles" not in comparison.histograms:
-            order = sorted(order, key=lambda at: -float(shares[0][at] + shares[1][at]))  # type: ignore[assignment]
+            order = sorted(order, key=lambda at: -float(shares[0][at] + shares[1][at]))
         bars = [
             Bar(
                 _short(bins.labels[at]),
@@ -71,7 +74,7 @@ def make(split: str, comparison: Comparison) -> Chart:
         column=comparison.column,
         split=split,
         other=findings.OTHERS[comparison.kind],
-        facts=_facts(comparison),
+        summary=_summary(comparison),
         scores=[
             (
                 findings.MEASURES[score.measure],
@@ -86,37 +89,30 @@ def make(split: str, comparison: Comparison) -> Chart:
     )
 
 
-def _facts(comparison: Comparison) -> list[tuple[str, str, str]]:
-    both = comparison.previous, comparison.current
-    facts = [
-        ("rows", *(numbers.count(one.rows) for one in both)),
-        (
-            "missing",
-            *(
-                f"{numbers.count(one.missing)} ({numbers.percent(one.missing / (one.rows or 1))})"
-                for one in both
-            ),
-        ),
+def _summary(comparison: Comparison) -> list[tuple[str, str, str]]:
+    before, now = comparison.previous, comparison.current
+    rows = [
+        ("rows", numbers.count(before.rows), numbers.count(now.rows)),
+        ("missing", _missing(before), _missing(now)),
     ]
-    for label, field in (
-        ("mean", "mean"),
-        ("std. dev.", "std_dev"),
-        ("min", "min"),
-        ("max", "max"),
-    ):
-        if all(one.is_numeric for one in both):
-            facts.append(
-                (
-                    label,
-                    *(
-                        numbers.number(getattr(one.feature.num_stats, field))  # type: ignore[union-attr]
-                        if one.values
-                        else "–"
-                        for one in both
-                    ),
-                )
-            )
-    return facts  # type: ignore[return-value]
+    if before.is_numeric and now.is_numeric:
+        rows += [
+            (label, _statistic(before, field), _statistic(now, field))
+            for label, field in _STATISTICS.items()
+        ]
+    return rows
+
+
+def _missing(column: Column) -> str:
+    return (
+        f"{numbers.count(column.missing)} ({numbers.percent(column.missing / (column.rows or 1))})"
+    )
+
+
+def _statistic(column: Column, field: str) -> str:
+    if not column.values or column.feature is None:
+        return "–"
+    return numbers.number(getattr(column.feature.num_stats, field))
 
 
 def _short(label: str) -> str:

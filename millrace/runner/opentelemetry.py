@@ -141,7 +141,7 @@ class OpenTelemetryTracer(Tracer):
 
     def _end(self, path: str) -> None:
         span, task = self._open.pop(path)
-        facts: dict[str, Any] = {
+        attributes: dict[str, Any] = {
             "cicd.pipeline.task.run.result": _RESULTS.get(task.state, "cancellation"),
             "millrace.task.state": task.state.value,
             "millrace.task.cached": task.state is State.CACHED,
@@ -150,7 +150,9 @@ class OpenTelemetryTracer(Tracer):
             "millrace.task.peak_memory": task.peak_memory or None,
             "millrace.task.rows": _rows(task),
         }
-        span.set_attributes({name: value for name, value in facts.items() if value is not None})
+        span.set_attributes(
+            {name: value for name, value in attributes.items() if value is not None}
+        )
         if task.state is State.FAILED:
             _fail(span, "TaskFailed", task.error)
         span.end()
